@@ -1,0 +1,3 @@
+// api: everything that other rooms import from here.
+export * from "./generated/crds.ts";
+export * from "./object.ts";
