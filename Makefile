@@ -6,7 +6,7 @@ BIN := node_modules/.bin
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(BPF_SOURCES))
 
-.PHONY: help deps generate build bpf check test bench demo clean
+.PHONY: help setup deps generate build bpf check test bench demo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,15 @@ test: build ## all tests; what cannot run here is skipped by name
 
 bench: build ## JSON lines
 	@for f in bench/*.bench.ts; do node $$f; done
+
+demo: ## the main job, from nothing: set up, build, check, tell the story, clean up
+	@./scripts/setup.sh --yes
+	@$(MAKE) --no-print-directory build
+	@bin/waggle check --for lab
+	@bin/waggle lab demo
+
+setup: ## what this machine needs, and install what is missing
+	@./scripts/setup.sh
 
 clean: ## everything that was built
 	rm -rf bin build src/api/generated src/script/generated

@@ -61,7 +61,7 @@ async function makeNode(cluster: LabCluster, node: LabNode): Promise<void> {
       (p) => `route add ${p} via ${router.address.ipv4}`,
     ),
     ...["fd29::/16", "fd30::/16", "fd31::/16", cluster.pods.ipv6, cluster.vips.ipv6].map(
-      (p) => `-6 route add ${p} via ${router.address.ipv6}`,
+      (p) => `route add ${p} via ${router.address.ipv6}`,
     ),
   ]);
 }
@@ -87,7 +87,7 @@ async function makeClient(cluster: LabCluster): Promise<void> {
     `addr add ${client.address.ipv6}/64 dev eth0 nodad`,
     "link set eth0 up",
     `route add default via ${gateway.ipv4}`,
-    `-6 route add default via ${gateway.ipv6}`,
+    `route add default via ${gateway.ipv6}`,
   ]);
 }
 

@@ -1,5 +1,13 @@
 // lab: running programs of the machine: iproute2, nsenter, birdc. Every call has a time limit and an error that names it.
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile } from "node:child_process";
+
+/** Programs that run now; a lab that is interrupted ends them before it cleans up. */
+const running = new Set<ChildProcess>();
+
+/** Kills every program that `run` has started and that has not ended. */
+export function killRunning(): void {
+  for (const child of running) child.kill("SIGKILL");
+}
 
 export class CommandError extends Error {
   readonly command: string;
@@ -33,6 +41,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
         env: options.env ? { ...process.env, ...options.env } : process.env,
       },
       (error, stdout, stderr) => {
+        running.delete(child);
         if (!error) return resolve(stdout);
         const code = typeof error.code === "number" ? error.code : undefined;
         reject(
@@ -44,6 +53,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
         );
       },
     );
+    running.add(child);
     if (options.input !== undefined) {
       // A program that ends before it has read everything reports by its exit code; EPIPE says nothing more.
       child.stdin?.on("error", () => undefined);

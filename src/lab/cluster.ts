@@ -1,0 +1,212 @@
+// lab: one cluster's control plane: the embedded API server, its base objects, identities of agents, manifests, EndpointSlices.
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseAllDocuments, stringify } from "yaml";
+import type { KubernetesObject } from "../api/index.ts";
+import { waggleKinds } from "../api/index.ts";
+import { builtinKinds, KubeClient, loadKubeConfig, type Resource } from "../kube/index.ts";
+import { installation } from "./launcher.ts";
+import type { PodRecord } from "./state.ts";
+import type { LabCluster, LabNode } from "./topology.ts";
+
+const rbac = { group: "rbac.authorization.k8s.io", version: "v1" } as const;
+
+const resources = new Map<string, Resource>(
+  [
+    ...Object.values(waggleKinds),
+    ...Object.values(builtinKinds),
+    { ...rbac, kind: "ClusterRole", plural: "clusterroles", namespaced: false },
+    { ...rbac, kind: "ClusterRoleBinding", plural: "clusterrolebindings", namespaced: false },
+    { ...rbac, kind: "Role", plural: "roles", namespaced: true },
+    { ...rbac, kind: "RoleBinding", plural: "rolebindings", namespaced: true },
+    { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts", namespaced: true },
+  ].map((r) => [r.kind, r as Resource]),
+);
+
+/** The objects of a YAML stream. @throws Error with the place of the first mistake */
+export function readManifests(text: string): KubernetesObject[] {
+  const out: KubernetesObject[] = [];
+  for (const document of parseAllDocuments(text)) {
+    const mistake = document.errors[0];
+    if (mistake) throw new Error(mistake.message);
+    const object = document.toJS() as KubernetesObject | null;
+    if (object) out.push(object);
+  }
+  return out;
+}
+
+/** Server-side apply of objects in their order, as `kubectl apply --server-side` would. */
+export async function applyObjects(client: KubeClient, objects: readonly KubernetesObject[]): Promise<void> {
+  for (const object of objects) {
+    const resource = resources.get(object.kind);
+    if (!resource) throw new Error(`the lab does not know kind ${object.kind}`);
+    await client.apply(resource, object, { fieldManager: "waggle-lab", force: true });
+  }
+}
+
+/** A client of the administrator of one cluster. */
+export const adminClient = async (kubeconfig: string, socket: string): Promise<KubeClient> =>
+  new KubeClient(await loadKubeConfig({ kubeconfig, socket }));
+
+/** Namespace, ServiceAccounts and roles of Waggle. */
+export const applyBase = (client: KubeClient): Promise<void> =>
+  applyObjects(client, readManifests(readFileSync(join(installation(), "deploy/base.yaml"), "utf8")));
+
+/** Registers a node, as its kubelet would. */
+export async function registerNode(client: KubeClient, node: LabNode): Promise<void> {
+  await applyObjects(client, [
+    {
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: { name: node.name, labels: { "kubernetes.io/hostname": node.name } },
+    },
+  ]);
+  await client.patch(
+    builtinKinds.Node,
+    { name: node.name },
+    {
+      status: {
+        addresses: [
+          { type: "InternalIP", address: node.address.ipv4 },
+          { type: "InternalIP", address: node.address.ipv6 },
+          { type: "Hostname", address: node.name },
+        ],
+        conditions: [{ type: "Ready", status: "True", reason: "LabNode", message: "a network namespace" }],
+      },
+    },
+    { type: "merge", subresource: "status", fieldManager: "waggle-lab" },
+  );
+}
+
+interface TokenRequestReply {
+  readonly status: { readonly token: string };
+}
+
+/** A ServiceAccount's token, bound to a node where one is given: what a kubelet projects into a pod. */
+async function token(
+  client: KubeClient,
+  account: string,
+  audience: string | undefined,
+  node?: string,
+): Promise<string> {
+  const nodeObject = node ? await client.get(builtinKinds.Node, { name: node }) : undefined;
+  const reply = await client.raw<TokenRequestReply>(
+    "POST",
+    `/api/v1/namespaces/waggle-system/serviceaccounts/${account}/token`,
+    {
+      apiVersion: "authentication.k8s.io/v1",
+      kind: "TokenRequest",
+      spec: {
+        ...(audience ? { audiences: [audience] } : {}),
+        expirationSeconds: 86_400,
+        ...(nodeObject
+          ? {
+              boundObjectRef: { apiVersion: "v1", kind: "Node", name: node, uid: nodeObject.metadata.uid },
+            }
+          : {}),
+      },
+    },
+  );
+  return reply.status.token;
+}
+
+interface KubeconfigFile {
+  clusters: unknown[];
+  contexts: { name: string; context: { cluster: string; user: string } }[];
+  users: { name: string; user: Record<string, unknown> }[];
+  "current-context": string;
+}
+
+/** Writes a kubeconfig like the administrator's, with a ServiceAccount's token instead. */
+async function writeAccountKubeconfig(
+  admin: string,
+  path: string,
+  account: string,
+  accountToken: string,
+): Promise<void> {
+  const { parse } = await import("yaml");
+  const config = parse(readFileSync(admin, "utf8")) as KubeconfigFile;
+  const context = config.contexts.find((c) => c.name === config["current-context"])!;
+  const out = {
+    ...config,
+    contexts: [{ ...context, context: { ...context.context, user: account } }],
+    users: [{ name: account, user: { token: accountToken } }],
+  };
+  writeFileSync(path, stringify(out), { mode: 0o600 });
+}
+
+export interface AgentIdentity {
+  readonly kubeconfig: string;
+  readonly hubToken: string;
+}
+
+/** Files with which an agent is itself and nobody else: kubeconfig and hub token, both bound to its node. */
+export async function agentIdentity(
+  client: KubeClient,
+  admin: string,
+  directory: string,
+  node: string,
+): Promise<AgentIdentity> {
+  const kubeconfig = join(directory, "agent.kubeconfig");
+  const hubToken = join(directory, "hub.token");
+  await writeAccountKubeconfig(
+    admin,
+    kubeconfig,
+    "waggle-agent",
+    await token(client, "waggle-agent", undefined, node),
+  );
+  writeFileSync(hubToken, await token(client, "waggle-agent", "waggle-hub", node), { mode: 0o600 });
+  return { kubeconfig, hubToken };
+}
+
+/** The operator's kubeconfig. */
+export async function operatorIdentity(
+  client: KubeClient,
+  admin: string,
+  directory: string,
+): Promise<string> {
+  const path = join(directory, "operator.kubeconfig");
+  await writeAccountKubeconfig(
+    admin,
+    path,
+    "waggle-operator",
+    await token(client, "waggle-operator", undefined),
+  );
+  return path;
+}
+
+/** What kube-controller-manager would make of a Service's pods: one slice for each address family. */
+export function endpointSlices(
+  service: string,
+  pods: readonly PodRecord[],
+  port: number,
+): KubernetesObject[] {
+  return (["IPv4", "IPv6"] as const).map(
+    (addressType) =>
+      ({
+        apiVersion: "discovery.k8s.io/v1",
+        kind: "EndpointSlice",
+        metadata: {
+          name: `${service}-${addressType.toLowerCase()}`,
+          namespace: "default",
+          labels: { "kubernetes.io/service-name": service },
+        },
+        addressType,
+        endpoints: pods.flatMap((pod) =>
+          pod.addresses
+            .filter((a) => a.includes(":") === (addressType === "IPv6"))
+            .map((address) => ({
+              addresses: [address],
+              nodeName: pod.node,
+              conditions: { ready: true, serving: true, terminating: false },
+            })),
+        ),
+        ports: [{ name: "http", port, protocol: "TCP" }],
+      }) as KubernetesObject,
+  );
+}
+
+/** The cluster's manifests, as a user would apply them. */
+export const manifestsOf = (objects: readonly object[]): KubernetesObject[] => objects as KubernetesObject[];
+
+export type { LabCluster };

@@ -1,0 +1,399 @@
+// lab: the story that `waggle lab demo` tells: two clusters, six steps, everything real; each claim is checked as it is made.
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { IPAllocation, NodeNetwork } from "../api/index.ts";
+import { waggleKinds } from "../api/index.ts";
+import { birdConfig } from "./bird.ts";
+import { commandIn, placeOf } from "./exec.ts";
+import { waggle } from "./launcher.ts";
+import { applyWebService, registerNodes, startWebPods, webPort, webVips } from "./pods.ts";
+import { run, runIn, until } from "./shell.ts";
+import { Story } from "./story.ts";
+import {
+  applyManifests,
+  birdc,
+  type Lab,
+  makeLab,
+  startClusters,
+  startRouters,
+  type UpOptions,
+} from "./up.ts";
+import { announced, learned, nodeNetworks, nodesReady, untilQuiet } from "./wait.ts";
+import type { StreamResult } from "./workload.ts";
+
+/** A claim of the story that did not hold. */
+export class StoryError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "StoryError";
+  }
+}
+
+const insist = (holds: boolean, claim: string): void => {
+  if (!holds) throw new StoryError(claim);
+};
+
+const urlOf = (address: string, port: number): string =>
+  `http://${address.includes(":") ? `[${address}]` : address}:${port}/`;
+const hostPrefix = (address: string): string => `${address}/${address.includes(":") ? 128 : 32}`;
+
+/** A program inside a place whose stdout is collected; `end` asks it to finish and gives what it printed. */
+function begin(
+  lab: Lab,
+  place: string,
+  command: readonly string[],
+): { end(signal: NodeJS.Signals): Promise<string> } {
+  const [file, ...args] = commandIn(lab.state, placeOf(lab.state, place), command);
+  const child = spawn(file!, args, { stdio: ["ignore", "pipe", "inherit"] });
+  let out = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    out += chunk;
+  });
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  return {
+    async end(signal) {
+      child.kill(signal);
+      await ended;
+      return out;
+    },
+  };
+}
+
+/** Steps 1 and 2: also what `waggle lab up` does. */
+export async function raise(options: UpOptions, note: (text: string) => void): Promise<Lab> {
+  const lab = await makeLab(options);
+  startRouters(lab, options);
+  registerNodes(lab);
+  await startClusters(lab, note);
+  return lab;
+}
+
+/** Manifests, pods and Service, until every node announces and has learned what the others announce. */
+export async function settle(lab: Lab, note: (text: string) => void): Promise<void> {
+  await applyManifests(lab);
+  await startWebPods(lab, note);
+  await applyWebService(lab);
+  await nodesReady(lab);
+  await announced(lab, async (cluster) => (await webVips(lab, cluster)).map(hostPrefix));
+  await learned(lab, routesOfOthers(lab));
+}
+
+/** Two blocks for each node and two VIPs, of every other cluster. */
+const routesOfOthers = (lab: Lab): number =>
+  (lab.topology.clusters.length - 1) * (2 * lab.state.options.nodes + 2);
+
+async function allocate(lab: Lab, story: Story): Promise<void> {
+  await applyManifests(lab);
+  story.note("examples/two-clusters applied to both clusters");
+  await startWebPods(lab, (text) => story.note(text));
+  await applyWebService(lab);
+  for (const cluster of lab.topology.clusters) {
+    const vips = await until(async () => {
+      const found = await webVips(lab, cluster.name);
+      return found.length === 2 ? found : undefined;
+    }, 10_000);
+    insist(vips !== undefined, `Service web of ${cluster.name} got no address of each family within 10 s`);
+    const claims = (await lab.client(cluster.name).list<IPAllocation>(waggleKinds.IPAllocation)).items;
+    story.say(`${cluster.name}: ${claims.length} IPAllocations; Service web has ${vips!.join(" and ")}`);
+    story.table([
+      ["PREFIX", "POOL", "OWNER", "NAME OF THE CLAIM"],
+      ...claims.map((c) => [
+        c.spec.prefix,
+        c.spec.pool,
+        `${c.spec.owner.kind}/${c.spec.owner.name}`,
+        c.metadata.name,
+      ]),
+    ]);
+    const prefixes = claims.map((c) => c.spec.prefix);
+    insist(new Set(prefixes).size === prefixes.length, `${cluster.name} has claimed a prefix twice`);
+  }
+}
+
+async function proveAndAnnounce(lab: Lab, story: Story): Promise<void> {
+  await nodesReady(lab);
+  await announced(lab, async (cluster) => (await webVips(lab, cluster)).map(hostPrefix));
+  for (const cluster of lab.topology.clusters) {
+    for (const network of await nodeNetworks(lab, cluster.name)) {
+      const proofs = network.status?.proofs ?? [];
+      const proven = proofs.filter((p) => p.state === "Proven");
+      insist(
+        proven.length > 0 && proven.length === proofs.length,
+        `${network.metadata.name} announces what is not proven`,
+      );
+      story.say(`${network.metadata.name}: ${proven.length} prefixes proven by a packet, then announced`);
+    }
+  }
+  for (const cluster of lab.topology.clusters) {
+    for (const [family, pods, vips] of [
+      ["4", cluster.pods.ipv4, cluster.vips.ipv4],
+      ["6", cluster.pods.ipv6, cluster.vips.ipv6],
+    ] as const) {
+      const filter = `net ~ [ ${pods}+, ${vips}+ ]`;
+      const view = await birdc(
+        lab,
+        cluster.name,
+        "show",
+        "route",
+        "table",
+        `master${family}`,
+        "where",
+        filter,
+      );
+      story.quote(
+        `birdc show route table master${family} where ${filter}     # on ${cluster.router.name}`,
+        view.replace(/^BIRD .* ready\.\n/, ""),
+      );
+      const nodes = cluster.nodes.length;
+      insist(
+        (view.match(/unicast/g) ?? []).length >= 2 * nodes,
+        `BIRD of ${cluster.name} lacks routes of IPv${family}`,
+      );
+    }
+  }
+}
+
+/** Fetches a page from inside a pod; the pod's own tools, not this process's network. */
+async function fetchFrom(lab: Lab, pod: string, url: string): Promise<string> {
+  const [file, ...args] = commandIn(
+    lab.state,
+    placeOf(lab.state, pod),
+    waggle("lab", "workload", "fetch", url),
+  );
+  return (await run(file!, args)).trim();
+}
+
+const tagMissing = (networks: readonly NodeNetwork[]): string[] =>
+  networks.flatMap((n) => [...(n.status?.routes?.tagMissing ?? [])]);
+
+async function learn(lab: Lab, story: Story): Promise<void> {
+  await learned(lab, routesOfOthers(lab));
+  const [one, two] = lab.topology.clusters;
+  const node = one!.nodes[0]!;
+  for (const family of ["-4", "-6"])
+    story.quote(
+      `ip ${family} route show proto 87     # on ${node.name}: what BGP taught it about ${two!.name}`,
+      await runIn(node.netns, ["ip", family, "route", "show", "proto", "87"]),
+    );
+  const large = await birdc(
+    lab,
+    one!.name,
+    "show",
+    "route",
+    "all",
+    "table",
+    "master4",
+    "where",
+    `net ~ [ ${two!.vips.ipv4}+ ]`,
+  );
+  const tag = large.match(/BGP\.large_community:.*/)?.[0];
+  insist(
+    tag?.includes(`, ${two!.id}, `) === true,
+    `the routes of ${two!.name} reach ${one!.router.name} without their tag`,
+  );
+  story.say(`their tag on ${one!.router.name}: ${tag}`);
+  const from = lab.state.pods.find((p) => p.cluster === one!.name)!;
+  const to = lab.state.pods.find((p) => p.cluster === two!.name)!;
+  const pages = async (): Promise<void> => {
+    for (const address of to.addresses) {
+      const page = await fetchFrom(lab, from.name, urlOf(address, webPort));
+      story.say(`${from.name} (${one!.name}) -> pod ${address}: ${page}`);
+      insist(page.includes(to.name), `the page of ${to.name} came from somebody else: ${page}`);
+    }
+    for (const vip of await webVips(lab, two!.name)) {
+      const page = await fetchFrom(lab, from.name, urlOf(vip, 80));
+      story.say(`${from.name} (${one!.name}) -> VIP ${vip}: ${page}`);
+      insist(page.includes(`hello from ${two!.name}-`), `the page of the VIP came from elsewhere: ${page}`);
+    }
+  };
+  await pages();
+
+  story.note(`${one!.router.name} strips every community from now on`);
+  const config = join(lab.state.directory, one!.name, "bird.conf");
+  writeFileSync(config, birdConfig(lab.topology, one!, { stripCommunities: true }));
+  await run("birdc", ["-s", lab.state.clusters[0]!.router.controlSocket, "configure"]);
+  const reported = await until(
+    async () => tagMissing(await nodeNetworks(lab, one!.name)).includes(two!.name),
+    10_000,
+  );
+  insist(reported === true, "a router strips communities and no node reports TagMissing within 10 s");
+  story.say(
+    `reported: TagMissing for ${two!.name}; the declared prefixes name the cluster, and pages still come:`,
+  );
+  await pages();
+  writeFileSync(config, birdConfig(lab.topology, one!));
+  await run("birdc", ["-s", lab.state.clusters[0]!.router.controlSocket, "configure"]);
+}
+
+async function ask(lab: Lab, story: Story): Promise<void> {
+  const [one, two] = lab.topology.clusters;
+  const streams = [];
+  for (const [here, there] of [
+    [one!, two!],
+    [two!, one!],
+  ] as const) {
+    const urls = (await webVips(lab, there.name)).map((vip) => urlOf(vip, 80));
+    const pods = lab.state.pods.filter((p) => p.cluster === here.name);
+    for (const pod of [pods[0]!, pods.at(-1)!])
+      streams.push(
+        begin(lab, pod.name, waggle("lab", "workload", "connections", "--per-second", "20", ...urls)),
+      );
+  }
+  const questions = [
+    [
+      "--for",
+      "5s",
+      "-e",
+      "tracepoint:sock:inet_sock_set_state /args.newstate == 1/ { @[node, cluster(args.daddr_v6), prefix(args.daddr_v6)] = count(); }",
+    ],
+    ["--for", "3s", "-e", "tracepoint:net:netif_receive_skb { @bytes = hist(args.len); }"],
+  ];
+  const kubeconfigs = lab.state.clusters.flatMap((c) => ["--kubeconfig", c.kubeconfig]);
+  for (const question of questions) {
+    const answer = await runWaggle(["trace", ...kubeconfigs, ...question]);
+    story.quote(
+      `waggle trace ${question.map((w) => (w.includes(" ") ? `'${w}'` : w)).join(" ")}`,
+      `${answer.stdout.trim()}\n${answer.stderr.trim()}`,
+      60,
+    );
+    const nodes = lab.topology.clusters.reduce((n, c) => n + c.nodes.length, 0);
+    insist(
+      answer.stderr.includes(`${nodes}/${nodes} nodes`),
+      `not all of ${nodes} nodes answered: ${answer.stderr}`,
+    );
+    insist(/@\S*[:[]/.test(answer.stdout), "the answer is empty");
+  }
+  for (const stream of streams) {
+    const result = JSON.parse(await stream.end("SIGTERM")) as StreamResult;
+    insist(
+      result.failed === 0,
+      `${result.failed} of ${result.opened} connections failed meanwhile: ${result.errors[0]}`,
+    );
+  }
+}
+
+function runWaggle(args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+  const [file, ...rest] = waggle(...args);
+  return new Promise((resolve, reject) => {
+    const child = spawn(file!, rest, { stdio: ["ignore", "pipe", "pipe"] });
+    const out = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"] as const)
+      child[name].setEncoding("utf8").on("data", (chunk: string) => {
+        out[name] += chunk;
+      });
+    child.once("error", reject);
+    child.once("close", (code) =>
+      code === 0
+        ? resolve(out)
+        : reject(new StoryError(`waggle ${args[0]} ended with ${code}: ${out.stderr.trim()}`)),
+    );
+  });
+}
+
+/** Packets that a router has sent towards a node. */
+async function sentTowards(routerNetns: string, nodeAddress: string): Promise<number> {
+  const port = `n${nodeAddress.split(".")[3]}`;
+  const [link] = JSON.parse(await runIn(routerNetns, ["ip", "-j", "-s", "link", "show", "dev", port])) as [
+    { stats64: { tx: { packets: number } } },
+  ];
+  return link.stats64.tx.packets;
+}
+
+async function withdraw(lab: Lab, story: Story): Promise<void> {
+  const [one, two] = lab.topology.clusters;
+  const vips = await webVips(lab, two!.name);
+  const drained = two!.nodes[0]!;
+  const client = one!.client.name;
+  const before = await sentTowards(two!.router.netns, drained.address.ipv4);
+  const ping = begin(lab, client, ["ping", "-i", "0.01", "-W", "1", "-q", vips[0]!]);
+  const stream = begin(
+    lab,
+    client,
+    waggle("lab", "workload", "connections", "--per-second", "100", ...vips.map((v) => urlOf(v, 80))),
+  );
+  const held = begin(lab, client, waggle("lab", "workload", "hold", "--count", "50", vips[0]!));
+  await sleep(2_500);
+  const entered = (await sentTowards(two!.router.netns, drained.address.ipv4)) - before;
+  story.say(
+    `ping, 100 new connections a second and 50 held ones from ${client} to the VIP; ${entered} packets have entered by ${drained.name}`,
+  );
+  insist(entered > 100, `nothing enters by ${drained.name}: ECMP does not spread`);
+
+  const kubeconfig = lab.state.clusters[1]!.kubeconfig;
+  const drain = await runWaggle([
+    "drain",
+    drained.name,
+    "--kubeconfig",
+    kubeconfig,
+    "--wait",
+    "--timeout",
+    "30s",
+  ]);
+  story.quote(`waggle drain ${drained.name}`, `${drain.stderr.trim()}\n${drain.stdout.trim()}`.trim());
+  const view = await birdc(
+    lab,
+    two!.name,
+    "show",
+    "route",
+    "table",
+    "master4",
+    "where",
+    `net ~ [ ${two!.pods.ipv4}+, ${two!.vips.ipv4}+ ]`,
+  );
+  story.quote(`birdc show route     # on ${two!.router.name}, after`, view.replace(/^BIRD .* ready\.\n/, ""));
+  insist(
+    !view.includes(drained.address.ipv4),
+    `${two!.router.name} still has routes by way of ${drained.name}`,
+  );
+  await sleep(1_000);
+
+  const pinged = await ping.end("SIGINT");
+  const numbers = pinged.match(/(\d+) packets transmitted, (\d+) received/);
+  const streamed = JSON.parse(await stream.end("SIGTERM")) as StreamResult;
+  const living = JSON.parse(await held.end("SIGTERM")) as { connected: number; alive: number };
+  insist(numbers !== null, `ping said nothing: ${pinged}`);
+  const lost = Number(numbers![1]) - Number(numbers![2]);
+  story.say(`ping: ${numbers![1]} sent, ${lost} lost`);
+  story.say(
+    `new connections: ${streamed.opened} opened, ${streamed.failed} failed; served by ${Object.entries(
+      streamed.servedBy,
+    )
+      .map(([who, n]) => `${who}: ${n}`)
+      .join(", ")}`,
+  );
+  story.say(`long-lived connections: ${living.alive} of ${living.connected} lived on`);
+  // ping's own last packet may be on its way when it is told to stop.
+  insist(lost <= 1, `${lost} pings were lost while ${drained.name} drained`);
+  insist(streamed.failed === 0, `${streamed.failed} new connections failed: ${streamed.errors.join("; ")}`);
+  await untilQuiet("release", 10_000, async () => {
+    const network = (await nodeNetworks(lab, two!.name)).find((n) => n.metadata.name === drained.name);
+    return network?.status?.drain?.phase === "Released"
+      ? []
+      : [`${drained.name} is ${network?.status?.drain?.phase}`];
+  });
+}
+
+/** Tells the whole story. Throws where a claim does not hold; the caller takes the lab down either way. */
+export async function demo(options: UpOptions): Promise<number> {
+  const story = new Story();
+  story.heading("1. Lab up.");
+  using lab = await raise(options, (text) => story.note(text));
+  for (const cluster of lab.topology.clusters)
+    story.say(
+      `${cluster.name}: AS ${cluster.nodeASN}; ${cluster.nodes.map((n) => `${n.name} ${n.address.ipv4}`).join(", ")}; ${cluster.router.name} runs BIRD, AS ${cluster.router.asn}`,
+    );
+  story.say(`${lab.state.processes.length} processes: API servers, operators, agents, speakers, routers`);
+  story.heading("2. Allocate.");
+  await allocate(lab, story);
+  story.heading("3. Prove, announce.");
+  await proveAndAnnounce(lab, story);
+  story.heading("4. Learn.");
+  await learn(lab, story);
+  story.heading("5. Ask.");
+  await ask(lab, story);
+  story.heading("6. Withdraw.");
+  await withdraw(lab, story);
+  story.endStep();
+  return story.seconds;
+}
