@@ -78,7 +78,7 @@ function up(): Command {
       await takeDownOnSignals(flags.name);
       const note = (text: string): void => void process.stderr.write(`· ${text}\n`);
       try {
-        using lab = await raise(upOptions(flags), note);
+        await using lab = await raise(upOptions(flags), note);
         await settle(lab, note);
         if (flags.output === "json") console.log(JSON.stringify(statusOf(lab.state), null, 2));
         else printUp(lab.state);
@@ -136,7 +136,7 @@ function status(): Command {
     .action(async (flags: LabOptions) => {
       const { openLab } = await import("../lab/up.ts");
       const { printStatus, statusOf, withNetworks } = await import("../lab/status.ts");
-      using lab = await openLab(flags.name);
+      await using lab = await openLab(flags.name);
       const networks = await withNetworks(lab);
       if (flags.output === "json") console.log(JSON.stringify({ ...statusOf(lab.state), networks }, null, 2));
       else printStatus(lab.state, networks);
@@ -170,7 +170,7 @@ function processCommand(): Command {
       requireRoot();
       const { openLab } = await import("../lab/up.ts");
       const { killProcess, startProcess } = await import("../lab/daemons.ts");
-      using lab = await openLab(flags.name);
+      await using lab = await openLab(flags.name);
       if (verb === "kill")
         console.log(JSON.stringify(await killProcess(lab, name, `SIG${flags.signal}` as NodeJS.Signals)));
       else if (verb === "start") console.log(JSON.stringify(await startProcess(lab, name)));

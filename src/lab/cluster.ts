@@ -1,26 +1,23 @@
 // lab: one cluster's control plane: the embedded API server, its base objects, identities of agents, manifests, EndpointSlices.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseAllDocuments, stringify } from "yaml";
+import { parse, parseAllDocuments, stringify } from "yaml";
 import type { KubernetesObject } from "../api/index.ts";
-import { waggleKinds } from "../api/index.ts";
-import { builtinKinds, KubeClient, loadKubeConfig, type Resource } from "../kube/index.ts";
+import { type KubeClient, kinds, loadKubeConfig, type Resource } from "../kube/index.ts";
 import { installation } from "./launcher.ts";
 import type { PodRecord } from "./state.ts";
-import type { LabCluster, LabNode } from "./topology.ts";
+import type { LabNode } from "./topology.ts";
 
 const rbac = { group: "rbac.authorization.k8s.io", version: "v1" } as const;
 
-const resources = new Map<string, Resource>(
+const resources: ReadonlyMap<string, Resource> = new Map(
   [
-    ...Object.values(waggleKinds),
-    ...Object.values(builtinKinds),
+    ...(Object.values(kinds) as Resource[]),
     { ...rbac, kind: "ClusterRole", plural: "clusterroles", namespaced: false },
     { ...rbac, kind: "ClusterRoleBinding", plural: "clusterrolebindings", namespaced: false },
     { ...rbac, kind: "Role", plural: "roles", namespaced: true },
     { ...rbac, kind: "RoleBinding", plural: "rolebindings", namespaced: true },
-    { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts", namespaced: true },
-  ].map((r) => [r.kind, r as Resource]),
+  ].map((r) => [r.kind, r]),
 );
 
 /** The objects of a YAML stream. @throws Error with the place of the first mistake */
@@ -40,13 +37,17 @@ export async function applyObjects(client: KubeClient, objects: readonly Kuberne
   for (const object of objects) {
     const resource = resources.get(object.kind);
     if (!resource) throw new Error(`the lab does not know kind ${object.kind}`);
-    await client.apply(resource, object, { fieldManager: "waggle-lab", force: true });
+    await client.patch(resource, object.metadata.name, "apply", object, {
+      ...(object.metadata.namespace ? { namespace: object.metadata.namespace } : {}),
+      fieldManager: "waggle-lab",
+      force: true,
+    });
   }
 }
 
 /** A client of the administrator of one cluster. */
 export const adminClient = async (kubeconfig: string, socket: string): Promise<KubeClient> =>
-  new KubeClient(await loadKubeConfig({ kubeconfig, socket }));
+  (await loadKubeConfig({ kubeconfig, socket }, { name: "waggle-lab" })).client;
 
 /** Namespace, ServiceAccounts and roles of Waggle. */
 export const applyBase = (client: KubeClient): Promise<void> =>
@@ -61,20 +62,18 @@ export async function registerNode(client: KubeClient, node: LabNode): Promise<v
       metadata: { name: node.name, labels: { "kubernetes.io/hostname": node.name } },
     },
   ]);
-  await client.patch(
-    builtinKinds.Node,
-    { name: node.name },
+  await client.patchStatus(
+    kinds.Node,
+    node.name,
     {
-      status: {
-        addresses: [
-          { type: "InternalIP", address: node.address.ipv4 },
-          { type: "InternalIP", address: node.address.ipv6 },
-          { type: "Hostname", address: node.name },
-        ],
-        conditions: [{ type: "Ready", status: "True", reason: "LabNode", message: "a network namespace" }],
-      },
+      addresses: [
+        { type: "InternalIP", address: node.address.ipv4 },
+        { type: "InternalIP", address: node.address.ipv6 },
+        { type: "Hostname", address: node.name },
+      ],
+      conditions: [{ type: "Ready", status: "True", reason: "LabNode", message: "a network namespace" }],
     },
-    { type: "merge", subresource: "status", fieldManager: "waggle-lab" },
+    { fieldManager: "waggle-lab" },
   );
 }
 
@@ -89,11 +88,11 @@ async function token(
   audience: string | undefined,
   node?: string,
 ): Promise<string> {
-  const nodeObject = node ? await client.get(builtinKinds.Node, { name: node }) : undefined;
-  const reply = await client.raw<TokenRequestReply>(
-    "POST",
-    `/api/v1/namespaces/waggle-system/serviceaccounts/${account}/token`,
-    {
+  const nodeObject = node ? await client.get(kinds.Node, node) : undefined;
+  const reply = (await client.raw({
+    method: "POST",
+    path: `/api/v1/namespaces/waggle-system/serviceaccounts/${account}/token`,
+    body: {
       apiVersion: "authentication.k8s.io/v1",
       kind: "TokenRequest",
       spec: {
@@ -106,7 +105,7 @@ async function token(
           : {}),
       },
     },
-  );
+  })) as TokenRequestReply;
   return reply.status.token;
 }
 
@@ -124,7 +123,6 @@ async function writeAccountKubeconfig(
   account: string,
   accountToken: string,
 ): Promise<void> {
-  const { parse } = await import("yaml");
   const config = parse(readFileSync(admin, "utf8")) as KubeconfigFile;
   const context = config.contexts.find((c) => c.name === config["current-context"])!;
   const out = {
@@ -205,8 +203,3 @@ export function endpointSlices(
       }) as KubernetesObject,
   );
 }
-
-/** The cluster's manifests, as a user would apply them. */
-export const manifestsOf = (objects: readonly object[]): KubernetesObject[] => objects as KubernetesObject[];
-
-export type { LabCluster };

@@ -1,14 +1,13 @@
 // lab: the story that `waggle lab demo` tells: two clusters, six steps, everything real; each claim is checked as it is made.
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { IPAllocation, NodeNetwork } from "../api/index.ts";
-import { waggleKinds } from "../api/index.ts";
+import type { NodeNetwork } from "../api/index.ts";
+import { kinds } from "../kube/index.ts";
 import { birdConfig } from "./bird.ts";
-import { commandIn, placeOf } from "./exec.ts";
 import { waggle } from "./launcher.ts";
 import { applyWebService, registerNodes, startWebPods, webPort, webVips } from "./pods.ts";
+import { begin, fetchFrom, type Outcome, pingLoss, runWaggle, sentTowards, urlOf } from "./programs.ts";
 import { run, runIn, until } from "./shell.ts";
 import { Story } from "./story.ts";
 import {
@@ -35,31 +34,7 @@ const insist = (holds: boolean, claim: string): void => {
   if (!holds) throw new StoryError(claim);
 };
 
-const urlOf = (address: string, port: number): string =>
-  `http://${address.includes(":") ? `[${address}]` : address}:${port}/`;
 const hostPrefix = (address: string): string => `${address}/${address.includes(":") ? 128 : 32}`;
-
-/** A program inside a place whose stdout is collected; `end` asks it to finish and gives what it printed. */
-function begin(
-  lab: Lab,
-  place: string,
-  command: readonly string[],
-): { end(signal: NodeJS.Signals): Promise<string> } {
-  const [file, ...args] = commandIn(lab.state, placeOf(lab.state, place), command);
-  const child = spawn(file!, args, { stdio: ["ignore", "pipe", "inherit"] });
-  let out = "";
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-    out += chunk;
-  });
-  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  return {
-    async end(signal) {
-      child.kill(signal);
-      await ended;
-      return out;
-    },
-  };
-}
 
 /** Steps 1 and 2: also what `waggle lab up` does. */
 export async function raise(options: UpOptions, note: (text: string) => void): Promise<Lab> {
@@ -95,7 +70,7 @@ async function allocate(lab: Lab, story: Story): Promise<void> {
       return found.length === 2 ? found : undefined;
     }, 10_000);
     insist(vips !== undefined, `Service web of ${cluster.name} got no address of each family within 10 s`);
-    const claims = (await lab.client(cluster.name).list<IPAllocation>(waggleKinds.IPAllocation)).items;
+    const claims = (await lab.client(cluster.name).list(kinds.IPAllocation)).items;
     story.say(`${cluster.name}: ${claims.length} IPAllocations; Service web has ${vips!.join(" and ")}`);
     story.table([
       ["PREFIX", "POOL", "OWNER", "NAME OF THE CLAIM"],
@@ -154,16 +129,6 @@ async function proveAndAnnounce(lab: Lab, story: Story): Promise<void> {
   }
 }
 
-/** Fetches a page from inside a pod; the pod's own tools, not this process's network. */
-async function fetchFrom(lab: Lab, pod: string, url: string): Promise<string> {
-  const [file, ...args] = commandIn(
-    lab.state,
-    placeOf(lab.state, pod),
-    waggle("lab", "workload", "fetch", url),
-  );
-  return (await run(file!, args)).trim();
-}
-
 const tagMissing = (networks: readonly NodeNetwork[]): string[] =>
   networks.flatMap((n) => [...(n.status?.routes?.tagMissing ?? [])]);
 
@@ -197,12 +162,12 @@ async function learn(lab: Lab, story: Story): Promise<void> {
   const to = lab.state.pods.find((p) => p.cluster === two!.name)!;
   const pages = async (): Promise<void> => {
     for (const address of to.addresses) {
-      const page = await fetchFrom(lab, from.name, urlOf(address, webPort));
+      const page = await fetchFrom(lab.state, from.name, urlOf(address, webPort));
       story.say(`${from.name} (${one!.name}) -> pod ${address}: ${page}`);
       insist(page.includes(to.name), `the page of ${to.name} came from somebody else: ${page}`);
     }
     for (const vip of await webVips(lab, two!.name)) {
-      const page = await fetchFrom(lab, from.name, urlOf(vip, 80));
+      const page = await fetchFrom(lab.state, from.name, urlOf(vip, 80));
       story.say(`${from.name} (${one!.name}) -> VIP ${vip}: ${page}`);
       insist(page.includes(`hello from ${two!.name}-`), `the page of the VIP came from elsewhere: ${page}`);
     }
@@ -237,7 +202,7 @@ async function ask(lab: Lab, story: Story): Promise<void> {
     const pods = lab.state.pods.filter((p) => p.cluster === here.name);
     for (const pod of [pods[0]!, pods.at(-1)!])
       streams.push(
-        begin(lab, pod.name, waggle("lab", "workload", "connections", "--per-second", "20", ...urls)),
+        begin(lab.state, pod.name, waggle("lab", "workload", "connections", "--per-second", "20", ...urls)),
       );
   }
   const questions = [
@@ -251,7 +216,7 @@ async function ask(lab: Lab, story: Story): Promise<void> {
   ];
   const kubeconfigs = lab.state.clusters.flatMap((c) => ["--kubeconfig", c.kubeconfig]);
   for (const question of questions) {
-    const answer = await runWaggle(["trace", ...kubeconfigs, ...question]);
+    const answer = await mustRun(["trace", ...kubeconfigs, ...question]);
     story.quote(
       `waggle trace ${question.map((w) => (w.includes(" ") ? `'${w}'` : w)).join(" ")}`,
       `${answer.stdout.trim()}\n${answer.stderr.trim()}`,
@@ -273,31 +238,11 @@ async function ask(lab: Lab, story: Story): Promise<void> {
   }
 }
 
-function runWaggle(args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
-  const [file, ...rest] = waggle(...args);
-  return new Promise((resolve, reject) => {
-    const child = spawn(file!, rest, { stdio: ["ignore", "pipe", "pipe"] });
-    const out = { stdout: "", stderr: "" };
-    for (const name of ["stdout", "stderr"] as const)
-      child[name].setEncoding("utf8").on("data", (chunk: string) => {
-        out[name] += chunk;
-      });
-    child.once("error", reject);
-    child.once("close", (code) =>
-      code === 0
-        ? resolve(out)
-        : reject(new StoryError(`waggle ${args[0]} ended with ${code}: ${out.stderr.trim()}`)),
-    );
-  });
-}
-
-/** Packets that a router has sent towards a node. */
-async function sentTowards(routerNetns: string, nodeAddress: string): Promise<number> {
-  const port = `n${nodeAddress.split(".")[3]}`;
-  const [link] = JSON.parse(await runIn(routerNetns, ["ip", "-j", "-s", "link", "show", "dev", port])) as [
-    { stats64: { tx: { packets: number } } },
-  ];
-  return link.stats64.tx.packets;
+/** A waggle command that must succeed. */
+async function mustRun(args: readonly string[]): Promise<Outcome> {
+  const outcome = await runWaggle(args);
+  insist(outcome.code === 0, `waggle ${args[0]} ended with ${outcome.code}: ${outcome.stderr.trim()}`);
+  return outcome;
 }
 
 async function withdraw(lab: Lab, story: Story): Promise<void> {
@@ -306,13 +251,13 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
   const drained = two!.nodes[0]!;
   const client = one!.client.name;
   const before = await sentTowards(two!.router.netns, drained.address.ipv4);
-  const ping = begin(lab, client, ["ping", "-i", "0.01", "-W", "1", "-q", vips[0]!]);
+  const ping = begin(lab.state, client, ["ping", "-i", "0.01", "-W", "1", "-q", vips[0]!]);
   const stream = begin(
-    lab,
+    lab.state,
     client,
     waggle("lab", "workload", "connections", "--per-second", "100", ...vips.map((v) => urlOf(v, 80))),
   );
-  const held = begin(lab, client, waggle("lab", "workload", "hold", "--count", "50", vips[0]!));
+  const held = begin(lab.state, client, waggle("lab", "workload", "hold", "--count", "50", vips[0]!));
   await sleep(2_500);
   const entered = (await sentTowards(two!.router.netns, drained.address.ipv4)) - before;
   story.say(
@@ -349,12 +294,10 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
   await sleep(1_000);
 
   const pinged = await ping.end("SIGINT");
-  const numbers = pinged.match(/(\d+) packets transmitted, (\d+) received/);
+  const { sent, lost } = pingLoss(pinged);
   const streamed = JSON.parse(await stream.end("SIGTERM")) as StreamResult;
   const living = JSON.parse(await held.end("SIGTERM")) as { connected: number; alive: number };
-  insist(numbers !== null, `ping said nothing: ${pinged}`);
-  const lost = Number(numbers![1]) - Number(numbers![2]);
-  story.say(`ping: ${numbers![1]} sent, ${lost} lost`);
+  story.say(`ping: ${sent} sent, ${lost} lost`);
   story.say(
     `new connections: ${streamed.opened} opened, ${streamed.failed} failed; served by ${Object.entries(
       streamed.servedBy,
@@ -378,7 +321,7 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
 export async function demo(options: UpOptions): Promise<number> {
   const story = new Story();
   story.heading("1. Lab up.");
-  using lab = await raise(options, (text) => story.note(text));
+  await using lab = await raise(options, (text) => story.note(text));
   for (const cluster of lab.topology.clusters)
     story.say(
       `${cluster.name}: AS ${cluster.nodeASN}; ${cluster.nodes.map((n) => `${n.name} ${n.address.ipv4}`).join(", ")}; ${cluster.router.name} runs BIRD, AS ${cluster.router.asn}`,

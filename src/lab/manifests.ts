@@ -1,12 +1,13 @@
 // lab: what a user would apply to each cluster of the lab; examples/two-clusters is this for two.
 import { stringify } from "yaml";
+import type { KubernetesObject } from "../api/index.ts";
 import type { LabCluster, Topology } from "./topology.ts";
 
 const apiVersion = "waggle.dev/v1alpha1";
 
 /** The objects of one cluster, in the order in which they are best read. */
-export function clusterManifests(topology: Topology, cluster: LabCluster): object[] {
-  const objects: object[] = [
+export function clusterManifests(topology: Topology, cluster: LabCluster): KubernetesObject[] {
+  const objects: (KubernetesObject & { readonly spec: object })[] = [
     {
       apiVersion,
       kind: "ClusterNetwork",
@@ -94,7 +95,7 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): objec
 }
 
 /** The demo's Service; its EndpointSlices follow from the pods. */
-export const webService = (): object => ({
+export const webService = (): KubernetesObject & { readonly spec: object } => ({
   apiVersion: "v1",
   kind: "Service",
   metadata: { name: "web", namespace: "default", labels: { app: "web" } },

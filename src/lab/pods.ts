@@ -1,10 +1,9 @@
 // lab: pods as a kubelet would make them: namespace, owner entry, CNI, process; and the Service in front of them.
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { KubernetesObject, Service } from "../api/index.ts";
 import { cgroupId } from "../kernel/cgroup.ts";
 import { netnsCookie } from "../kernel/netns.ts";
-import { builtinKinds } from "../kube/index.ts";
+import { kinds } from "../kube/index.ts";
 import { openOwners } from "../trace/owners.ts";
 import { applyObjects, endpointSlices } from "./cluster.ts";
 import { attach, readConflist } from "./cni.ts";
@@ -147,18 +146,13 @@ export async function startWebPods(lab: Lab, note: (text: string) => void = () =
 export async function applyWebService(lab: Lab): Promise<void> {
   for (const cluster of lab.topology.clusters) {
     const pods = lab.state.pods.filter((p) => p.cluster === cluster.name && p.app === "web");
-    await applyObjects(lab.client(cluster.name), [
-      webService() as KubernetesObject,
-      ...endpointSlices("web", pods, webPort),
-    ]);
+    await applyObjects(lab.client(cluster.name), [webService(), ...endpointSlices("web", pods, webPort)]);
   }
 }
 
 /** VIPs of the web Service of a cluster as they are now, IPv4 first. */
 export async function webVips(lab: Lab, cluster: string): Promise<readonly string[]> {
-  const service = await lab
-    .client(cluster)
-    .get<Service>(builtinKinds.Service, { namespace: "default", name: "web" });
+  const service = await lab.client(cluster).get(kinds.Service, "web", { namespace: "default" });
   const ips = (service.status?.loadBalancer?.ingress ?? []).flatMap((i) => (i.ip ? [i.ip] : []));
   return ips.toSorted((a, b) => Number(a.includes(":")) - Number(b.includes(":")));
 }

@@ -8,7 +8,6 @@ import {
   agentIdentity,
   applyBase,
   applyObjects,
-  manifestsOf,
   operatorIdentity,
   registerNode,
 } from "./cluster.ts";
@@ -31,7 +30,7 @@ export interface UpOptions extends TopologyOptions {
 }
 
 /** A running lab: its state on disk and clients of its clusters. */
-export class Lab implements Disposable {
+export class Lab implements AsyncDisposable {
   readonly topology: Topology;
   readonly clients = new Map<string, KubeClient>();
   #state: LabState;
@@ -64,8 +63,8 @@ export class Lab implements Disposable {
     return record;
   }
 
-  [Symbol.dispose](): void {
-    for (const client of this.clients.values()) client[Symbol.dispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.clients.values()) await client[Symbol.asyncDispose]();
     this.clients.clear();
   }
 }
@@ -187,17 +186,17 @@ export async function startApiServer(lab: Lab, cluster: LabCluster): Promise<voi
     if (!existsSync(record.kubeconfig) || !existsSync(record.apiSocket)) return undefined;
     const candidate = await adminClient(record.kubeconfig, record.apiSocket);
     try {
-      await candidate.raw("GET", "/readyz");
+      await candidate.raw({ method: "GET", path: "/readyz", retries: 0 });
       return candidate;
     } catch {
       // Not there yet; the time limit around this decides when that becomes an error.
-      candidate[Symbol.dispose]();
+      await candidate[Symbol.asyncDispose]();
       return undefined;
     }
   }, 20_000);
   if (!client)
     throw new Error(`API server of ${cluster.name} did not get ready within 20 s; see ${process.log}`);
-  lab.clients.get(cluster.name)?.[Symbol.dispose]();
+  await lab.clients.get(cluster.name)?.[Symbol.asyncDispose]();
   lab.clients.set(cluster.name, client);
 }
 
@@ -302,7 +301,7 @@ export async function startClusters(lab: Lab, note: (text: string) => void = () 
 export async function applyManifests(lab: Lab): Promise<void> {
   await Promise.all(
     lab.topology.clusters.map((cluster) =>
-      applyObjects(lab.client(cluster.name), manifestsOf(clusterManifests(lab.topology, cluster))),
+      applyObjects(lab.client(cluster.name), clusterManifests(lab.topology, cluster)),
     ),
   );
 }

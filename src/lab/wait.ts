@@ -1,11 +1,11 @@
 // lab: waiting for what the parts report about themselves, with the reason when it does not come.
 import type { NodeNetwork } from "../api/index.ts";
-import { waggleKinds } from "../api/index.ts";
+import { kinds } from "../kube/index.ts";
 import { until } from "./shell.ts";
 import type { Lab } from "./up.ts";
 
 export const nodeNetworks = async (lab: Lab, cluster: string): Promise<readonly NodeNetwork[]> =>
-  (await lab.client(cluster).list<NodeNetwork>(waggleKinds.NodeNetwork)).items;
+  (await lab.client(cluster).list(kinds.NodeNetwork)).items;
 
 /** One line for each thing of a node that is not as it should be. */
 export function complaints(network: NodeNetwork): readonly string[] {
