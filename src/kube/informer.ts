@@ -1,0 +1,158 @@
+// kube: a reflector with its store: read objects by key or by index, and hear the keys of what changed.
+import type { KubernetesObject } from "../api/index.ts";
+import { Reflector, type ReflectorOptions, type ReflectorState, type Store } from "./reflector.ts";
+
+/** From an object to the values under which an index finds it. */
+export type IndexFunction<T> = (object: T) => readonly string[];
+
+/** Hears that an object was added, changed or deleted. It gets the key and reads the cache: by then more may have happened. */
+export type KeyHandler = (key: string) => void;
+
+/** Objects of one kind by key, with indexes. Objects are frozen; a reader may keep them. */
+export class Cache<T extends KubernetesObject> implements Store<T> {
+  /** Handlers that threw; they are counted and otherwise ignored, so that one cannot stop the others. */
+  handlerErrors = 0;
+  readonly #objects = new Map<string, T>();
+  readonly #indexes = new Map<
+    string,
+    { readonly of: IndexFunction<T>; readonly keys: Map<string, Set<string>> }
+  >();
+  readonly #handlers = new Set<KeyHandler>();
+  readonly #onHandlerError: (error: unknown) => void;
+
+  constructor(
+    indexes: Readonly<Record<string, IndexFunction<T>>> = {},
+    onHandlerError: (error: unknown) => void = () => undefined,
+  ) {
+    for (const [name, of] of Object.entries(indexes)) this.#indexes.set(name, { of, keys: new Map() });
+    this.#onHandlerError = onHandlerError;
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+  get(key: string): T | undefined {
+    return this.#objects.get(key);
+  }
+  has(key: string): boolean {
+    return this.#objects.has(key);
+  }
+  keys(): readonly string[] {
+    return [...this.#objects.keys()];
+  }
+  /** In the order of keys, so that what is computed from it does not depend on the order of events. */
+  list(): readonly T[] {
+    return [...this.#objects].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, object]) => object);
+  }
+  /** Objects that the index has under the value, in the order of keys. @throws RangeError for an unknown index */
+  byIndex(index: string, value: string): readonly T[] {
+    const found = this.#indexes.get(index);
+    if (!found) throw new RangeError(`no index ${index}`);
+    return [...(found.keys.get(value) ?? [])].sort().map((key) => this.#objects.get(key) as T);
+  }
+
+  /** Calls the handler for every change from now on; dispose to stop. */
+  onChange(handler: KeyHandler): Disposable {
+    this.#handlers.add(handler);
+    return { [Symbol.dispose]: () => void this.#handlers.delete(handler) };
+  }
+
+  replaceAll(items: ReadonlyMap<string, T>): void {
+    const changed: string[] = [];
+    for (const [key, old] of this.#objects)
+      if (!items.has(key)) {
+        this.#unindex(key, old);
+        this.#objects.delete(key);
+        changed.push(key);
+      }
+    for (const [key, object] of items) if (this.#put(key, object)) changed.push(key);
+    for (const key of changed) this.#notify(key);
+  }
+
+  set(key: string, object: T): void {
+    if (this.#put(key, object)) this.#notify(key);
+  }
+
+  delete(key: string): void {
+    const old = this.#objects.get(key);
+    if (!old) return;
+    this.#unindex(key, old);
+    this.#objects.delete(key);
+    this.#notify(key);
+  }
+
+  #put(key: string, object: T): boolean {
+    const old = this.#objects.get(key);
+    if (
+      old &&
+      old.metadata.uid === object.metadata.uid &&
+      old.metadata.resourceVersion !== undefined &&
+      old.metadata.resourceVersion === object.metadata.resourceVersion
+    )
+      return false;
+    if (old) this.#unindex(key, old);
+    this.#objects.set(key, object);
+    for (const { of, keys } of this.#indexes.values())
+      for (const value of of(object)) {
+        const set = keys.get(value);
+        if (set) set.add(key);
+        else keys.set(value, new Set([key]));
+      }
+    return true;
+  }
+
+  #unindex(key: string, object: T): void {
+    for (const { of, keys } of this.#indexes.values())
+      for (const value of of(object)) {
+        const set = keys.get(value);
+        set?.delete(key);
+        if (set?.size === 0) keys.delete(value);
+      }
+  }
+
+  #notify(key: string): void {
+    for (const handler of this.#handlers)
+      try {
+        handler(key);
+      } catch (error) {
+        this.handlerErrors += 1;
+        this.#onHandlerError(error);
+      }
+  }
+}
+
+export interface InformerOptions<T extends KubernetesObject> extends Omit<ReflectorOptions<T>, "store"> {
+  readonly indexes?: Readonly<Record<string, IndexFunction<T>>>;
+  readonly onHandlerError?: (error: unknown) => void;
+}
+
+/** One reflector and its cache. */
+export class Informer<T extends KubernetesObject> implements Disposable {
+  readonly cache: Cache<T>;
+  readonly reflector: Reflector<T>;
+
+  constructor(options: InformerOptions<T>) {
+    const { indexes, onHandlerError, ...rest } = options;
+    this.cache = new Cache<T>(indexes, onHandlerError);
+    this.reflector = new Reflector<T>({ ...rest, store: this.cache });
+  }
+
+  /** Starts following. Add handlers before, to hear of the first objects too. */
+  start(): this {
+    this.reflector.start();
+    return this;
+  }
+  /** Resolves at the first complete LIST. Never rejects. */
+  get synced(): Promise<void> {
+    return this.reflector.synced;
+  }
+  get state(): ReflectorState {
+    return this.reflector.state;
+  }
+  onChange(handler: KeyHandler): Disposable {
+    return this.cache.onChange(handler);
+  }
+  [Symbol.dispose](): void {
+    this.reflector[Symbol.dispose]();
+  }
+}

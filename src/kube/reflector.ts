@@ -1,0 +1,229 @@
+// kube: keeps a store in step with one kind: LIST, then WATCH with bookmarks. It survives every failure and never turns one
+// into an absence: the store changes only by an observed event or by a complete LIST from the same cluster.
+import type { KubernetesObject } from "../api/index.ts";
+import type { KubeApi } from "./api.ts";
+import { backoff, type Clock, jitter, type Random, sleep, systemClock } from "./clock.ts";
+import { DefinitionGuard, isCustom } from "./definition.ts";
+import { ApiError, describeError, isExpired } from "./errors.ts";
+import type { ClusterIdentity } from "./identity.ts";
+import { keyOf, qualifiedName, type Resource } from "./resource.ts";
+
+/** Where a reflector puts what it learns. Objects are frozen and without managedFields. */
+export interface Store<T> {
+  /** All that there is; what is not in it is gone. */
+  replaceAll(items: ReadonlyMap<string, T>): void;
+  set(key: string, object: T): void;
+  delete(key: string, last: T): void;
+}
+
+export interface ReflectorOptions<T extends KubernetesObject> {
+  readonly api: KubeApi;
+  readonly resource: Resource<T>;
+  readonly store: Store<T>;
+  readonly namespace?: string;
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+  /** Which cluster this must be; a list or watch from another one is an error. */
+  readonly identity?: ClusterIdentity;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** Called when `state` changes; must not throw. */
+  readonly onState?: (state: ReflectorState) => void;
+}
+
+export interface ReflectorState {
+  /** A complete LIST has been stored once. */
+  readonly synced: boolean;
+  /** The store follows the server now. False: it is the last known state, and `lastError` says why. */
+  readonly fresh: boolean;
+  /** Wall time in ms of the last change of `fresh`. */
+  readonly since: number;
+  readonly lastError?: string;
+  /** HTTP status of the last error, where it was an answer. */
+  readonly lastErrorCode?: number;
+}
+
+export interface ReflectorStats {
+  lists: number;
+  watches: number;
+  events: number;
+  bookmarks: number;
+  errors: number;
+  /** Lists that were needed because the server had forgotten our resourceVersion. */
+  expired: number;
+}
+
+const watchSeconds = 300;
+/** A watch that ends sooner without an event counts as a failure, or a server that closes watches would be hammered. */
+const shortestWatchMs = 1_000;
+
+function freeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const child of Object.values(value)) freeze(child);
+  }
+  return value;
+}
+
+/** Drops managedFields (half of an object's size, of no use to a reader) and freezes the rest. */
+function ingest<T extends KubernetesObject>(object: T): T {
+  const metadata = { ...object.metadata } as Record<string, unknown>;
+  delete metadata["managedFields"];
+  return freeze({ ...object, metadata } as unknown as T);
+}
+
+export class Reflector<T extends KubernetesObject> implements Disposable {
+  readonly stats: ReflectorStats = { lists: 0, watches: 0, events: 0, bookmarks: 0, errors: 0, expired: 0 };
+  /** Resolves at the first complete LIST. Never rejects. */
+  readonly synced: Promise<void>;
+  readonly #options: ReflectorOptions<T>;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #stop = new AbortController();
+  readonly #definition: DefinitionGuard | undefined;
+  #state: ReflectorState;
+  #resolveSynced: () => void = () => undefined;
+  #started = false;
+
+  constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    if (isCustom(options.resource)) this.#definition = new DefinitionGuard(options.api, options.resource);
+    this.#state = { synced: false, fresh: false, since: this.#clock.now() };
+    this.synced = new Promise((resolve) => {
+      this.#resolveSynced = resolve;
+    });
+  }
+
+  get state(): ReflectorState {
+    return this.#state;
+  }
+
+  /** Starts following; once. It stops only by disposing. */
+  start(): this {
+    if (this.#started) return this;
+    this.#started = true;
+    void this.#run();
+    return this;
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop.abort();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    const pause = backoff(200, 30_000, this.#random);
+    let resourceVersion: string | undefined;
+    while (!signal.aborted) {
+      try {
+        resourceVersion ??= await this.#list(signal);
+        const begun = this.#clock.monotonic();
+        const progress = { resourceVersion, events: 0 };
+        try {
+          await this.#watch(progress, signal);
+        } finally {
+          resourceVersion = progress.resourceVersion;
+          if (progress.events > 0 || this.#clock.monotonic() - begun >= shortestWatchMs) pause.reset();
+        }
+        if (progress.events > 0 || this.#clock.monotonic() - begun >= shortestWatchMs) continue;
+        // Closed at once, without an error: nothing is known to be stale, but do not ask in a loop.
+        await sleep(this.#clock, pause.next(), signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.stats.errors += 1;
+        if (isExpired(error)) {
+          this.stats.expired += 1;
+          resourceVersion = undefined;
+          // The first time is routine (the server compacted its history); again at once would be a loop.
+          if (pause.failures === 0) {
+            pause.next();
+            continue;
+          }
+        }
+        this.#failed(error);
+        await sleep(this.#clock, pause.next(), signal);
+      }
+    }
+  }
+
+  /** One complete LIST, verified to be of the right cluster, put into the store; its resourceVersion. */
+  async #list(signal: AbortSignal): Promise<string> {
+    const { api, resource, namespace, labelSelector, fieldSelector, store, identity } = this.#options;
+    this.stats.lists += 1;
+    const asked = this.#clock.monotonic();
+    const list = await api.list(resource, {
+      signal,
+      retries: 0,
+      ...(namespace !== undefined && { namespace }),
+      ...(labelSelector !== undefined && { labelSelector }),
+      ...(fieldSelector !== undefined && { fieldSelector }),
+    });
+    await identity?.verify(asked, signal);
+    if (signal.aborted) throw new Error("stopped");
+    const items = new Map<string, T>();
+    for (const item of list.items) items.set(keyOf(item), ingest(item));
+    store.replaceAll(items);
+    this.#succeeded();
+    return list.resourceVersion;
+  }
+
+  async #watch(progress: { resourceVersion: string; events: number }, signal: AbortSignal): Promise<void> {
+    const { api, resource, namespace, labelSelector, fieldSelector, store, identity } = this.#options;
+    this.stats.watches += 1;
+    const asked = this.#clock.monotonic();
+    const ending = new AbortController();
+    using _ = { [Symbol.dispose]: () => ending.abort() };
+    const stream = await api.watch(resource, {
+      resourceVersion: progress.resourceVersion,
+      timeoutSeconds: Math.round(jitter(watchSeconds, 0.5, this.#random)),
+      signal: AbortSignal.any([signal, ending.signal]),
+      ...(namespace !== undefined && { namespace }),
+      ...(labelSelector !== undefined && { labelSelector }),
+      ...(fieldSelector !== undefined && { fieldSelector }),
+    });
+    // Another cluster's history may contain our resourceVersion: nothing of the stream is believed before this.
+    await identity?.verify(asked, signal);
+    this.#succeeded();
+    for await (const event of stream) {
+      if (signal.aborted) return;
+      if (event.type === "BOOKMARK") {
+        this.stats.bookmarks += 1;
+        progress.resourceVersion = event.resourceVersion;
+        progress.events += 1;
+        continue;
+      }
+      this.stats.events += 1;
+      const object = ingest(event.object);
+      if (event.type === "DELETED") {
+        await this.#definition?.verify(signal);
+        store.delete(keyOf(object), object);
+      } else store.set(keyOf(object), object);
+      progress.events += 1;
+      progress.resourceVersion = object.metadata.resourceVersion ?? progress.resourceVersion;
+    }
+  }
+
+  #succeeded(): void {
+    if (this.#state.fresh) return;
+    this.#setState({ synced: true, fresh: true, since: this.#clock.now() });
+    this.#resolveSynced();
+  }
+
+  #failed(error: unknown): void {
+    const { fresh, synced, since } = this.#state;
+    this.#setState({
+      synced,
+      fresh: false,
+      since: fresh ? this.#clock.now() : since,
+      lastError: `${qualifiedName(this.#options.resource)}: ${describeError(error)}`,
+      ...(error instanceof ApiError && { lastErrorCode: error.code }),
+    });
+  }
+
+  #setState(state: ReflectorState): void {
+    this.#state = state;
+    this.#options.onState?.(state);
+  }
+}
