@@ -1,0 +1,148 @@
+// e2e: what the scenarios share: one lab for all of them, kubectl, BIRD's view, losses.
+import { execFile, execFileSync } from "node:child_process";
+import { accessSync } from "node:fs";
+import { kinds } from "../../src/kube/index.ts";
+import { begin, pingLoss } from "../../src/lab/programs.ts";
+import { run, runIn, until } from "../../src/lab/shell.ts";
+import { birdc, type Lab } from "../../src/lab/up.ts";
+import { nodeNetworks } from "../../src/lab/wait.ts";
+
+/** Why the lab cannot run here; empty where it can. */
+export function missingForLab(): string {
+  if (process.getuid?.() !== 0) return "root";
+  const need: [string, string][] = [
+    ["/sys/kernel/btf/vmlinux", "kernel BTF"],
+    ["/usr/lib/cni/ptp", "CNI plugins"],
+    ["/usr/sbin/bird", "BIRD 2"],
+    ["bin/waggle", "make build"],
+  ];
+  for (const [path, name] of need) {
+    try {
+      accessSync(path);
+    } catch {
+      return name;
+    }
+  }
+  return "";
+}
+
+export const hasKubectl = ((): boolean => {
+  try {
+    execFileSync("kubectl", ["version", "--client"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+export interface Result {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** kubectl as a user runs it, against one cluster of the lab. */
+export function kubectl(
+  lab: Lab,
+  cluster: string,
+  args: readonly string[],
+  input?: string,
+  env: Record<string, string> = {},
+): Promise<Result> {
+  const kubeconfig = lab.state.clusters.find((c) => c.name === cluster)!.kubeconfig;
+  return new Promise((resolve) => {
+    const child = execFile(
+      "kubectl",
+      ["--kubeconfig", kubeconfig, ...args],
+      { timeout: 30_000, env: { ...process.env, ...env } },
+      (error, out, err) =>
+        resolve({ code: error ? (typeof error.code === "number" ? error.code : 1) : 0, out, err }),
+    );
+    child.stdin?.end(input ?? "");
+  });
+}
+
+/** BIRD's routes of one family with all attributes, on a cluster's router. */
+export const birdRoutes = (lab: Lab, cluster: string, ...filter: readonly string[]): Promise<string> =>
+  birdc(lab, cluster, "show", "route", "all", ...filter);
+
+/** Since when each of the router's sessions with nodes is up, by BIRD's protocol name. */
+export async function sessionsSince(lab: Lab, cluster: string): Promise<Record<string, string>> {
+  const out: Record<string, string> = {};
+  for (const line of (await birdc(lab, cluster, "show", "protocols")).split("\n")) {
+    const m = line.match(/^(\S+_node\d+)\s+BGP\s+\S+\s+(\S+)\s+(\S+)\s+(.*)$/);
+    if (m) out[m[1]!] = m[4]!.startsWith("Established") ? m[3]! : `down: ${m[2]} ${m[4]}`;
+  }
+  return out;
+}
+
+/** Milliseconds until `check` holds. @throws Error after `limitMs` */
+export async function timeUntil(
+  limitMs: number,
+  what: string,
+  check: () => Promise<boolean>,
+): Promise<number> {
+  const start = performance.now();
+  if (!(await until(check, limitMs, 20))) throw new Error(`${what}: not within ${limitMs} ms`);
+  return performance.now() - start;
+}
+
+/** Addresses that everybody has, to see whether one moved. */
+export async function addressesOf(lab: Lab): Promise<string> {
+  const out: string[] = [];
+  for (const cluster of lab.topology.clusters) {
+    const claims = (await lab.client(cluster.name).list(kinds.IPAllocation)).items;
+    out.push(
+      ...claims.map((c) => `${cluster.name} ${c.spec.prefix} ${c.spec.owner.kind} ${c.spec.owner.name}`),
+    );
+    for (const service of (await lab.client(cluster.name).list(kinds.Service)).items)
+      out.push(
+        `${cluster.name} ${service.metadata.name} ${JSON.stringify(service.status?.loadBalancer ?? {})}`,
+      );
+  }
+  return out.sort().join("\n");
+}
+
+export interface Pinging {
+  /** Stops and tells how many were sent and lost, by target. */
+  losses(): Promise<readonly { readonly target: string; readonly sent: number; readonly lost: number }[]>;
+}
+
+/** 100 pings a second from a pod to each target, until asked. */
+export function pinging(lab: Lab, pod: string, targets: readonly string[]): Pinging {
+  const running = targets.map((target) => ({
+    target,
+    program: begin(lab.state, pod, ["ping", "-i", "0.01", "-W", "2", "-q", target]),
+  }));
+  return {
+    async losses() {
+      return await Promise.all(
+        running.map(async ({ target, program }) => ({ target, ...pingLoss(await program.end("SIGINT")) })),
+      );
+    },
+  };
+}
+
+/** Conditions of a node's NodeNetwork by type. */
+export async function conditionsOf(
+  lab: Lab,
+  cluster: string,
+  node: string,
+): Promise<Record<string, { status: string; reason: string; message: string }>> {
+  const network = (await nodeNetworks(lab, cluster)).find((n) => n.metadata.name === node);
+  return Object.fromEntries((network?.status?.conditions ?? []).map((c) => [c.type, c]));
+}
+
+/** Ids of all eBPF links of the machine. */
+export async function linkIds(): Promise<readonly number[]> {
+  const links = JSON.parse(await run("bpftool", ["-j", "link", "show"])) as { id: number }[];
+  return links.map((l) => l.id);
+}
+
+/** Ids of all eBPF programs of the machine. */
+export async function programIds(): Promise<readonly number[]> {
+  const programs = JSON.parse(await run("bpftool", ["-j", "prog", "show"])) as { id: number }[];
+  return programs.map((p) => p.id);
+}
+
+export { run, runIn, until };
