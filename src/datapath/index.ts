@@ -1,0 +1,2 @@
+// datapath: everything that other rooms import from here.
+export * from "./types.ts";
