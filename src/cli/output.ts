@@ -83,12 +83,9 @@ export function printRows<T>(
   columns: readonly Column<T>[],
   nothing: string,
 ): void {
-  if (format === "json") return printJson(rows);
-  if (rows.length === 0) {
-    process.stderr.write(`${nothing}\n`);
-    return;
-  }
-  process.stdout.write(table(rows, columns, painter(process.stdout)));
+  if (format === "json") printJson(rows);
+  else if (rows.length === 0) process.stderr.write(`${nothing}\n`);
+  else process.stdout.write(table(rows, columns, painter(process.stdout)));
 }
 
 /** JSON with integers of any size; two spaces of indent. */
