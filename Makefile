@@ -8,7 +8,7 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_BUILD ?= build/bpf
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(BPF_BUILD)/%.bpf.o,$(BPF_SOURCES))
 
-.PHONY: help setup deps generate build bpf check test bench demo clean
+.PHONY: help setup assets deps generate build bpf check test bench demo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,3 +57,6 @@ setup: ## what this machine needs, and install what is missing
 
 clean: ## everything that was built
 	rm -rf bin build src/api/generated src/script/generated
+
+assets: ## kube-apiserver, kube-controller-manager, etcd and kubectl for tests, built once into a cache
+	@./test/assets/build.sh

@@ -6,6 +6,7 @@ import { labNamespaces } from "../../src/lab/network.ts";
 import type { Lab } from "../../src/lab/up.ts";
 import { askScenario } from "./scenarios/ask.ts";
 import { datapathScenario } from "./scenarios/datapath.ts";
+import { guideScenario } from "./scenarios/guide.ts";
 import { kubectlScenario } from "./scenarios/kubectl.ts";
 import { passwordScenario } from "./scenarios/password.ts";
 import { survivalScenario } from "./scenarios/survival.ts";
@@ -35,6 +36,7 @@ describe.skipIf(missing)(`a lab of two clusters${missing ? ` (skipped: needs ${m
   describe("ask", () => askScenario(current));
   describe("datapath", () => datapathScenario(current));
   describe("kubectl", () => kubectlScenario(current));
+  describe("guide", () => guideScenario(current));
   describe("survival", () => survivalScenario(current));
   describe("password", () => passwordScenario(current));
 });
