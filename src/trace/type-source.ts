@@ -1,0 +1,386 @@
+// trace: what the compiler asks about this kernel, answered from BTF, tracefs, kallsyms and ELF files.
+import { existsSync } from "node:fs";
+import { AttachType, ProgramType } from "../kernel/bpf.ts";
+import { type Btf, BtfKind, btfDirectory, btfModules } from "../kernel/btf.ts";
+import { type IndexedBtf, type OpenedIndex, openIndexed } from "../kernel/btf-index.ts";
+import { ElfFile } from "../kernel/elf.ts";
+import { KernelError } from "../kernel/ffi.ts";
+import { possibleCpus } from "../kernel/maps.ts";
+import { probePmu } from "../kernel/perf.ts";
+import { loadProgram } from "../kernel/programs.ts";
+import { findBinary, KernelSymbols } from "../kernel/symbols.ts";
+import { eventCategories, eventFormat, eventsOf, filterFunctions } from "../kernel/tracefs.ts";
+import type { FunctionPrototype, KernelFeatures, Structure, Type, TypeSource } from "../script/types.ts";
+import { anonymousId, prototypeOf, structureOf, typeOf } from "./btf-types.ts";
+import { globMatcher, isGlob } from "./glob.ts";
+import { recordOf } from "./tracepoint-types.ts";
+
+export interface TypeSourceOptions {
+  /** Where tracefs is mounted; without it there are no tracepoints. */
+  readonly tracefs: string | undefined;
+  /** Directory of the BTF index; undefined: it is built in memory. */
+  readonly cacheDirectory: string | undefined;
+  readonly symbols?: KernelSymbols;
+  /** Where uprobes of a process look for files first: `/proc/PID/root`. */
+  readonly pid?: number;
+}
+
+/** A TypeSource of the running kernel. Answers are remembered: the kernel's types do not change while it runs. */
+export class KernelTypes implements TypeSource {
+  readonly features: KernelFeatures;
+  readonly symbols: KernelSymbols;
+  readonly #options: TypeSourceOptions;
+  #vmlinux: OpenedIndex | undefined;
+  #modules: readonly IndexedBtf[] | undefined;
+  readonly #structures = new Map<string, Structure | undefined>();
+  readonly #types = new Map<string, Type | undefined>();
+  readonly #tracepoints = new Map<string, (Structure & { readonly id: number }) | undefined>();
+  #functions: readonly string[] | undefined;
+
+  constructor(options: TypeSourceOptions) {
+    this.#options = options;
+    this.symbols = options.symbols ?? new KernelSymbols();
+    this.features = probeFeatures(this);
+  }
+
+  /** vmlinux's BTF. @throws Error (ENOENT) where the kernel has none */
+  get vmlinux(): IndexedBtf {
+    this.#vmlinux ??= openIndexed("vmlinux", this.#options.cacheDirectory);
+    return this.#vmlinux.indexed;
+  }
+
+  /** Why the index could not be kept, if it could not. */
+  get indexNotSaved(): string | undefined {
+    return this.#vmlinux?.notSaved;
+  }
+
+  get hasBtf(): boolean {
+    return existsSync(`${btfDirectory}/vmlinux`);
+  }
+
+  /** vmlinux first, then, only when it is asked for, the modules. */
+  *#objects(): Generator<IndexedBtf> {
+    if (!this.hasBtf) return;
+    yield this.vmlinux;
+    const base = this.vmlinux.btf;
+    this.#modules ??= btfModules().map(
+      (name) => openIndexed(name, this.#options.cacheDirectory, { base }).indexed,
+    );
+    yield* this.#modules;
+  }
+
+  #find(
+    name: string,
+    ...kinds: readonly number[]
+  ): { readonly from: IndexedBtf; readonly id: number } | undefined {
+    for (const from of this.#objects()) {
+      const id = from.find(name, ...kinds);
+      if (id !== undefined) return { from, id };
+    }
+    return undefined;
+  }
+
+  /** The object and id behind a tag, which may be that of an anonymous type. */
+  #tagged(tag: string, ...kinds: readonly number[]): { readonly btf: Btf; readonly id: number } | undefined {
+    const anonymous = anonymousId(tag);
+    if (!anonymous) {
+      const found = this.#find(tag, ...kinds);
+      return found && { btf: found.from.btf, id: found.id };
+    }
+    for (const from of this.#objects())
+      if (from.btf.label === anonymous.module && anonymous.id < from.btf.endId)
+        return kinds.includes(from.btf.kind(anonymous.id)) ? { btf: from.btf, id: anonymous.id } : undefined;
+    return undefined;
+  }
+
+  structure(name: string): Structure | undefined {
+    if (!this.#structures.has(name)) this.#structures.set(name, this.#readStructure(name));
+    return this.#structures.get(name);
+  }
+
+  #readStructure(name: string): Structure | undefined {
+    const tag = /^(struct|union) (.+)$/.exec(name);
+    const kinds = tag
+      ? [tag[1] === "union" ? BtfKind.UNION : BtfKind.STRUCT]
+      : [BtfKind.STRUCT, BtfKind.UNION, BtfKind.TYPEDEF];
+    const found = this.#tagged(tag?.[2] ?? name, ...kinds);
+    if (!found) return undefined;
+    const id = found.btf.resolve(found.id);
+    const kind = found.btf.kind(id);
+    return kind === BtfKind.STRUCT || kind === BtfKind.UNION ? structureOf(found.btf, id) : undefined;
+  }
+
+  typeByName(name: string): Type | undefined {
+    if (!this.#types.has(name)) this.#types.set(name, this.#readType(name));
+    return this.#types.get(name);
+  }
+
+  #readType(name: string): Type | undefined {
+    const tag = /^(struct|union|enum) (.+)$/.exec(name);
+    const kinds = !tag
+      ? [BtfKind.TYPEDEF, BtfKind.INT]
+      : tag[1] === "enum"
+        ? [BtfKind.ENUM, BtfKind.ENUM64]
+        : [tag[1] === "union" ? BtfKind.UNION : BtfKind.STRUCT];
+    const found = this.#tagged(tag?.[2] ?? name, ...kinds);
+    return found && typeOf(found.btf, found.id);
+  }
+
+  enumValue(name: string): { readonly value: bigint; readonly type: Type } | undefined {
+    for (const { btf, from } of this.#withBtf()) {
+      const found = from.findEnumerator(name);
+      if (found)
+        return { value: btf.enumeratorValue(found.typeId, found.index), type: typeOf(btf, found.typeId) };
+    }
+    return undefined;
+  }
+
+  *#withBtf(): Generator<{ readonly from: IndexedBtf; readonly btf: Btf }> {
+    for (const from of this.#objects()) yield { from, btf: from.btf };
+  }
+
+  enumName(enumType: string, value: bigint): string | undefined {
+    const found = this.#tagged(enumType.replace(/^enum /, ""), BtfKind.ENUM, BtfKind.ENUM64);
+    return found?.btf.enumerators(found.id).find((e) => e.value === value)?.name;
+  }
+
+  function(name: string): FunctionPrototype | undefined {
+    const found = this.#find(name, BtfKind.FUNC);
+    if (!found) return undefined;
+    const { btf, module } = found.from;
+    return prototypeOf(btf, btf.target(found.id), { name, module, btfId: found.id });
+  }
+
+  rawTracepoint(name: string): FunctionPrototype | undefined {
+    const found = this.#find(`btf_trace_${name}`, BtfKind.TYPEDEF);
+    if (!found) return undefined;
+    const { btf, module } = found.from;
+    const about = { name, module, btfId: found.id };
+    // The typedef that programs attach by has lost its parameters' names; functions made for the same tracepoint have them.
+    for (const twin of [`__traceiter_${name}`, `__probestub_${name}`, `__bpf_trace_${name}`]) {
+      const id = found.from.find(twin, BtfKind.FUNC);
+      if (id !== undefined) return prototypeOf(btf, btf.target(id), about, 1);
+    }
+    const proto = btf.target(btf.resolve(found.id));
+    return btf.kind(proto) === BtfKind.FUNC_PROTO ? prototypeOf(btf, proto, about, 1) : undefined;
+  }
+
+  iterator(name: string): Structure | undefined {
+    if (!this.iteratorFunction(name)) return undefined;
+    const context = this.structure(`struct bpf_iter__${name}`);
+    return context && { ...context, name: `bpf_iter__${name}` };
+  }
+
+  /** BTF id of the function that an iterator's program attaches to. */
+  iteratorFunction(name: string): number | undefined {
+    return this.#find(`bpf_iter_${name}`, BtfKind.FUNC)?.id;
+  }
+
+  tracepoint(category: string, event: string): (Structure & { readonly id: number }) | undefined {
+    const key = `${category}:${event}`;
+    if (!this.#tracepoints.has(key)) {
+      const { tracefs } = this.#options;
+      const format = tracefs === undefined ? undefined : eventFormat(tracefs, category, event);
+      this.#tracepoints.set(key, format && recordOf(format, category, (n) => this.#fieldType(n)));
+    }
+    return this.#tracepoints.get(key);
+  }
+
+  #fieldType(name: string): Type | undefined {
+    return this.hasBtf ? this.typeByName(name) : undefined;
+  }
+
+  kernelSymbol(name: string): bigint | undefined {
+    return this.symbols.address(name);
+  }
+
+  userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined {
+    const path = this.binary(binary);
+    if (path === undefined) return undefined;
+    using elf = new ElfFile(path);
+    const plus = /^(.+)\+(0x[0-9a-fA-F]+|\d+)$/.exec(symbol);
+    const name = plus?.[1] ?? symbol;
+    const address = /^(0x[0-9a-fA-F]+|\d+)$/.test(name)
+      ? BigInt(name)
+      : elf.symbols().find((s) => s.name === name && s.kind !== "object")?.address;
+    if (address === undefined) return undefined;
+    const offset = elf.fileOffset(address + BigInt(plus?.[2] ?? 0));
+    return offset === undefined ? undefined : { offset, path };
+  }
+
+  /** The file that an attach point names; undefined if there is none. */
+  binary(name: string): string | undefined {
+    return findBinary(name);
+  }
+
+  match(provider: string, pattern: string): readonly string[] {
+    switch (provider) {
+      case "tracepoint":
+        return this.#matchTracepoints(pattern);
+      case "rawtracepoint":
+        return this.#matchRawTracepoints(pattern);
+      case "kprobe":
+      case "kretprobe":
+      case "fentry":
+      case "fexit":
+        return this.#functionNames().filter(globMatcher(pattern));
+      case "uprobe":
+      case "uretprobe":
+        return this.#matchUserFunctions(pattern);
+      case "usdt":
+        return this.#matchUsdt(pattern);
+      case "iter":
+        return this.#matchIterators(pattern);
+      default:
+        return [];
+    }
+  }
+
+  #matchTracepoints(pattern: string): string[] {
+    const { tracefs } = this.#options;
+    if (tracefs === undefined) return [];
+    const [category = "*", event = "*"] = pattern.split(":");
+    const eventMatches = globMatcher(event);
+    const categories = isGlob(category) ? eventCategories(tracefs).filter(globMatcher(category)) : [category];
+    return categories.flatMap((c) =>
+      eventsOf(tracefs, c)
+        .filter(eventMatches)
+        .map((e) => `${c}:${e}`),
+    );
+  }
+
+  #matchRawTracepoints(pattern: string): string[] {
+    const matches = globMatcher(pattern);
+    const found: string[] = [];
+    for (const { from } of this.#withBtf())
+      for (const name of from.names(BtfKind.TYPEDEF, "btf_trace_"))
+        if (matches(name.slice("btf_trace_".length))) found.push(name.slice("btf_trace_".length));
+    return found.sort();
+  }
+
+  /** Functions that probes can be put on, in order of names. */
+  #functionNames(): readonly string[] {
+    if (this.#functions) return this.#functions;
+    const { tracefs } = this.#options;
+    const told = tracefs === undefined ? undefined : filterFunctions(tracefs);
+    const names = new Set(told ?? []);
+    if (!told)
+      for (const { from } of this.#withBtf()) for (const name of from.names(BtfKind.FUNC)) names.add(name);
+    this.#functions = [...names].sort();
+    return this.#functions;
+  }
+
+  #matchUserFunctions(pattern: string): string[] {
+    const at = pattern.lastIndexOf(":");
+    const path = this.binary(pattern.slice(0, at));
+    if (path === undefined) return [];
+    const matches = globMatcher(pattern.slice(at + 1));
+    using elf = new ElfFile(path);
+    const names = new Set<string>();
+    for (const symbol of elf.symbols())
+      if (symbol.kind === "function" && matches(symbol.name)) names.add(symbol.name);
+    return [...names].sort().map((name) => `${path}:${name}`);
+  }
+
+  #matchUsdt(pattern: string): string[] {
+    const [file = "", ...rest] = pattern.split(":");
+    const path = this.binary(file);
+    if (path === undefined) return [];
+    const [namespace, name] = rest.length > 1 ? [rest[0] ?? "*", rest[1] ?? "*"] : ["*", rest[0] ?? "*"];
+    const providers = globMatcher(namespace || "*");
+    const names = globMatcher(name);
+    using elf = new ElfFile(path);
+    const found = elf.usdtProbes().filter((p) => providers(p.provider) && names(p.name));
+    return [...new Set(found.map((p) => `${path}:${p.provider}:${p.name}`))].sort();
+  }
+
+  #matchIterators(pattern: string): string[] {
+    const matches = globMatcher(pattern);
+    const found: string[] = [];
+    for (const { from } of this.#withBtf())
+      for (const name of from.names(BtfKind.STRUCT, "bpf_iter__")) {
+        const short = name.slice("bpf_iter__".length);
+        if (matches(short) && this.iteratorFunction(short) !== undefined) found.push(short);
+      }
+    return found.sort();
+  }
+}
+
+/** `r0 = 0; exit`. */
+const emptyProgram = Uint8Array.of(0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0);
+
+/** Functions that every kernel with trampolines has; the first that BTF knows is tried. */
+const trampolineTargets = ["bpf_fentry_test1", "vfs_read", "do_exit"];
+
+function tryFentry(types: KernelTypes): boolean {
+  for (const name of trampolineTargets) {
+    const attachBtfId = types.function(name)?.btfId;
+    if (attachBtfId === undefined) continue;
+    try {
+      using program = loadProgram({
+        type: ProgramType.TRACING,
+        name: "feature",
+        code: emptyProgram,
+        expectedAttachType: AttachType.TRACE_FENTRY,
+        attachBtfId,
+      });
+      return program.fd >= 0;
+    } catch (error) {
+      if (error instanceof KernelError) return false;
+      throw error;
+    }
+  }
+  return false;
+}
+
+/**
+ * What this kernel can do. Helpers are known by the enumerators of enum bpf_func_id in its own BTF, which costs a lookup each and
+ * nothing at all until it is asked; only trampolines need a program to be tried.
+ */
+function probeFeatures(types: KernelTypes): KernelFeatures {
+  const known = new Map<string, boolean>();
+  const once = (name: string, probe: () => boolean): boolean => {
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    const found = types.hasBtf && probe();
+    known.set(name, found);
+    return found;
+  };
+  const helper = (name: string) =>
+    once(name, () => types.vmlinux.findEnumerator(`BPF_FUNC_${name}`) !== undefined);
+  return {
+    get bpfLoop() {
+      return helper("loop");
+    },
+    get ringBuffer() {
+      return helper("ringbuf_output");
+    },
+    get probeReadKernelStr() {
+      return helper("probe_read_kernel_str");
+    },
+    get tpBtf() {
+      return once("tp_btf", () => types.vmlinux.findEnumerator("BPF_TRACE_RAW_TP") !== undefined);
+    },
+    get fentry() {
+      return once("fentry", () => tryFentry(types));
+    },
+    get kprobe() {
+      return probePmu("kprobe") !== undefined;
+    },
+    get currentTaskBtf() {
+      return helper("get_current_task_btf");
+    },
+    get forEachMapElem() {
+      return helper("for_each_map_elem");
+    },
+    get mapLookupPercpuElem() {
+      return helper("map_lookup_percpu_elem");
+    },
+    get ktimeGetTaiNs() {
+      return helper("ktime_get_tai_ns");
+    },
+    get cpus() {
+      return possibleCpus();
+    },
+  };
+}
