@@ -325,3 +325,27 @@ export function interfaceIndex(name: string): number | undefined {
   const index = libc().if_nametoindex(name);
   return index > 0 ? index : undefined;
 }
+
+let closeFunction: Koffi.KoffiFunc<(fd: number) => number> | undefined;
+
+/**
+ * close(2) on a thread of the pool: for descriptors whose last close waits for the kernel's grace periods, tens of
+ * milliseconds each. @throws KernelError (EBADF)
+ */
+export function closeInBackground(fd: number): Promise<void> {
+  closeFunction ??= koffi().load(null).func("close", "int", ["int"]);
+  const { async: closeAsync } = closeFunction;
+  return new Promise((resolve, reject) => {
+    closeAsync(fd, (error: unknown, result: number) => {
+      // errno is the pool thread's, out of our reach; close(2) of a valid descriptor does not fail.
+      if (error || result < 0) reject(new KernelError("close", constants.errno.EBADF, `descriptor ${fd}`));
+      else resolve();
+    });
+  });
+}
+
+/** Calls back each time that a descriptor can be read, until the returned function is called. Keeps the process alive. */
+export function whenReadable(fd: number, call: () => void): () => void {
+  const handle = koffi().node.poll(fd, { readable: true }, () => call());
+  return () => handle.close();
+}
