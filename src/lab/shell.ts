@@ -11,12 +11,12 @@ export function killRunning(): void {
 
 export class CommandError extends Error {
   readonly command: string;
-  readonly exitCode: number | undefined;
-  constructor(command: string, exitCode: number | undefined, stderr: string) {
-    super(`${command}: ${stderr.trim() || `exit code ${exitCode ?? "none (killed or not found)"}`}`);
+  readonly status: number | undefined;
+  constructor(command: string, status: number | undefined, stderr: string) {
+    super(`${command}: ${stderr.trim() || `exit code ${status ?? "none (killed or not found)"}`}`);
     this.name = "CommandError";
     this.command = command;
-    this.exitCode = exitCode;
+    this.status = status;
   }
 }
 
