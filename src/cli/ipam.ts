@@ -4,7 +4,9 @@ import { loadBalancerClass } from "../api/index.ts";
 import { kinds } from "../kube/index.ts";
 import {
   claimName,
+  comparePrefix,
   contains,
+  endOf,
   formatPrefix,
   hostPrefix,
   overlaps,
