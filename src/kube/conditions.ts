@@ -91,11 +91,11 @@ export interface ApplyStatusOptions {
  * @returns the object as stored, or undefined when nothing had to be written
  * @throws ApiError Conflict when the object has changed: read it again and decide again
  */
-export async function applyStatus<S extends object, T extends KubernetesObject & { readonly status?: S }>(
+export async function applyStatus<T extends KubernetesObject & { readonly status?: object }>(
   api: KubeApi,
   resource: Resource<T>,
   object: T,
-  status: S,
+  status: NonNullable<T["status"]>,
   options: ApplyStatusOptions,
 ): Promise<T | undefined> {
   const patch = mergePatch(

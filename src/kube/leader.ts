@@ -2,7 +2,7 @@
 
 import type { KubeApi } from "./api.ts";
 import type { Lease } from "./builtin.ts";
-import { type Clock, jitter, microTimestamp, type Random, sleep, systemClock } from "./clock.ts";
+import { type Clock, jitter, microTimestamp, type Random, sleep, systemClock, type Timer } from "./clock.ts";
 import { describeError, isAlreadyExists, isConflict, isNotFound } from "./errors.ts";
 import { builtinKinds } from "./resource.ts";
 
@@ -41,6 +41,7 @@ export class LeaseElector implements AsyncDisposable {
   /** What we last saw of another's lease, and when by our own monotonic clock: clocks of others are not trusted. */
   #seen: { readonly mark: string; readonly at: number } | undefined;
   #held: Lease | undefined;
+  #deadline: Timer | undefined;
 
   constructor(options: LeaseElectorOptions) {
     this.#o = options;
@@ -68,41 +69,31 @@ export class LeaseElector implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    let renewedAt = 0;
     while (!signal.aborted) {
       const asked = this.#clock.monotonic();
       try {
-        if (await this.#tryOnce()) {
-          // Counted from before the request: what matters is when others may think that it runs out.
-          renewedAt = asked;
-          if (!this.#leading) {
-            this.#leading = true;
-            this.#o.onElected();
-          }
-        } else this.#lose("another holds the lease");
+        if (await this.#tryOnce()) this.#renewed(asked);
+        else this.#lose("another holds the lease");
       } catch (error) {
         this.#o.onError?.(describeError(error));
       }
-      await this.#wait(renewedAt);
+      await sleep(this.#clock, jitter(this.#retryMs, 0.2, this.#random), signal);
     }
     await this.#release();
   }
 
-  /** Waits for the next attempt, and ends our leadership on the deadline even if an attempt hangs or the API is away. */
-  async #wait(renewedAt: number): Promise<void> {
-    const { signal } = this.#stop;
-    const pause = jitter(this.#retryMs, 0.2, this.#random);
-    if (!this.#leading) {
-      await sleep(this.#clock, pause, signal);
-      return;
-    }
-    const left = renewedAt + this.#deadlineMs - this.#clock.monotonic();
-    if (left > pause) await sleep(this.#clock, pause, signal);
-    else {
-      if (left > 0) await sleep(this.#clock, left, signal);
-      if (!signal.aborted && this.#clock.monotonic() - renewedAt >= this.#deadlineMs)
-        this.#lose(`the lease could not be renewed for ${this.#deadlineMs / 1000} s`);
-    }
+  /** Counted from before the request: what matters is when others may think that the lease runs out. */
+  #renewed(asked: number): void {
+    const left = asked + this.#deadlineMs - this.#clock.monotonic();
+    if (left <= 0) return;
+    this.#deadline?.[Symbol.dispose]();
+    // A timer of its own, so that an attempt that hangs cannot outlive the lease.
+    this.#deadline = this.#clock.after(left, () =>
+      this.#lose(`the lease could not be renewed for ${this.#deadlineMs / 1000} s`),
+    );
+    if (this.#leading || this.#stop.signal.aborted) return;
+    this.#leading = true;
+    this.#o.onElected();
   }
 
   /** One attempt to take or renew; true if the lease is ours now. */
@@ -164,6 +155,7 @@ export class LeaseElector implements AsyncDisposable {
   }
 
   #lose(reason: string): void {
+    this.#deadline?.[Symbol.dispose]();
     if (!this.#leading) return;
     this.#leading = false;
     this.#o.onLost(reason);

@@ -56,6 +56,8 @@ export interface ReflectorStats {
 const watchSeconds = 300;
 /** A watch that ends sooner without an event counts as a failure, or a server that closes watches would be hammered. */
 const shortestWatchMs = 1_000;
+/** A forgotten resourceVersion is answered with a new LIST at once, but no more often than this. */
+const relistMs = 5_000;
 
 function freeze<T>(value: T): T {
   if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
@@ -84,6 +86,8 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
   #state: ReflectorState;
   #resolveSynced: () => void = () => undefined;
   #started = false;
+  /** Monotonic ms of the last complete LIST. */
+  #listedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -136,11 +140,8 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
         if (isExpired(error)) {
           this.stats.expired += 1;
           resourceVersion = undefined;
-          // The first time is routine (the server compacted its history); again at once would be a loop.
-          if (pause.failures === 0) {
-            pause.next();
-            continue;
-          }
+          // Routine (the server compacted its history), unless it happens again and again.
+          if (this.#clock.monotonic() - this.#listedAt > relistMs) continue;
         }
         this.#failed(error);
         await sleep(this.#clock, pause.next(), signal);
@@ -165,6 +166,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     const items = new Map<string, T>();
     for (const item of list.items) items.set(keyOf(item), ingest(item));
     store.replaceAll(items);
+    this.#listedAt = this.#clock.monotonic();
     this.#succeeded();
     return list.resourceVersion;
   }

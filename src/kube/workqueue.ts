@@ -38,7 +38,9 @@ export class WorkQueue implements Disposable {
   readonly #entries = new Map<string, Entry>();
   /** Failure counts outlive the entry, until forget(). */
   readonly #failures = new Map<string, number>();
-  readonly #ready: string[] = [];
+  #ready: string[] = [];
+  /** Index of the next ready key; those before it are taken. Shifting an array of 100 000 would cost more than the work. */
+  #head = 0;
   readonly #waiters: ((key: string | undefined) => void)[] = [];
   readonly #clock: Clock;
   readonly #random: Random;
@@ -60,7 +62,7 @@ export class WorkQueue implements Disposable {
 
   /** Keys that a worker could take now. */
   get depth(): number {
-    return this.#ready.length;
+    return this.#ready.length - this.#head;
   }
   /** Keys waiting, delayed and in work. */
   get size(): number {
@@ -117,7 +119,8 @@ export class WorkQueue implements Disposable {
     this.#closed = true;
     for (const entry of this.#entries.values()) entry.timer?.[Symbol.dispose]();
     this.#entries.clear();
-    this.#ready.length = 0;
+    this.#ready = [];
+    this.#head = 0;
     for (const resolve of this.#waiters.splice(0)) resolve(undefined);
   }
 
@@ -166,8 +169,14 @@ export class WorkQueue implements Disposable {
   }
 
   #pop(): string | undefined {
-    const key = this.#ready.shift();
-    const entry = key === undefined ? undefined : this.#entries.get(key);
+    const key = this.#ready[this.#head];
+    if (key === undefined) return undefined;
+    this.#head += 1;
+    if (this.#head * 2 > this.#ready.length) {
+      this.#ready = this.#ready.slice(this.#head);
+      this.#head = 0;
+    }
+    const entry = this.#entries.get(key);
     if (entry) entry.state = "working";
     return key;
   }
