@@ -1,0 +1,145 @@
+// trace: a loaded script's programs put on their attach points, and taken off again.
+import { AttachType, Fd } from "../kernel/bpf.ts";
+import { closeInBackground, hasCode, read } from "../kernel/ffi.ts";
+import { type BpfLink, createIterator, linkTracing, openRawTracepoint } from "../kernel/links.ts";
+import {
+  attachPerfEvent,
+  kprobeEvent,
+  onlineCpus,
+  openPerfEvent,
+  PerfType,
+  SW_CPU_CLOCK,
+  tracepointEvent,
+  uprobeEvent,
+} from "../kernel/perf.ts";
+import type { AttachPoint } from "../script/types.ts";
+import type { LoadedScript } from "./load.ts";
+import { say } from "./messages.ts";
+
+export interface AttachOptions {
+  /** Only events of this process, where the kernel can filter. */
+  readonly pid?: number;
+}
+
+type Handle = BpfLink | Fd;
+
+/** What is attached. Iterators are not: they are run once, by {@link Attachment.iterate}. */
+export class Attachment {
+  readonly #handles: Handle[];
+  readonly #iterators: readonly BpfLink[];
+  /** Attach points that are on. */
+  readonly probes: number;
+
+  constructor(handles: Handle[], iterators: readonly BpfLink[], probes: number) {
+    this.#handles = handles;
+    this.#iterators = iterators;
+    this.probes = probes;
+  }
+
+  /** Runs the iterators, each over all its objects: they run as long as there is something to read, and print nothing. */
+  iterate(): void {
+    const buffer = new Uint8Array(4096);
+    for (const link of this.#iterators) {
+      using fd = createIterator(link);
+      while (read(fd.number, buffer) > 0);
+    }
+  }
+
+  /** Takes everything off. The last close of a tracepoint waits for the kernel's grace periods: none of it on this thread. */
+  async detach(): Promise<void> {
+    const fds = [...this.#handles.splice(0), ...this.#iterators].flatMap((handle) =>
+      handle instanceof Fd && !handle.open ? [] : [handle.disown()],
+    );
+    await Promise.all(fds.map(closeInBackground));
+  }
+}
+
+/**
+ * Attaches every point. Either all are on when this returns, or none.
+ * @throws Error that names the attach point
+ */
+export async function attachAll(loaded: LoadedScript, options: AttachOptions = {}): Promise<Attachment> {
+  const handles: Handle[] = [];
+  const iterators: BpfLink[] = [];
+  let probes = 0;
+  for (const point of loaded.script.attach) {
+    try {
+      const made = attachOne(loaded, point, options);
+      if (point.iterator !== undefined) iterators.push(...(made as BpfLink[]));
+      else handles.push(...made);
+      probes++;
+    } catch (error) {
+      await new Attachment(handles, iterators, probes).detach();
+      const reason =
+        point.perf?.kind === "hardware" && hasCode(error, "ENOENT", "EOPNOTSUPP", "EINVAL")
+          ? say.noHardware(point.text)
+          : say.attachFailed(point.text, (error as Error).message);
+      throw new Error(reason, { cause: error });
+    }
+  }
+  return new Attachment(handles, iterators, probes);
+}
+
+function attachOne(loaded: LoadedScript, point: AttachPoint, options: AttachOptions): Handle[] {
+  const { fd } = loaded.program(point.program);
+  const pid = point.userFunction?.pid ?? options.pid;
+  const type = loaded.script.programs[point.program]?.type;
+  if (point.tracepoint)
+    return [attachPerfEvent(fd, tracepointEvent(point.tracepoint.id, point.text, options.pid))];
+  if (point.rawTracepoint)
+    return [
+      type === "tp_btf"
+        ? linkOrOpen(fd, AttachType.TRACE_RAW_TP)
+        : openRawTracepoint(fd, point.rawTracepoint.name),
+    ];
+  if (point.kernelFunction) {
+    const { name, offset, ret } = point.kernelFunction;
+    if (type === "fentry") return [linkOrOpen(fd, AttachType.TRACE_FENTRY)];
+    if (type === "fexit") return [linkOrOpen(fd, AttachType.TRACE_FEXIT)];
+    return [attachPerfEvent(fd, kprobeEvent(name, offset, ret))];
+  }
+  if (point.userFunction) {
+    const { path, offset, ret } = point.userFunction;
+    return [attachPerfEvent(fd, uprobeEvent(path, offset, ret, pid === undefined ? {} : { pid }))];
+  }
+  if (point.perf) return attachSampled(fd, point, point.perf, options.pid);
+  if (point.iterator !== undefined) return [linkTracing(fd, AttachType.TRACE_ITER)];
+  return [];
+}
+
+/** Links of TRACING programs came with kernel 5.5 by BPF_RAW_TRACEPOINT_OPEN and with 5.18 by BPF_LINK_CREATE. */
+function linkOrOpen(fd: number, attachType: AttachType): BpfLink {
+  try {
+    return linkTracing(fd, attachType);
+  } catch (error) {
+    if (!hasCode(error, "EINVAL")) throw error;
+    return openRawTracepoint(fd);
+  }
+}
+
+function attachSampled(
+  fd: number,
+  point: AttachPoint,
+  perf: NonNullable<AttachPoint["perf"]>,
+  pid: number | undefined,
+): Handle[] {
+  const spec = {
+    type: perf.kind === "hardware" ? PerfType.HARDWARE : PerfType.SOFTWARE,
+    config: BigInt(perf.kind === "interval" || perf.kind === "profile" ? SW_CPU_CLOCK : perf.config),
+    period: perf.period,
+    detail: point.text,
+    // Timers are the script's own; a process to watch does not change when they fire.
+    ...(pid === undefined || perf.kind === "interval" ? {} : { pid }),
+  };
+  // An interval fires once, on one CPU; the others sample each.
+  const cpus = onlineCpus();
+  const on = perf.kind === "interval" ? cpus.slice(0, 1) : cpus;
+  const handles: Handle[] = [];
+  try {
+    for (const cpu of on) handles.push(attachPerfEvent(fd, openPerfEvent({ ...spec, cpu })));
+  } catch (error) {
+    for (const handle of handles) handle[Symbol.dispose]();
+    throw error;
+  }
+  return handles;
+}
