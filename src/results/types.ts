@@ -55,6 +55,8 @@ export type NodeChunk =
       readonly kind: "line";
       readonly type: "printf" | "time" | "join" | "value" | "cat" | "system" | "error";
       readonly text: string;
+      /** print(value): the value for JSON. */
+      readonly data?: Value;
     };
 
 export interface Coverage {
@@ -65,3 +67,46 @@ export interface Coverage {
   readonly unattributed: number;
   readonly errors: readonly { readonly node: string; readonly error: string }[];
 }
+
+/** One entry of a kernel map as read by the tracer: the value once, or once per CPU for per-CPU maps. */
+export interface RawEntry {
+  readonly key: Uint8Array;
+  readonly values: readonly Uint8Array[];
+}
+
+/** What turns ids and addresses into values on the node that they belong to. Symbol lookups may return undefined. */
+export interface Resolvers {
+  /** Name of an id of a dictionary; undefined or id 0 prints as "unknown". */
+  name(dictionary: "cluster" | "node" | "pod" | "namespace" | "peer", id: number): string | undefined;
+  kernelSymbol(address: bigint): string | undefined;
+  userSymbol(pid: number, address: bigint): string | undefined;
+  userName(uid: number): string | undefined;
+  /** Frames of a stack, innermost first; undefined if the kernel could not take it. */
+  stack(id: bigint, user: boolean): readonly bigint[] | undefined;
+  /** Wall clock in ns since the epoch, for time(). */
+  now(): bigint;
+  /** Wall clock minus the boot clock, in ns, for strftime(). */
+  bootOffset(): bigint;
+  /** Text of attach point number n of the script, for the `probe` builtin. */
+  probe(index: number): string | undefined;
+}
+
+/** A ring record, decoded. `line` goes out as it is; the tracer carries out the others. */
+export type DecodedRecord =
+  | {
+      readonly kind: "line";
+      readonly type: "printf" | "time" | "join" | "value" | "cat" | "system" | "error";
+      /** What text output prints. `cat` and `system`: the path or command, which the tracer opens or runs. */
+      readonly text: string;
+      /** print(value): the value for JSON. */
+      readonly data?: Value;
+    }
+  | {
+      readonly kind: "print_map";
+      readonly map: string;
+      readonly site: number;
+      readonly top: number;
+      readonly divide: number;
+    }
+  | { readonly kind: "clear" | "zero"; readonly map: string }
+  | { readonly kind: "exit"; readonly code: number };

@@ -19,7 +19,7 @@ export interface Diagnostic {
   readonly hint?: string;
 }
 
-/** C-like types of values that scripts see. Sizes and offsets in bytes; bitfield offsets and widths in bits. */
+/** C-like types of values that scripts see. Sizes and offsets in bytes; bitfield offsets and widths in bits. Anonymous members of a Structure have the name "". */
 export type Type =
   | { readonly kind: "none" }
   | { readonly kind: "int"; readonly size: 1 | 2 | 4 | 8; readonly signed: boolean }
@@ -45,6 +45,8 @@ export type Type =
     }
   | { readonly kind: "symbol"; readonly user: boolean }
   | { readonly kind: "timestamp"; readonly format: string; readonly clock: "boot" | "realtime" }
+  /** RFC 1997 community, u32, printed as AS:value; 0 is "unknown". */
+  | { readonly kind: "community" }
   | { readonly kind: "mac" }
   | { readonly kind: "username" }
   | { readonly kind: "probe" };
@@ -57,6 +59,7 @@ export interface Field {
   /** Byte offset from the start of the structure or tracepoint record. */
   readonly offset: number;
   readonly type: Type;
+  /** Bitfield: `offset` counts from the lowest bit of the byte at Field.offset. */
   readonly bits?: { readonly offset: number; readonly width: number };
   /** tracefs `__data_loc`: the u32 at `offset` holds length << 16 | offset of the data. */
   readonly dataLoc?: boolean;
@@ -130,6 +133,7 @@ export interface Ownership {
 }
 
 export interface CompileOptions {
+  /** What messages call the source: a file name or "stdin". */
   readonly name: string;
   readonly types: TypeSource;
   readonly compat?: "0.17";
@@ -138,8 +142,14 @@ export interface CompileOptions {
   readonly ownership?: Ownership;
   /** Whether the route maps of an agent are there; without them the network words yield unknown. */
   readonly network: boolean;
+  /** Id of a name on this node, for comparisons such as cluster(ip) == "dc2"; undefined if the node knows no such name. */
+  readonly nameId?: (dictionary: NameDictionary, name: string) => number | undefined;
   readonly maxStrlen?: number;
   readonly maxMapKeys?: number;
+  /** Most attach points after wildcards; 1024 if absent. */
+  readonly maxProbes?: number;
+  /** Bytes of the ring buffer, a power of two; 8 MiB if absent. */
+  readonly ringBytes?: number;
 }
 
 /** Maps outside the script that its code may use; the tracer supplies the file descriptors. */
@@ -276,6 +286,11 @@ export interface OutputMap {
         readonly hist?: HistLayout;
       };
   readonly perCpu: boolean;
+  /**
+   * Scalars are kept in one-element arrays {value; u64 set}: byte offset of `set`, which is 0 while the map is empty. Absent for
+   * hash maps, whose entries exist or do not.
+   */
+  readonly setOffset?: number;
 }
 
 /**

@@ -1,0 +1,180 @@
+// script, checker: the builtin variables. One table; the language page is printed from it.
+import type { Loc } from "../ast.ts";
+import { say } from "../diagnostics.ts";
+import { formatType, I32, I64, NONE, stringOf, U32, U64 } from "../layout.ts";
+import type { TExpr } from "../typed.ts";
+import type { Type } from "../types.ts";
+import { bad, type Checking } from "./state.ts";
+import { findStructure } from "./structures.ts";
+
+export interface Builtin {
+  readonly name: string;
+  readonly about: string;
+  readonly type: Type | ((c: Checking) => Type);
+  /** Providers in which there is no such thing: a perf_event or syscall program may lack the helper. */
+  readonly notIn?: readonly string[];
+}
+
+const task = (c: Checking): Type => {
+  const structure = findStructure(c, "struct task_struct");
+  if (!structure) return U64;
+  return {
+    kind: "pointer",
+    to: { kind: "struct", name: structure.name, size: structure.size, union: false },
+    space: "kernel",
+  };
+};
+
+export const BUILTINS: readonly Builtin[] = [
+  { name: "pid", type: U32, about: "process ID (the kernel's tgid)" },
+  { name: "tid", type: U32, about: "thread ID (the kernel's pid)" },
+  { name: "uid", type: U64, about: "user ID" },
+  { name: "gid", type: U64, about: "group ID" },
+  { name: "comm", type: stringOf(16), about: "name of the current thread" },
+  { name: "nsecs", type: U64, about: "nanoseconds since boot, sleep included" },
+  { name: "elapsed", type: U64, about: "nanoseconds since the script began" },
+  { name: "cpu", type: U64, about: "number of this CPU" },
+  { name: "numaid", type: U64, about: "number of this NUMA node" },
+  { name: "ncpus", type: U64, about: "number of CPUs" },
+  { name: "cgroup", type: U64, about: "cgroup v2 ID of the current task" },
+  { name: "curtask", type: task, about: "the current task, as struct task_struct *" },
+  { name: "rand", type: U32, about: "a random number" },
+  { name: "jiffies", type: U64, about: "kernel ticks since boot" },
+  { name: "probe", type: { kind: "probe" }, about: "name of this attach point" },
+  { name: "node", type: { kind: "name", dictionary: "node" }, about: "the node that the event belongs to" },
+  { name: "pod", type: { kind: "name", dictionary: "pod" }, about: "the pod that the event belongs to" },
+  {
+    name: "namespace",
+    type: { kind: "name", dictionary: "namespace" },
+    about: "the Kubernetes namespace that the event belongs to",
+  },
+];
+
+const byName = new Map(BUILTINS.map((b) => [b.name, b]));
+const EXTRA = [
+  "args",
+  "retval",
+  "ctx",
+  "func",
+  "true",
+  "false",
+  ...Array.from({ length: 10 }, (_, i) => `arg${i}`),
+];
+export const builtinNames = (): string[] => [...byName.keys(), ...EXTRA];
+
+/** The identifier as a builtin; undefined if it is none. */
+export function checkBuiltin(c: Checking, name: string, loc: Loc): TExpr | undefined {
+  if (name === "true" || name === "false")
+    return { op: "const", value: name === "true" ? 1n : 0n, type: { kind: "bool" }, loc };
+  if (name === "args") return contextValue(c, loc);
+  if (name === "ctx") return contextPointer(c, loc);
+  if (name === "retval") return returnValue(c, loc);
+  if (/^arg[0-9]$/.test(name)) return argument(c, Number(name[3]), loc);
+  const builtin = byName.get(name);
+  if (!builtin) return undefined;
+  if (name === "ncpus") return { op: "const", value: BigInt(c.types.features.cpus), type: U64, loc };
+  if (name === "probe") c.asksPoint = true;
+  const type = typeof builtin.type === "function" ? builtin.type(c) : builtin.type;
+  return { op: "builtin", name, type, loc };
+}
+
+function contextValue(c: Checking, loc: Loc): TExpr {
+  const { context, text } = c.point;
+  if (context.kind === "tracepoint" || context.kind === "iterator") {
+    c.asksPoint ||= c.points.length > 1;
+    const name =
+      context.kind === "tracepoint"
+        ? `_tracepoint_${text.slice(11).replace(":", "_")}`
+        : context.structure.name;
+    return {
+      op: "context",
+      type: { kind: "struct", name: `struct ${name}`, size: context.structure.size, union: false },
+      loc,
+    };
+  }
+  if (context.kind === "btf") {
+    c.asksPoint ||= c.points.length > 1;
+    return {
+      op: "context",
+      type: { kind: "struct", name: `struct ${context.prototype.name}_args`, size: 0, union: false },
+      loc,
+    };
+  }
+  c.report(loc, say.noArguments(text));
+  return bad(loc);
+}
+
+function contextPointer(c: Checking, loc: Loc): TExpr {
+  if (c.point.context.kind === "none") {
+    c.report(loc, say.notHere("ctx", c.point.provider));
+    return bad(loc);
+  }
+  return { op: "builtin", name: "ctx", type: { kind: "pointer", to: NONE, space: "kernel" }, loc };
+}
+
+/** x86-64 and arm64 calling conventions, by the fields that BTF shows in struct pt_regs. */
+const REGISTERS = {
+  x86: { args: ["di", "si", "dx", "cx", "r8", "r9"], result: "ax" },
+} as const;
+
+/** Byte offset of a register in struct pt_regs; undefined where it has no such argument. */
+export function registerOffset(c: Checking, which: number | "result"): number | undefined {
+  const regs = findStructure(c, "struct pt_regs");
+  const name = which === "result" ? REGISTERS.x86.result : REGISTERS.x86.args[which];
+  const found = regs?.fields.find((f) => f.name === name);
+  if (found) return found.offset;
+  const array = regs?.fields.find((f) => f.name === "regs" || f.name === "user_regs");
+  if (!array) return undefined;
+  return which === "result" ? array.offset : which < 8 ? array.offset + which * 8 : undefined;
+}
+
+function argument(c: Checking, n: number, loc: Loc): TExpr {
+  const { context, provider } = c.point;
+  if (context.kind === "btf") {
+    if (n >= context.prototype.parameters.length && context.prototype.parameters.length > 0) {
+      c.report(
+        loc,
+        say.argumentValue(
+          `arg${n}`,
+          `${context.prototype.name} has ${context.prototype.parameters.length} arguments`,
+        ),
+      );
+      return bad(loc);
+    }
+    return { op: "context_word", offset: n * 8, size: 8, type: U64, loc };
+  }
+  if (context.kind === "raw") return { op: "context_word", offset: n * 8, size: 8, type: U64, loc };
+  if (context.kind === "registers" && !context.ret) {
+    const offset = registerOffset(c, n);
+    if (offset === undefined) {
+      c.report(loc, say.argumentValue(`arg${n}`, "arguments on the stack cannot be read; use sarg"));
+      return bad(loc);
+    }
+    return { op: "context_word", offset, size: 8, type: c.old ? U64 : I64, loc };
+  }
+  c.report(loc, say.notHere(`arg${n}`, provider));
+  return bad(loc);
+}
+
+function returnValue(c: Checking, loc: Loc): TExpr {
+  const { context, provider } = c.point;
+  if (context.kind === "registers" && context.ret) {
+    const offset = registerOffset(c, "result");
+    if (offset !== undefined) return { op: "context_word", offset, size: 8, type: U64, loc };
+  }
+  if (context.kind === "btf" && context.ret) {
+    const { returns, parameters } = context.prototype;
+    const word: TExpr = { op: "context_word", offset: parameters.length * 8, size: 8, type: returns, loc };
+    if (returns.kind === "int" && returns.size < 8)
+      return {
+        op: "convert",
+        operand: { ...word, type: I64 },
+        type: returns.size === 4 && returns.signed ? I32 : returns,
+        loc,
+      };
+    if (formatType(returns) === "none") return bad(loc);
+    return word;
+  }
+  c.report(loc, say.notHere("retval", provider));
+  return bad(loc);
+}

@@ -1,0 +1,49 @@
+// script, checker: calls. Each function is a row of a table that says how many arguments it takes and how they are checked.
+import type { ExprOf } from "../ast.ts";
+import { say } from "../diagnostics.ts";
+import type { TExpr } from "../typed.ts";
+import { argumentExpr } from "./expressions.ts";
+import { ACTIONS } from "./functions/actions.ts";
+import { AGGREGATES } from "./functions/aggregates.ts";
+import { MAPS } from "./functions/maps.ts";
+import { NETWORK } from "./functions/network.ts";
+import { STRINGS } from "./functions/strings.ts";
+import { SYSTEM } from "./functions/system.ts";
+import type { CallArguments, FunctionSpec } from "./functions/table.ts";
+import { checkMacroCall } from "./macros.ts";
+import { bad, type Checking } from "./state.ts";
+
+export const FUNCTIONS: ReadonlyMap<string, FunctionSpec> = new Map(
+  [...ACTIONS, ...MAPS, ...STRINGS, ...NETWORK, ...SYSTEM, ...AGGREGATES].map((f) => [f.name, f]),
+);
+
+export function checkCall(c: Checking, e: ExprOf<"call">): TExpr {
+  const macro = checkMacroCall(c, e);
+  if (macro) return macro;
+  const spec = FUNCTIONS.get(e.name);
+  if (!spec) {
+    c.report(e.nameLoc, say.unknownFunction(e.name, [...FUNCTIONS.keys(), ...c.macros.keys()]));
+    return bad(e.loc);
+  }
+  const given = e.arguments.length;
+  if (given < spec.least || given > spec.most) {
+    c.report(e.loc, say.argumentCount(e.name, spec.least, spec.most, given));
+    return bad(e.loc);
+  }
+  if (spec.unsafe && !c.options.unsafe) {
+    c.report(e.loc, say.unsafe(e.name));
+    return bad(e.loc);
+  }
+  const checked: (TExpr | undefined)[] = [];
+  const args: CallArguments = {
+    call: e,
+    raw: e.arguments,
+    loc: e.loc,
+    get: (i) => {
+      const raw = e.arguments[i];
+      if (!raw) return bad(e.loc);
+      return (checked[i] ??= argumentExpr(c, raw));
+    },
+  };
+  return spec.check(c, args);
+}

@@ -1,0 +1,82 @@
+// script, checker: the config block. One table of what can be set; some of bpftrace's settings have no meaning here and are accepted.
+import type { Loc } from "../ast.ts";
+import { type Diagnostics, say } from "../diagnostics.ts";
+import type { CompileOptions } from "../types.ts";
+import type { Settings } from "./state.ts";
+
+export const defaultSettings = (options: CompileOptions): Settings => ({
+  maxStrlen: options.maxStrlen ?? (options.compat === "0.17" ? 64 : 1024),
+  maxMapKeys: options.maxMapKeys ?? 4096,
+  maxProbes: options.maxProbes ?? 1024,
+  missingProbes: options.compat === "0.17" ? "warn" : "error",
+  printMapsOnExit: true,
+  strTruncTrailer: "..",
+  license: "GPL",
+});
+
+type Setter = (settings: Settings, value: string | bigint) => string | undefined;
+
+const number =
+  (set: (settings: Settings, value: number) => void, least: bigint, most: bigint): Setter =>
+  (settings, value) => {
+    if (typeof value !== "bigint") return "an integer is wanted";
+    if (value < least || value > most) return `${least}..${most} are possible`;
+    set(settings, Number(value));
+    return undefined;
+  };
+const ignored: Setter = () => undefined;
+
+const SETTINGS: Readonly<Record<string, Setter>> = {
+  max_strlen: number((s, v) => (s.maxStrlen = v), 1n, 1024n),
+  max_map_keys: number((s, v) => (s.maxMapKeys = v), 1n, 1n << 24n),
+  max_probes: number((s, v) => (s.maxProbes = v), 1n, 65536n),
+  missing_probes: (s, value) => {
+    if (value !== "error" && value !== "warn" && value !== "ignore") return "one of error, warn, ignore";
+    s.missingProbes = value;
+    return undefined;
+  },
+  print_maps_on_exit: (s, value) => {
+    s.printMapsOnExit = value === "true" || value === 1n;
+    return undefined;
+  },
+  str_trunc_trailer: (s, value) => {
+    s.strTruncTrailer = String(value);
+    return undefined;
+  },
+  license: (s, value) => {
+    s.license = String(value);
+    return undefined;
+  },
+  cache_user_symbols: ignored,
+  cpp_demangle: ignored,
+  lazy_symbolication: ignored,
+  log_size: ignored,
+  max_bpf_progs: ignored,
+  max_cat_bytes: ignored,
+  max_type_res_iterations: ignored,
+  on_stack_limit: ignored,
+  perf_rb_pages: ignored,
+  show_debug_info: ignored,
+  stack_mode: ignored,
+  use_blazesym: ignored,
+  unstable_import: ignored,
+  unstable_macro: ignored,
+  unstable_map_decl: ignored,
+  unstable_tseries: ignored,
+};
+
+export function applySettings(
+  settings: Settings,
+  given: readonly { readonly name: string; readonly value: string | bigint; readonly loc: Loc }[],
+  diagnostics: Diagnostics,
+): void {
+  for (const { name, value, loc } of given) {
+    const set = SETTINGS[name.toLowerCase().replace(/^bpftrace_/, "")];
+    if (!set) {
+      diagnostics.report(loc, say.config(name, Object.keys(SETTINGS)));
+      continue;
+    }
+    const problem = set(settings, value);
+    if (problem !== undefined) diagnostics.report(loc, say.configValue(name, problem));
+  }
+}

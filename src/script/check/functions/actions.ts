@@ -1,0 +1,233 @@
+// script, checker: functions that user space carries out: printf, print, time, exit and their kin.
+import type { Loc } from "../../ast.ts";
+import { say } from "../../diagnostics.ts";
+import { type Conversion, parseFormat } from "../../format.ts";
+import { formatType, I64, isInteger, sizeOf } from "../../layout.ts";
+import type { TExpr } from "../../typed.ts";
+import type { Type } from "../../types.ts";
+import { checkKey, substitutedMap } from "../expressions.ts";
+import { bad, type Checking, noteKey, unknown, useMap } from "../state.ts";
+import {
+  type CallArguments,
+  emit,
+  type FunctionSpec,
+  literalArgument,
+  mapArgument,
+  textArgument,
+} from "./table.ts";
+
+/** Largest record that may go through the ring. */
+export const MAX_RECORD = 32 * 1024;
+
+const TEXT_KINDS: readonly Type["kind"][] = [
+  "string",
+  "inet",
+  "prefix",
+  "name",
+  "symbol",
+  "username",
+  "timestamp",
+  "probe",
+  "stack",
+  "mac",
+  "enum",
+  "bool",
+];
+
+function fits(conversion: Conversion, type: Type): string | undefined {
+  switch (conversion.letter) {
+    case "s":
+      return TEXT_KINDS.includes(type.kind) ? undefined : "string";
+    case "r":
+    case "rx":
+    case "rh":
+      return type.kind === "buffer" ? undefined : "buffer";
+    case "p":
+      return type.kind === "pointer" || isInteger(type) ? undefined : "pointer";
+    default:
+      return isInteger(type) ||
+        type.kind === "pointer" ||
+        type.kind === "username" ||
+        (type.kind === "symbol" && !type.user) ||
+        type.kind === "timestamp"
+        ? undefined
+        : "integer";
+  }
+}
+
+const shown = (type: Type): string =>
+  isInteger(type) && type.kind === "int"
+    ? "int"
+    : type.kind === "tuple"
+      ? "tuple"
+      : type.kind === "string"
+        ? "string"
+        : formatType(type);
+
+/** Checks a format against its arguments; the arguments if all is well. */
+export function checkFormat(
+  c: Checking,
+  args: CallArguments,
+  format: string,
+  from: number,
+): TExpr[] | undefined {
+  const { name } = args.call;
+  const { parts, bad: wrong } = parseFormat(format);
+  if (wrong !== undefined) {
+    c.report(args.loc, say.formatSpecifier(name, wrong));
+    return undefined;
+  }
+  const conversions = parts.filter((p) => p.kind === "conversion");
+  const given = args.raw.length - from;
+  if (conversions.length !== given) {
+    c.report(args.loc, say.formatCount(name, conversions.length, given));
+    return undefined;
+  }
+  const values: TExpr[] = [];
+  let fine = true;
+  for (const [i, conversion] of conversions.entries()) {
+    const value = args.get(from + i);
+    values.push(value);
+    if (unknown(value.type)) {
+      if (value.op === "map")
+        c.report(value.loc, say.formatType(name, conversion.text, "value", "aggregate"));
+      fine = false;
+      continue;
+    }
+    const want = fits(conversion, value.type);
+    if (want === undefined) continue;
+    c.report(args.loc, say.formatType(name, conversion.text, want, shown(value.type)));
+    fine = false;
+  }
+  const size = values.reduce((sum, v) => sum + sizeOf(v.type), 8);
+  if (size > MAX_RECORD) {
+    c.report(args.loc, say.tooLarge(`the record of ${name}()`, size, MAX_RECORD));
+    fine = false;
+  }
+  return fine ? values : undefined;
+}
+
+function formatted(kind: "printf" | "system" | "cat", about: string, unsafe: boolean): FunctionSpec {
+  return {
+    name: kind,
+    usage: `${kind}(format, ...)`,
+    about,
+    least: 1,
+    most: 64,
+    ...(unsafe ? { unsafe } : {}),
+    check: (c, args) => {
+      const format = textArgument(c, args, 0);
+      if (format === undefined) return bad(args.loc);
+      const values = checkFormat(c, args, format, 1);
+      return values ? emit({ kind, format }, values, args.loc) : bad(args.loc);
+    },
+  };
+}
+
+function printMap(c: Checking, args: CallArguments): TExpr {
+  const map = mapArgument(c, args, 0);
+  const top = args.raw.length > 1 ? literalArgument(c, args, 1) : 0n;
+  const divide = args.raw.length > 2 ? literalArgument(c, args, 2) : 1n;
+  if (!map || top === undefined || divide === undefined) return bad(args.loc);
+  if (map.key === undefined && map.aggregate === undefined && unknown(map.value)) {
+    c.report(args.raw[0]?.loc ?? args.loc, say.undefinedMap(map.name, c.maps.keys()));
+    return bad(args.loc);
+  }
+  return emit({ kind: "print_map", map, top: Number(top), divide: Number(divide) || 1 }, [], args.loc);
+}
+
+function print(c: Checking, args: CallArguments): TExpr {
+  const raw = args.raw[0];
+  if (raw?.node === "map" && raw.keys === undefined) {
+    const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
+    if (map.key?.length !== 0 || map.aggregate !== undefined || args.raw.length > 1) return printMap(c, args);
+    return printMap(c, args);
+  }
+  if (args.raw.length > 1) {
+    c.report(args.loc, say.argumentCount("print", 1, 1, args.raw.length));
+    return bad(args.loc);
+  }
+  if (raw?.node === "map") {
+    const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
+    if (map.aggregate === "hist" || map.aggregate === "lhist" || map.aggregate === "stats") {
+      noteKey(c, map, checkKey(c, raw.keys), raw.loc);
+      c.report(
+        raw.loc,
+        say.unsupported(`print() of one ${map.aggregate} value`, `print(${map.name}) prints all of them`),
+      );
+      return bad(args.loc);
+    }
+  }
+  const value = args.get(0);
+  if (unknown(value.type)) {
+    if (value.op === "block") c.report(value.loc, say.noValue("this call"));
+    return bad(args.loc);
+  }
+  return emit({ kind: "print_value" }, [value], args.loc);
+}
+
+const onMap = (kind: "clear" | "zero", about: string): FunctionSpec => ({
+  name: kind,
+  usage: `${kind}(@map)`,
+  about,
+  least: 1,
+  most: 1,
+  check: (c, args) => {
+    const map = mapArgument(c, args, 0);
+    return map ? emit({ kind, map }, [], args.loc) : bad(args.loc);
+  },
+});
+
+const zeroCode = (loc: Loc): TExpr => ({ op: "const", value: 0n, type: I64, loc });
+
+export const ACTIONS: readonly FunctionSpec[] = [
+  formatted("printf", "prints a formatted line", false),
+  formatted("system", "runs a shell command", true),
+  formatted("cat", "prints a file", false),
+  {
+    name: "print",
+    usage: "print(@map [, top [, divide]]) or print(value)",
+    about: "prints a map or a value",
+    least: 1,
+    most: 3,
+    check: print,
+  },
+  onMap("clear", "removes all entries of a map"),
+  onMap("zero", "sets all values of a map to 0"),
+  {
+    name: "exit",
+    usage: "exit([code])",
+    about: "ends the script",
+    least: 0,
+    most: 1,
+    check: (c, args) => {
+      const code = args.raw.length > 0 ? args.get(0) : zeroCode(args.loc);
+      if (unknown(code.type)) return bad(args.loc);
+      if (!isInteger(code.type)) {
+        c.report(code.loc, say.argumentType("exit", 1, "integer", formatType(code.type)));
+        return bad(args.loc);
+      }
+      return {
+        op: "block",
+        body: [
+          { op: "emit", action: { kind: "exit" }, args: [code], loc: args.loc },
+          { op: "return", loc: args.loc },
+        ],
+        value: bad(args.loc),
+        type: bad(args.loc).type,
+        loc: args.loc,
+      };
+    },
+  },
+  {
+    name: "time",
+    usage: "time([format])",
+    about: "prints the time of day",
+    least: 0,
+    most: 1,
+    check: (c, args) => {
+      const format = args.raw.length > 0 ? textArgument(c, args, 0) : "%H:%M:%S\n";
+      return format === undefined ? bad(args.loc) : emit({ kind: "time", format }, [], args.loc);
+    },
+  },
+];

@@ -1,0 +1,111 @@
+// script, checker: functions that make or take strings.
+import { say } from "../../diagnostics.ts";
+import { formatType, isInteger, sizeOf, stringOf, U64 } from "../../layout.ts";
+import type { TExpr } from "../../typed.ts";
+import { bad, type Checking, unknown } from "../state.ts";
+import { type CallArguments, call, type FunctionSpec, textArgument, wordArgument } from "./table.ts";
+
+/** Longest string that str() takes. */
+export const MAX_STRING = 1024;
+
+function str(c: Checking, args: CallArguments): TExpr {
+  const raw = args.raw[0];
+  // str($1) is the parameter as text, whatever it looks like.
+  if (raw?.node === "positional") {
+    const text = c.options.positional?.[raw.index - 1] ?? "";
+    const value = args.get(0);
+    if (value.op === "text") return value;
+    if (value.op === "const")
+      return {
+        op: "text",
+        value: text,
+        bytes: new TextEncoder().encode(text),
+        type: stringOf(text.length + 1),
+        loc: args.loc,
+      };
+  }
+  const from = args.get(0);
+  if (unknown(from.type)) return bad(args.loc);
+  let size = c.settings.maxStrlen;
+  let length: TExpr | undefined;
+  if (args.raw.length > 1) {
+    length = args.get(1);
+    if (unknown(length.type)) return bad(args.loc);
+    if (!isInteger(length.type)) {
+      c.report(length.loc, say.argumentType("str", 2, "integer", formatType(length.type)));
+      return bad(args.loc);
+    }
+    if (length.op === "const") {
+      if (length.value < 0n) {
+        c.report(length.loc, say.argumentValue("str", `length must be positive, ${length.value} given`));
+        return bad(args.loc);
+      }
+      // The length is that of the text; one more byte ends it.
+      size = Number(length.value < BigInt(size) ? length.value + 1n : BigInt(size));
+      length = undefined;
+    }
+  }
+  if (from.type.kind === "string") return from;
+  if (from.type.kind === "array" && isInteger(from.type.of) && sizeOf(from.type.of) === 1)
+    return call("str_bytes", stringOf(Math.min(size, from.type.length + 1)), [from], args.loc);
+  if (from.type.kind !== "pointer" && !isInteger(from.type)) {
+    c.report(from.loc, say.argumentType("str", 1, "string or pointer", formatType(from.type)));
+    return bad(args.loc);
+  }
+  const space =
+    from.type.kind === "pointer"
+      ? from.type.space
+      : c.point.context.kind === "registers"
+        ? c.point.context.space
+        : c.point.context.kind === "tracepoint" && c.point.context.category === "syscalls"
+          ? "user"
+          : "kernel";
+  return call("str", stringOf(size), length ? [from, length] : [from], args.loc, { space });
+}
+
+export const STRINGS: readonly FunctionSpec[] = [
+  {
+    name: "str",
+    usage: "str(pointer [, length])",
+    about: "the string at an address",
+    least: 1,
+    most: 2,
+    check: str,
+  },
+  {
+    name: "strftime",
+    usage: "strftime(format, nsecs)",
+    about: "a boot time in ns as wall-clock text",
+    least: 2,
+    most: 2,
+    check: (c, args) => {
+      const format = textArgument(c, args, 0);
+      const value = wordArgument(c, args, 1, "integer");
+      if (format === undefined || !value) return bad(args.loc);
+      return {
+        op: "convert",
+        operand: value,
+        type: { kind: "timestamp", format, clock: "boot" },
+        loc: args.loc,
+      };
+    },
+  },
+  {
+    name: "strlen",
+    usage: "strlen(string)",
+    about: "length of a string in bytes",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const value = args.get(0);
+      if (unknown(value.type)) return bad(args.loc);
+      if (value.op === "text")
+        return { op: "const", value: BigInt(value.bytes.length), type: U64, literal: true, loc: args.loc };
+      if (value.type.kind !== "string") {
+        c.report(value.loc, say.argumentType("strlen", 1, "string", formatType(value.type)));
+        return bad(args.loc);
+      }
+      return call("strlen", U64, [value], args.loc);
+    },
+  },
+];

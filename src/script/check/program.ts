@@ -1,0 +1,191 @@
+// script, checker: the whole program. Settings, definitions and probes, checked in rounds until the types of maps are settled.
+import type { Item, Probe, Program } from "../ast.ts";
+import { type Diagnostics, type Message, say } from "../diagnostics.ts";
+import { stored } from "../layout.ts";
+import { type ResolvedPoint, resolvePoints } from "../probes.ts";
+import type { MapInfo, TProbe, TProgram } from "../typed.ts";
+import type { CompileOptions } from "../types.ts";
+import { applySettings, defaultSettings } from "./config.ts";
+import { checkExpr } from "./expressions.ts";
+import { truth } from "./operators.ts";
+import { type Checking, unknown } from "./state.ts";
+import { checkBlock } from "./statements.ts";
+
+/** Rounds until types must be settled; each round that is not the last made some type grow. */
+const MAX_ROUNDS = 16;
+
+const MAP_TYPES: Readonly<Record<string, NonNullable<MapInfo["declared"]>["type"]>> = {
+  hash: "hash",
+  lruhash: "lru_hash",
+  percpuhash: "percpu_hash",
+  percpulruhash: "lru_percpu_hash",
+};
+
+const NOWHERE: ResolvedPoint = {
+  text: "BEGIN",
+  provider: "begin",
+  programType: "syscall",
+  context: { kind: "none" },
+  attach: {},
+  shareKey: "begin",
+};
+
+interface Group {
+  readonly probe: Probe;
+  readonly points: readonly ResolvedPoint[];
+}
+
+export function checkProgram(
+  program: Program,
+  options: CompileOptions,
+  diagnostics: Diagnostics,
+): TProgram | undefined {
+  const settings = defaultSettings(options);
+  let final = false;
+  const c: Checking = {
+    options,
+    types: options.types,
+    settings,
+    old: options.compat === "0.17",
+    maps: new Map(),
+    variables: new Map(),
+    structures: new Map(),
+    typedefs: new Map(),
+    constants: new Map(),
+    macros: new Map(),
+    report: (loc, message: Message) => {
+      if (final) diagnostics.report(loc, message);
+    },
+    changed: false,
+    final: false,
+    probeKey: "",
+    points: [NOWHERE],
+    point: NOWHERE,
+    scopes: [],
+    probeVariables: new Set(),
+    loops: 0,
+    expanding: [],
+    bindings: new Map(),
+    asksPoint: false,
+  };
+  definitions(c, program.items, diagnostics);
+  const groups = resolveGroups(c, program, diagnostics);
+  if (diagnostics.errors() > 0) return undefined;
+  let probes: TProbe[] = [];
+  for (let round = 0; ; round++) {
+    c.changed = false;
+    probes = groups.flatMap((g) => checkGroup(c, g));
+    if (final) break;
+    if (!c.changed || round >= MAX_ROUNDS) c.final = final = true;
+  }
+  for (const map of c.maps.values())
+    if (map.key === undefined || (map.aggregate === undefined && unknown(map.value)))
+      diagnostics.report(
+        map.firstUse,
+        say.undefinedMap(
+          map.name,
+          [...c.maps.keys()].filter((n) => n !== map.name),
+        ),
+      );
+  if (diagnostics.errors() > 0) return undefined;
+  if (probes.length === 0) {
+    diagnostics.report({ start: 0, end: 1 }, say.noProbes());
+    return undefined;
+  }
+  return { probes, maps: [...c.maps.values()], settings };
+}
+
+function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnostics): void {
+  for (const item of items) {
+    if (item.node === "config") applySettings(c.settings, item.settings, diagnostics);
+    else if (item.node === "macro") {
+      if (c.macros.has(item.name)) diagnostics.report(item.nameLoc, say.duplicate("macro", item.name));
+      c.macros.set(item.name, item);
+    } else if (item.node === "map_declaration") {
+      const type = MAP_TYPES[item.type];
+      if (!type) diagnostics.report(item.loc, say.mapDeclaration(item.type));
+      else if (item.size < 1n || item.size > 1n << 24n)
+        diagnostics.report(item.loc, say.argumentValue(item.name, "the size is 1..16777216 entries"));
+      else
+        c.maps.set(item.name, {
+          name: item.name,
+          id: c.maps.size,
+          key: undefined,
+          value: { kind: "none" },
+          aggregate: undefined,
+          signed: false,
+          hist: undefined,
+          declared: { type, size: Number(item.size) },
+          firstUse: item.loc,
+        });
+    } else if (item.node === "subprogram")
+      diagnostics.report(item.loc, say.unsupported("fn", "write a macro"));
+    else if (item.node === "structure" || item.node === "enumeration" || item.node === "typedef")
+      diagnostics.report(
+        item.loc,
+        say.unsupported("a C definition", "the kernel's own types are known by name"),
+      );
+  }
+}
+
+function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics): Group[] {
+  const groups: Group[] = [];
+  let total = 0;
+  const expand = (text: string): string =>
+    text.replace(/\$(\d+)/g, (_, n: string) => c.options.positional?.[Number(n) - 1] ?? "");
+  for (const item of program.items) {
+    if (item.node !== "probe") continue;
+    const points = resolvePoints(item.points, {
+      types: c.types,
+      diagnostics,
+      maxProbes: c.settings.maxProbes,
+      missing: c.settings.missingProbes,
+      expand,
+    });
+    total += points.length;
+    if (points.length > 0) groups.push({ probe: item, points });
+    else if (diagnostics.errors() === 0) diagnostics.report(item.loc, say.probeRemoved());
+  }
+  if (total > c.settings.maxProbes)
+    diagnostics.report({ start: 0, end: 1 }, say.tooManyProbes(total, c.settings.maxProbes));
+  return groups;
+}
+
+/** One program for all points that can share it: the same kind, and nothing in the body that asks which. */
+function checkGroup(c: Checking, group: Group): TProbe[] {
+  const byKey = new Map<string, ResolvedPoint[]>();
+  for (const point of group.points) {
+    const list = byKey.get(point.shareKey);
+    if (list) list.push(point);
+    else byKey.set(point.shareKey, [point]);
+  }
+  return [...byKey.values()].flatMap((points) => {
+    const [first] = points;
+    if (!first) return [];
+    const shared = checkProbe(c, group.probe, points, first);
+    if (!c.asksPoint || points.length === 1) return [shared];
+    return points.map((point) => checkProbe(c, group.probe, [point], point));
+  });
+}
+
+function checkProbe(
+  c: Checking,
+  probe: Probe,
+  points: readonly ResolvedPoint[],
+  point: ResolvedPoint,
+): TProbe {
+  c.probeKey = `${probe.loc.start}:${point.text}`;
+  c.points = points;
+  c.point = point;
+  c.scopes = [new Map()];
+  c.probeVariables = new Set();
+  c.loops = 0;
+  c.expanding = [];
+  c.bindings = new Map();
+  c.asksPoint = false;
+  const predicate = probe.predicate ? truth(c, checkExpr(c, probe.predicate)) : undefined;
+  const body = checkBlock(c, probe.body);
+  return { points, body, predicate, variables: [...c.probeVariables], loc: probe.loc };
+}
+
+export { stored };

@@ -1,0 +1,254 @@
+// script, checker: statements.
+import type { Block, ExprOf, IfStatement, Loc, Statement } from "../ast.ts";
+import { say } from "../diagnostics.ts";
+import { formatType, I64, isInteger, NONE, stored, U64 } from "../layout.ts";
+import type { TExpr, TStatement } from "../typed.ts";
+import type { Type } from "../types.ts";
+import { checkCast, checkExpr, checkKey, substitutedMap, typeOperand } from "./expressions.ts";
+import { checkAggregate, isAggregate } from "./functions/aggregates.ts";
+import { substituted } from "./macros.ts";
+import { checkBinary, truth } from "./operators.ts";
+import {
+  bad,
+  type Checking,
+  declareVariable,
+  findVariable,
+  noteKey,
+  noteValue,
+  noteVariable,
+  unknown,
+  useMap,
+  withScope,
+} from "./state.ts";
+import { resolveType } from "./structures.ts";
+
+export function checkBlock(c: Checking, block: Block): TStatement[] {
+  return withScope(c, () => block.statements.flatMap((s) => checkStatement(c, s)));
+}
+
+/** A value that nobody reads, as statements. */
+function discard(value: TExpr): TStatement[] {
+  if (value.op === "block" && unknown(value.type)) return [...value.body];
+  if (unknown(value.type) && value.op !== "choose") return [];
+  return [{ op: "expr", value, loc: value.loc }];
+}
+
+export function checkStatement(c: Checking, s: Statement): TStatement[] {
+  const { loc } = s;
+  switch (s.node) {
+    case "expression":
+      return discard(checkExpr(c, s.value));
+    case "discard":
+      return discard(checkExpr(c, s.value));
+    case "assign":
+      return checkAssign(c, s);
+    case "let":
+      return checkLet(c, s);
+    case "if":
+      return [checkIfStatement(c, s)];
+    case "scope":
+      return [{ op: "scope", body: checkBlock(c, s.body), loc }];
+    case "unroll": {
+      const count = checkExpr(c, s.count);
+      if (count.op !== "const" || count.value < 1n || count.value > 100n) {
+        if (!unknown(count.type)) c.report(s.count.loc, say.unrollCount());
+        return [];
+      }
+      return [{ op: "unroll", count: Number(count.value), body: loop(c, s.body), loc }];
+    }
+    case "while": {
+      const condition = truth(c, checkExpr(c, s.condition));
+      return [{ op: "while", condition, body: loop(c, s.body), loc }];
+    }
+    case "for":
+      return checkFor(c, s);
+    case "break":
+    case "continue":
+      if (c.loops === 0) c.report(loc, say.notInLoop(s.node));
+      return [{ op: s.node, loc }];
+    case "return":
+      if (s.value) return [...discard(checkExpr(c, s.value)), { op: "return", loc }];
+      return [{ op: "return", loc }];
+  }
+}
+
+function loop(c: Checking, body: Block): TStatement[] {
+  c.loops++;
+  try {
+    return checkBlock(c, body);
+  } finally {
+    c.loops--;
+  }
+}
+
+function checkIfStatement(c: Checking, s: IfStatement): TStatement {
+  const condition = truth(c, checkExpr(c, s.condition));
+  const then = checkBlock(c, s.then);
+  const otherwise = !s.otherwise
+    ? []
+    : s.otherwise.node === "if"
+      ? [checkIfStatement(c, s.otherwise)]
+      : checkBlock(c, s.otherwise);
+  return { op: "if", condition, then, otherwise, loc: s.loc };
+}
+
+function checkFor(c: Checking, s: Extract<Statement, { node: "for" }>): TStatement[] {
+  const { loc, over } = s;
+  if (over.kind === "range") {
+    const from = checkExpr(c, over.from);
+    const to = checkExpr(c, over.to);
+    for (const end of [from, to])
+      if (!unknown(end.type) && !isInteger(end.type)) {
+        c.report(end.loc, say.operatorType("..", formatType(end.type)));
+        return [];
+      }
+    return withScope(c, () => {
+      const variable = declareVariable(c, s.variable, loc);
+      variable.type = I64;
+      return [{ op: "for_range", variable, from, to, body: loop(c, s.body), loc }];
+    });
+  }
+  const map = useMap(c, substitutedMap(c, over.map.name), over.map.loc);
+  if (over.map.keys) {
+    c.report(over.map.loc, say.mapArgument("for"));
+    return [];
+  }
+  if (map.key === undefined) {
+    c.report(
+      over.map.loc,
+      say.undefinedMap(
+        map.name,
+        [...c.maps.keys()].filter((n) => n !== map.name),
+      ),
+    );
+    return [];
+  }
+  if (map.key.length === 0) {
+    c.report(over.map.loc, say.needsKey(map.name));
+    return [];
+  }
+  const [only] = map.key;
+  const key: Type = map.key.length === 1 && only ? only : { kind: "tuple", items: map.key };
+  const value: Type = map.aggregate === undefined ? map.value : map.signed ? I64 : U64;
+  return withScope(c, () => {
+    const variable = declareVariable(c, s.variable, loc);
+    variable.type = { kind: "tuple", items: [key, value] };
+    return [{ op: "for_map", variable, map, body: loop(c, s.body), loc }];
+  });
+}
+
+function checkLet(c: Checking, s: Extract<Statement, { node: "let" }>): TStatement[] {
+  const declared = s.type ? resolveType(c, s.type, (n) => typeOperand(c, n)) : undefined;
+  const value = s.value ? checkExpr(c, s.value) : undefined;
+  if (c.scopes.at(-1)?.has(s.name)) {
+    c.report(s.loc, say.redeclared(s.name));
+    return [];
+  }
+  const variable = declareVariable(c, s.name, s.loc);
+  if (declared && !unknown(declared)) {
+    variable.type = declared;
+    variable.declared = true;
+  }
+  if (!value) return variable.declared ? [zeroed(variable, s.loc)] : [];
+  return assignVariable(c, variable, value, s.loc);
+}
+
+const zeroed = (variable: Extract<TStatement, { op: "set_variable" }>["variable"], loc: Loc): TStatement => ({
+  op: "set_variable",
+  variable,
+  value: { op: "call", name: "zeroed", args: [], type: variable.type, loc },
+  loc,
+});
+
+function assignVariable(
+  c: Checking,
+  variable: Extract<TStatement, { op: "set_variable" }>["variable"],
+  value: TExpr,
+  loc: Loc,
+): TStatement[] {
+  if (unknown(value.type)) {
+    if (value.op === "block" || value.op === "map") c.report(value.loc, say.noValue("this expression"));
+    return [];
+  }
+  if (value.type.kind === "struct" && value.op === "context") {
+    // `$a = args`: scripts keep the pointer.
+    c.report(value.loc, say.cannotAssign(formatType(value.type), "a variable"));
+    return [];
+  }
+  noteVariable(c, variable, value, loc);
+  const converted =
+    isInteger(variable.type) && formatType(variable.type) !== formatType(value.type) && isInteger(value.type)
+      ? checkCast(c, variable.type, value, loc)
+      : value;
+  return [{ op: "set_variable", variable, value: converted, loc }];
+}
+
+function checkAssign(c: Checking, s: Extract<Statement, { node: "assign" }>): TStatement[] {
+  const { target, loc } = s;
+  const compound = (current: TExpr): TExpr =>
+    s.operator === ""
+      ? checkExpr(c, s.value)
+      : checkBinary(c, s.operator, current, checkExpr(c, s.value), loc);
+  if (target.node === "variable") {
+    const replaced = substituted(c, target.name);
+    const existing = replaced?.op === "variable" ? replaced.variable : findVariable(c, target.name);
+    if (s.operator !== "") {
+      if (!existing) {
+        c.report(target.loc, say.undefinedVariable(target.name, []));
+        return [];
+      }
+      const current: TExpr = { op: "variable", variable: existing, type: existing.type, loc: target.loc };
+      return assignVariable(c, existing, compound(current), loc);
+    }
+    const value = checkExpr(c, s.value);
+    return assignVariable(c, existing ?? declareVariable(c, target.name, target.loc), value, loc);
+  }
+  if (target.node === "map") return assignMap(c, s, target, compound);
+  if (target.node === "identifier" && target.name === "_") return discard(checkExpr(c, s.value));
+  c.report(target.loc, say.notAssignable());
+  return [];
+}
+
+function assignMap(
+  c: Checking,
+  s: Extract<Statement, { node: "assign" }>,
+  target: ExprOf<"map">,
+  compound: (current: TExpr) => TExpr,
+): TStatement[] {
+  const { loc } = s;
+  const map = useMap(c, substitutedMap(c, target.name), target.loc);
+  const key = checkKey(c, target.keys);
+  const before = map.key;
+  noteKey(c, map, key, target.loc);
+  if (before !== undefined && before.length !== key.length) return [];
+  if (
+    s.operator === "" &&
+    s.value.node === "call" &&
+    isAggregate(s.value.name) &&
+    !c.macros.has(s.value.name)
+  ) {
+    const args = checkAggregate(c, map, s.value);
+    return args && !key.some((k) => unknown(k.type)) ? [{ op: "aggregate", map, key, args, loc }] : [];
+  }
+  const current: TExpr = {
+    op: "map",
+    map,
+    key,
+    type: unknown(map.value) && s.operator !== "" ? I64 : map.value,
+    loc: target.loc,
+  };
+  const value = compound(current);
+  if (unknown(value.type)) {
+    if (value.op === "block" || value.op === "map") c.report(value.loc, say.noValue("this expression"));
+    return [];
+  }
+  if (value.op === "context" || (value.type.kind === "struct" && value.type.size === 0)) {
+    c.report(value.loc, say.cannotAssign(formatType(value.type), "a map"));
+    return [];
+  }
+  noteValue(c, map, value, loc);
+  if (key.some((k) => unknown(k.type))) return [];
+  return [{ op: "set_map", map, key, value, loc }];
+}
+
+export { bad, NONE, stored };

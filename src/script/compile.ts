@@ -1,0 +1,164 @@
+// script: the pipeline. parse -> check -> lower -> optimise -> legalise -> allocate -> emit; each pass stops the line if it reports errors.
+import type { Program } from "./ast.ts";
+import { allocate } from "./backend/allocate.ts";
+import { emitProgram } from "./backend/emit.ts";
+import { legalise } from "./backend/legalise.ts";
+import { optimise } from "./backend/optimise.ts";
+import { checkProgram } from "./check/program.ts";
+import { createDiagnostics, type Diagnostics, say } from "./diagnostics.ts";
+import { createPlan, type Plan } from "./lower/plan.ts";
+import { type LoweredProgram, lowerProbe, lowerStart } from "./lower/program.ts";
+import { parse } from "./parse.ts";
+import { type LineMap, lineMap } from "./text.ts";
+import type { TProbe, TProgram } from "./typed.ts";
+import type {
+  AttachPoint,
+  CompiledMap,
+  CompiledProgram,
+  CompiledScript,
+  CompileOptions,
+  Diagnostic,
+} from "./types.ts";
+
+export interface CompileResult {
+  readonly diagnostics: readonly Diagnostic[];
+  /** Absent if there is an error among the diagnostics. */
+  readonly script?: CompiledScript;
+}
+
+const RING_BYTES = 8 << 20;
+/** Most instructions of a program; the kernel's own limit is a million. */
+const MAX_INSTRUCTIONS = 32_000;
+/** Bytes of stack for a program's objects, tried in turn until the registers that must be spilled fit beside them. */
+const STACK_BUDGETS = [320, 192, 64, 0];
+
+export function compile(source: string, options: CompileOptions): CompileResult {
+  const lines = lineMap(source);
+  const diagnostics = createDiagnostics(lines);
+  const parsed = parse(source, diagnostics);
+  const typed = parsed && checkProgram(parsed.program, options, diagnostics);
+  const script = typed && generate(typed, options, lines, diagnostics);
+  return diagnostics.errors() > 0 || !script
+    ? { diagnostics: diagnostics.list() }
+    : { diagnostics: diagnostics.list(), script };
+}
+
+/** Syntax only: what can be said without a kernel. */
+export function checkSyntax(source: string): readonly Diagnostic[] {
+  const diagnostics = createDiagnostics(lineMap(source));
+  const parsed = parse(source, diagnostics);
+  if (parsed && !hasProbe(parsed.program)) diagnostics.report({ start: 0, end: 1 }, say.noProbes());
+  return diagnostics.list();
+}
+
+const hasProbe = (program: Program): boolean => program.items.some((i) => i.node === "probe");
+
+function generate(
+  typed: TProgram,
+  options: CompileOptions,
+  lines: LineMap,
+  diagnostics: Diagnostics,
+): CompiledScript | undefined {
+  const plan = createPlan(lines, typed.settings.maxMapKeys, options.ringBytes ?? RING_BYTES);
+  for (const map of typed.maps) plan.storage(map);
+  const programs: CompiledProgram[] = [];
+  const attach: AttachPoint[] = [];
+  const begin: number[] = [];
+  const end: number[] = [];
+  for (const probe of typed.probes) {
+    const program = compileProbe(probe, attach.length, plan, options, typed, lines, diagnostics);
+    if (!program) continue;
+    const index = programs.push(program) - 1;
+    for (const point of probe.points) {
+      if (point.manual === "begin") begin.push(index);
+      else if (point.manual === "end") end.push(index);
+      else attach.push({ ...point.attach, text: point.text, provider: point.provider, program: index });
+    }
+  }
+  if (diagnostics.errors() > 0) return undefined;
+  if (plan.usesStart()) {
+    const code = finish(lowerStart(plan), lines);
+    if (code) begin.unshift(programs.push({ name: "start", type: "syscall", ...code }) - 1);
+  }
+  const maps = plan.maps();
+  return {
+    maps,
+    programs,
+    attach,
+    begin,
+    end,
+    output: plan.output({}),
+    mapBytes: mapBytes(maps, options.types.features.cpus),
+  };
+}
+
+function compileProbe(
+  probe: TProbe,
+  pointIndex: number,
+  plan: Plan,
+  options: CompileOptions,
+  typed: TProgram,
+  lines: LineMap,
+  diagnostics: Diagnostics,
+): CompiledProgram | undefined {
+  const [point] = probe.points;
+  if (!point) return undefined;
+  for (const budget of STACK_BUDGETS) {
+    const mark = plan.mark();
+    const code = finish(
+      lowerProbe(probe, pointIndex, plan, options, typed.settings.maxStrlen, budget),
+      lines,
+    );
+    if (!code) {
+      plan.rewind(mark);
+      continue;
+    }
+    const size = code.code.length / 8;
+    if (size > MAX_INSTRUCTIONS) {
+      diagnostics.report(probe.loc, say.programSize(point.text, size, MAX_INSTRUCTIONS));
+      return undefined;
+    }
+    return {
+      name: programName(point.text),
+      type: point.programType,
+      ...code,
+      ...(point.attachBtfId === undefined ? {} : { attachBtfId: point.attachBtfId }),
+    };
+  }
+  diagnostics.report(probe.loc, say.stack(point.text));
+  return undefined;
+}
+
+/** The kernel takes 15 characters of [A-Za-z0-9_.]. */
+const programName = (text: string): string =>
+  (text.split(":").at(-1) ?? text).replace(/[^A-Za-z0-9_.]/g, "_").slice(0, 15);
+
+function finish(lowered: LoweredProgram, lines: LineMap): ReturnType<typeof emitProgram> | undefined {
+  const allocations = [];
+  for (const f of lowered.functions) {
+    const allocation = allocate(legalise(optimise(f)));
+    if (!allocation) return undefined;
+    allocations.push(allocation);
+  }
+  return emitProgram(allocations, lines);
+}
+
+/** Kernel memory of maps, as bpf_map_memory_usage() of 6.x reckons it to within a few per cent. */
+export function mapBytes(maps: readonly CompiledMap[], cpus: number): number {
+  const round = (n: number): number => Math.ceil(n / 8) * 8;
+  let total = 0;
+  for (const m of maps) {
+    const value = round(m.valueSize);
+    if (m.type === "ringbuf") total += m.maxEntries;
+    else if (m.type === "array") total += m.maxEntries * value;
+    else if (m.type === "percpu_array") total += m.maxEntries * (value * cpus + 8);
+    else if (m.type === "stack_trace") total += m.maxEntries * (value + 24);
+    else {
+      const perCpu = m.type === "percpu_hash" || m.type === "lru_percpu_hash";
+      const buckets = 2 ** Math.ceil(Math.log2(Math.max(1, m.maxEntries)));
+      total +=
+        buckets * 16 + (m.maxEntries + cpus) * (48 + round(m.keySize) + (perCpu ? 8 + value * cpus : value));
+    }
+  }
+  return total;
+}

@@ -1,0 +1,183 @@
+// script, lowering: what every program does first: is the run still on, and is the event this node's.
+// Owner of an event: its socket's network namespace, else its packet's (device, then socket), else the current task's cgroup.
+// A socket comes first because in softirq the current task is somebody else's.
+
+import { HELPER } from "../ir/helpers.ts";
+import type { FrameObject, Val, VReg } from "../ir/ir.ts";
+import type { Context, ResolvedPoint } from "../probes.ts";
+import type { ExternalMap, Structure, TypeSource } from "../types.ts";
+import { at, count, type Lowering, when } from "./state.ts";
+
+export interface Owner {
+  /** {u32 node; u32 pod; u32 namespace}, copied so that it outlives the map's element. */
+  readonly slot: FrameObject;
+}
+
+/** Arguments of a probe that lead to a network namespace, in order of trust. */
+const SOCKETS = ["skaddr", "sk", "rx_sk"];
+const PACKETS = ["skbaddr", "skb"];
+
+/** Providers whose events belong to nobody in particular: they always run. */
+const OWNERLESS = ["begin", "end", "self", "interval", "profile", "software", "hardware", "iter"];
+
+/** Returns at once while the gate is shut; BEGIN and END are run by hand and have none. */
+export function gate(l: Lowering): void {
+  const { b } = l;
+  const open = b.block();
+  b.branch("eq", b.load(at(b.mapValue(l.plan.gate, 0)), 4), 0n, l.exitBlock(), open);
+  b.enter(open);
+}
+
+export const hasOwner = (point: ResolvedPoint): boolean => !OWNERLESS.includes(point.provider);
+
+/** Byte offset of a path of fields in a structure, through embedded structures. */
+function offsetOf(types: TypeSource, structure: string, path: readonly string[]): number | undefined {
+  let at: Structure | undefined = types.structure(structure) ?? types.structure(`struct ${structure}`);
+  let offset = 0;
+  for (const [i, name] of path.entries()) {
+    const field: Structure["fields"][number] | undefined = at && findDeep(types, at, name);
+    if (!field) return undefined;
+    offset += field.offset;
+    if (i < path.length - 1)
+      at =
+        field.type.kind === "struct"
+          ? (types.structure(field.type.name) ?? types.structure(`struct ${field.type.name}`))
+          : undefined;
+  }
+  return offset;
+}
+
+function findDeep(
+  types: TypeSource,
+  structure: Structure,
+  name: string,
+): Structure["fields"][number] | undefined {
+  for (const field of structure.fields) {
+    if (field.name === name) return field;
+    if (field.name !== "" || field.type.kind !== "struct") continue;
+    const inner = types.structure(field.type.name);
+    const found = inner && findDeep(types, inner, name);
+    if (found) return { ...found, offset: found.offset + field.offset };
+  }
+  return undefined;
+}
+
+/** The offsets that lead from a socket or a packet to the cookie of its namespace. */
+function paths(types: TypeSource) {
+  return {
+    socketNet: offsetOf(types, "sock", ["__sk_common", "skc_net", "net"]),
+    packetDevice: offsetOf(types, "sk_buff", ["dev"]),
+    packetSocket: offsetOf(types, "sk_buff", ["sk"]),
+    deviceNet: offsetOf(types, "net_device", ["nd_net", "net"]),
+    cookie: offsetOf(types, "net", ["net_cookie"]),
+  };
+}
+
+/** The value of the first of some arguments that the probe has. */
+function argument(l: Lowering, context: Context, names: readonly string[]): Val | undefined {
+  const { b } = l;
+  for (const name of names) {
+    if (context.kind === "tracepoint") {
+      const field = context.structure.fields.find((f) => f.name === name && f.type.kind === "pointer");
+      if (field) return b.load(at(l.ctx, field.offset), 8);
+    }
+    if (context.kind === "btf") {
+      const i = context.prototype.parameters.findIndex((p) => p.name === name && p.type.kind === "pointer");
+      if (i >= 0) return b.load(at(l.ctx, 8 * i), 8);
+    }
+  }
+  return undefined;
+}
+
+/** A pointer or word from kernel memory; 0 if it cannot be read. */
+function follow(l: Lowering, from: Val, offset: number): VReg {
+  const { b } = l;
+  const mark = b.mark();
+  const slot = b.frame(8);
+  b.call(HELPER.probe_read_kernel, [b.address(at(slot)), 8n, b.alu("add", from, BigInt(offset))]);
+  const v = b.load(at(slot), 8);
+  b.release(mark);
+  return v;
+}
+
+/** Finds the owner and returns from the program if the event is another's or nobody's. */
+export function claim(l: Lowering): Owner | undefined {
+  const { ownership, types } = l.options;
+  if (!ownership || !hasOwner(l.point)) return undefined;
+  const { b } = l;
+  const slot = b.pinned(16);
+  b.store(at(slot), 8, 0n);
+  b.store(at(slot, 8), 8, 0n);
+  const found = b.reg();
+  b.set(found, 0n);
+  const net = namespacePointer(l, types);
+  const cookieOffset = paths(types).cookie;
+  const search = (map: ExternalMap, id: Val): void => {
+    const key = b.frame(8);
+    b.store(at(key), 8, id);
+    const cell = b.call(HELPER.map_lookup_elem, [b.map(map), b.address(at(key))]);
+    when(l, "ne", cell, 0n, () => {
+      b.set(found, 1n);
+      for (const offset of [0, 4, 8]) b.store(at(slot, offset), 4, b.load(at(cell, offset), 4));
+    });
+  };
+  if (net !== undefined && cookieOffset !== undefined)
+    when(l, "ne", net, 0n, () => search("owner_netns", follow(l, net, cookieOffset)));
+  else search("owner_cgroup", b.call(HELPER.get_current_cgroup_id, []));
+
+  const [known, unknown, mine] = [b.block(), b.block(), b.block()];
+  b.branch("ne", found, 0n, known, unknown);
+  b.enter(unknown);
+  if (ownership.unownedIsNode) {
+    b.store(at(slot), 4, BigInt(ownership.node));
+    b.jump(mine);
+  } else {
+    if (ownership.countsUnattributed) count(l, "unattributed");
+    b.jump(l.exitBlock());
+  }
+  b.enter(known);
+  b.branch("eq", b.load(at(slot), 4), BigInt(ownership.node), mine, l.exitBlock());
+  b.enter(mine);
+  return { slot };
+}
+
+/** Address of the struct net that the probe's arguments lead to; undefined where they lead to none. */
+function namespacePointer(l: Lowering, types: TypeSource): VReg | undefined {
+  const { b } = l;
+  const { context } = l.point;
+  const way = paths(types);
+  if (way.cookie === undefined) return undefined;
+  const socket = way.socketNet === undefined ? undefined : argument(l, context, SOCKETS);
+  const packet =
+    way.packetDevice === undefined || way.deviceNet === undefined ? undefined : argument(l, context, PACKETS);
+  if (socket === undefined && packet === undefined) return undefined;
+  const net = b.reg();
+  b.set(net, 0n);
+  if (socket !== undefined)
+    when(l, "ne", socket, 0n, () => b.set(net, follow(l, socket, way.socketNet ?? 0)));
+  if (packet !== undefined)
+    when(l, "eq", net, 0n, () =>
+      when(l, "ne", packet, 0n, () => {
+        const device = follow(l, packet, way.packetDevice ?? 0);
+        when(
+          l,
+          "ne",
+          device,
+          0n,
+          () => b.set(net, follow(l, device, way.deviceNet ?? 0)),
+          () => {
+            if (way.packetSocket === undefined || way.socketNet === undefined) return;
+            const inner = follow(l, packet, way.packetSocket);
+            when(l, "ne", inner, 0n, () => b.set(net, follow(l, inner, way.socketNet ?? 0)));
+          },
+        );
+      }),
+    );
+  return net;
+}
+
+/** node, pod, namespace: ids of the event's owner; where events have no owner, the node is this one. */
+export function ownerWord(l: Lowering, which: "node" | "pod" | "namespace"): Val {
+  if (!l.owner) return which === "node" ? BigInt(l.options.ownership?.node ?? 0) : 0n;
+  return l.b.load(at(l.owner.slot, which === "node" ? 0 : which === "pod" ? 4 : 8), 4);
+}

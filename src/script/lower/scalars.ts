@@ -1,0 +1,379 @@
+// script, lowering: expressions whose value fits a register.
+
+import { HELPER } from "../ir/helpers.ts";
+import type { Condition, MemorySize, Val } from "../ir/ir.ts";
+import { isSigned, sizeOf } from "../layout.ts";
+import type { TExpr, TExprOf } from "../typed.ts";
+import type { Type } from "../types.ts";
+import { deleteKey, hasKey, loadMap, stepMap } from "./maps.ts";
+import { addressOf, place, toMemory } from "./memory.ts";
+import { ownerWord } from "./prologue.ts";
+import { routeWord } from "./routes.ts";
+import { at, cached, canonical, count, type Lowering, type Place, step, when } from "./state.ts";
+import { lowerStatements } from "./statements.ts";
+import { equalMemory, textLength } from "./strings.ts";
+
+/** The value of a scalar expression, extended to 64 bits by its type. */
+export function value(l: Lowering, e: TExpr): Val {
+  const { b } = l;
+  switch (e.op) {
+    case "const":
+      return BigInt.asIntN(64, e.value);
+    case "builtin":
+      return builtin(l, e);
+    case "context_word":
+      return cached(l, `word:${e.offset}:${e.size}`, () => b.load(at(l.ctx, e.offset), e.size));
+    case "variable": {
+      const home = l.variables.get(e.variable);
+      if (typeof home === "number") return b.mov(home);
+      if (home) return loadFrom(l, { space: "bpf", address: at(home) }, e.type);
+      return 0n;
+    }
+    case "map":
+      return loadMap(l, e);
+    case "negate":
+      return b.neg(value(l, e.operand));
+    case "complement":
+      return b.alu("xor", value(l, e.operand), -1n);
+    case "not":
+    case "truth":
+    case "compare":
+    case "same":
+    case "logical":
+      return asBool(l, e);
+    case "arithmetic":
+      return arithmetic(l, e);
+    case "choose":
+      return choose(l, e);
+    case "convert":
+      return convert(l, e);
+    case "field":
+    case "deref":
+    case "element":
+      return loadPlace(l, e);
+    case "address":
+      return addressOf(l, place(l, e.place));
+    case "item":
+      return loadFrom(l, place(l, e), e.type);
+    case "step":
+      return increment(l, e);
+    case "call":
+      return call(l, e);
+    case "block":
+      lowerStatements(l, e.body);
+      return b.reachable() ? value(l, e.value) : 0n;
+    case "text":
+    case "tuple":
+    case "context":
+      return 0n;
+  }
+}
+
+function builtin(l: Lowering, e: TExprOf<"builtin">): Val {
+  const { b } = l;
+  const pidTgid = (): Val => cached(l, "pid_tgid", () => b.call(HELPER.get_current_pid_tgid, []));
+  const uidGid = (): Val => cached(l, "uid_gid", () => b.call(HELPER.get_current_uid_gid, []));
+  switch (e.name) {
+    case "pid":
+      return cached(l, "pid", () => b.alu("rsh", pidTgid(), 32n));
+    case "tid":
+      return cached(l, "tid", () => canonical(l, pidTgid(), 4, false));
+    case "uid":
+      return cached(l, "uid", () => canonical(l, uidGid(), 4, false));
+    case "gid":
+      return cached(l, "gid", () => b.alu("rsh", uidGid(), 32n));
+    case "cpu":
+      return cached(l, "cpu", () => b.call(HELPER.get_smp_processor_id, []));
+    case "numaid":
+      return cached(l, "numaid", () => b.call(HELPER.get_numa_node_id, []));
+    case "cgroup":
+      return cached(l, "cgroup", () => b.call(HELPER.get_current_cgroup_id, []));
+    case "curtask":
+      return cached(l, "curtask", () => b.call(HELPER.get_current_task, []));
+    case "nsecs":
+      return b.call(HELPER.ktime_get_boot_ns, []);
+    case "nsecs_monotonic":
+      return b.call(HELPER.ktime_get_ns, []);
+    case "nsecs_tai":
+    case "nsecs_sw_tai":
+      return b.call(HELPER.ktime_get_tai_ns, []);
+    case "elapsed":
+      return b.alu("sub", b.call(HELPER.ktime_get_boot_ns, []), b.load(at(b.mapValue(l.plan.start(), 0)), 8));
+    case "rand":
+      return b.call(HELPER.get_prandom_u32, []);
+    case "jiffies":
+      return b.call(HELPER.jiffies64, []);
+    case "ctx":
+      return b.mov(l.ctx);
+    case "probe":
+      return BigInt(l.pointIndex);
+    case "node":
+    case "pod":
+    case "namespace":
+      return ownerWord(l, e.name);
+    default:
+      throw new Error(`builtin ${e.name}`);
+  }
+}
+
+/** Reads an integer or pointer from where it lies. */
+export function loadFrom(l: Lowering, from: Place, type: Type): Val {
+  const size = sizeOf(type) as MemorySize;
+  const { b } = l;
+  if (from.space === "bpf" || from.space === "ctx") {
+    const { address } = from;
+    if (step(address.offset, size) >= size) {
+      const load = (): Val => canonicalLoad(l, b.load(address, size), type);
+      if (from.space === "ctx" && typeof address.base === "number")
+        return cached(l, `ctx:${address.base}:${address.offset}:${size}:${isSigned(type)}`, load);
+      return load();
+    }
+  }
+  const mark = b.mark();
+  const slot = b.frame(8);
+  const helper = from.space === "user" ? HELPER.probe_read_user : HELPER.probe_read_kernel;
+  b.call(helper, [b.address(at(slot)), BigInt(size), addressOf(l, from)]);
+  const raw = b.load(at(slot), size);
+  b.release(mark);
+  return canonicalLoad(l, raw, type);
+}
+
+const canonicalLoad = (l: Lowering, raw: Val, type: Type): Val =>
+  isSigned(type) ? canonical(l, raw, sizeOf(type), true) : raw;
+
+function loadPlace(l: Lowering, e: TExpr): Val {
+  const field = e.op === "field" ? e.field : undefined;
+  const from = place(l, e);
+  if (field?.dataLoc) return dataLocation(l, from);
+  if (!field?.bits) return loadFrom(l, from, e.type);
+  // A bitfield: the bytes that hold it, shifted down.
+  const { offset, width } = field.bits;
+  const bytes = Math.ceil((offset + width) / 8);
+  const size: MemorySize = bytes <= 1 ? 1 : bytes <= 2 ? 2 : bytes <= 4 ? 4 : 8;
+  const raw = loadFrom(l, from, { kind: "int", size, signed: false });
+  const up = l.b.alu("lsh", raw, BigInt(64 - offset - width));
+  return l.b.alu(isSigned(e.type) ? "arsh" : "rsh", up, BigInt(64 - width));
+}
+
+/** Address of the data behind a __data_loc word: its low half is an offset from the record. */
+export function dataLocation(l: Lowering, from: Place): Val {
+  const word = l.b.load(from.address, 4);
+  return l.b.alu("add", l.b.mov(l.ctx), l.b.alu("and", word, 0xffffn));
+}
+
+const CONDITIONS: Readonly<Record<string, readonly [unsigned: Condition, signed: Condition]>> = {
+  "==": ["eq", "eq"],
+  "!=": ["ne", "ne"],
+  "<": ["lt", "slt"],
+  "<=": ["le", "sle"],
+  ">": ["gt", "sgt"],
+  ">=": ["ge", "sge"],
+};
+
+/** Goes to one of two blocks by the truth of an expression. */
+export function branchOn(l: Lowering, e: TExpr, yes: number, no: number): void {
+  const { b } = l;
+  switch (e.op) {
+    case "const":
+      return b.jump(e.value !== 0n ? yes : no);
+    case "not":
+      return branchOn(l, e.operand, no, yes);
+    case "truth":
+      return b.branch("ne", value(l, e.operand), 0n, yes, no);
+    case "compare": {
+      const left = value(l, e.left);
+      const right = value(l, e.right);
+      const pair = CONDITIONS[e.operator];
+      if (!pair) throw new Error(e.operator);
+      return b.branch(pair[e.signed ? 1 : 0], left, right, yes, no);
+    }
+    case "same":
+      return equalMemory(l, e, e.equal ? yes : no, e.equal ? no : yes);
+    case "logical": {
+      const middle = b.block();
+      if (e.and) branchOn(l, e.left, middle, no);
+      else branchOn(l, e.left, yes, middle);
+      b.enter(middle);
+      // What the right side computes is unknown where the left side has decided.
+      l.caches.push(new Map());
+      branchOn(l, e.right, yes, no);
+      l.caches.pop();
+      return;
+    }
+    default:
+      return b.branch("ne", value(l, e), 0n, yes, no);
+  }
+}
+
+function asBool(l: Lowering, e: TExpr): Val {
+  const { b } = l;
+  const result = b.reg();
+  const [yes, no, done] = [b.block(), b.block(), b.block()];
+  branchOn(l, e, yes, no);
+  b.enter(yes);
+  b.set(result, 1n);
+  b.jump(done);
+  b.enter(no);
+  b.set(result, 0n);
+  b.jump(done);
+  b.enter(done);
+  return result;
+}
+
+function choose(l: Lowering, e: TExprOf<"choose">): Val {
+  const { b } = l;
+  const result = b.reg();
+  const [yes, no, done] = [b.block(), b.block(), b.block()];
+  branchOn(l, e.condition, yes, no);
+  for (const [block, side] of [
+    [yes, e.then],
+    [no, e.otherwise],
+  ] as const) {
+    b.enter(block);
+    l.caches.push(new Map());
+    const mark = b.mark();
+    const v = value(l, side);
+    b.release(mark);
+    l.caches.pop();
+    if (!b.reachable()) continue;
+    b.set(result, v);
+    b.jump(done);
+  }
+  b.enter(done);
+  return result;
+}
+
+function arithmetic(l: Lowering, e: TExprOf<"arithmetic">): Val {
+  const { b } = l;
+  const left = value(l, e.left);
+  const right = value(l, e.right);
+  switch (e.operator) {
+    case "+":
+      return b.alu("add", left, right);
+    case "-":
+      return b.alu("sub", left, right);
+    case "*":
+      return b.alu("mul", left, right);
+    case "&":
+      return b.alu("and", left, right);
+    case "|":
+      return b.alu("or", left, right);
+    case "^":
+      return b.alu("xor", left, right);
+    case "<<":
+      return b.alu("lsh", left, typeof right === "bigint" ? right & 63n : b.alu("and", right, 63n));
+    case ">>":
+      return b.alu(
+        isSigned(e.left.type) ? "arsh" : "rsh",
+        left,
+        typeof right === "bigint" ? right & 63n : b.alu("and", right, 63n),
+      );
+    case "/":
+    case "%":
+      return divide(l, e.operator === "/" ? "div" : "mod", left, right, isSigned(e.type), e);
+  }
+}
+
+/** Division as in C; by zero it gives 1, as bpftrace does, and is counted. */
+function divide(l: Lowering, op: "div" | "mod", left: Val, right: Val, signed: boolean, e: TExpr): Val {
+  const { b } = l;
+  if (typeof right === "bigint" && right !== 0n) return signedDivide(l, op, left, right, signed);
+  const result = b.reg();
+  void e;
+  when(
+    l,
+    "eq",
+    right,
+    0n,
+    () => {
+      count(l, "runtimeErrors");
+      b.set(result, 1n);
+    },
+    () => b.set(result, signedDivide(l, op, left, right, signed)),
+  );
+  return result;
+}
+
+/** The machine divides unsigned: magnitudes are divided and the sign put back. */
+function signedDivide(l: Lowering, op: "div" | "mod", left: Val, right: Val, signed: boolean): Val {
+  const { b } = l;
+  if (!signed) return b.alu(op, left, right);
+  const magnitude = (v: Val): Val => {
+    if (typeof v === "bigint") return v < 0n ? -v : v;
+    const sign = b.alu("arsh", v, 63n);
+    return b.alu("sub", b.alu("xor", v, sign), sign);
+  };
+  const q = b.alu(op, magnitude(left), magnitude(right));
+  const signs =
+    op === "div" ? (typeof right === "bigint" && right >= 0n ? left : b.alu("xor", left, right)) : left;
+  const sign = b.alu("arsh", signs, 63n);
+  return b.alu("sub", b.alu("xor", q, sign), sign);
+}
+
+function convert(l: Lowering, e: TExprOf<"convert">): Val {
+  const from = e.operand.type;
+  if (from.kind === "array") {
+    const memory = toMemory(l, e.operand);
+    return canonical(
+      l,
+      loadFrom(
+        l,
+        { space: "bpf", address: memory },
+        { kind: "int", size: sizeOf(from) as MemorySize, signed: isSigned(e.type) },
+      ),
+      Math.min(sizeOf(from), sizeOf(e.type)),
+      isSigned(e.type),
+    );
+  }
+  const v = value(l, e.operand);
+  if (e.type.kind !== "int" && e.type.kind !== "enum") return v;
+  const to = e.type;
+  if (to.size >= sizeOf(from) && (isSigned(from) === to.signed || to.size === 8)) return v;
+  return canonical(l, v, to.size, to.signed);
+}
+
+function increment(l: Lowering, e: TExprOf<"step">): Val {
+  const { b } = l;
+  if ("map" in e.target) return stepMap(l, e.target.map, e.target.key, e.delta, e.prefix);
+  const { variable } = e.target;
+  const home = l.variables.get(variable);
+  const scale = variable.type.kind === "pointer" ? BigInt(Math.max(1, sizeOf(variable.type.to))) : 1n;
+  const narrow = (v: Val): Val =>
+    variable.type.kind === "int" ? canonical(l, v, variable.type.size, variable.type.signed) : v;
+  if (typeof home === "number") {
+    const before = b.mov(home);
+    const after = narrow(b.alu("add", before, e.delta * scale));
+    b.set(home, after);
+    return e.prefix ? after : before;
+  }
+  if (!home) return 0n;
+  const before = loadFrom(l, { space: "bpf", address: at(home) }, variable.type);
+  const after = narrow(b.alu("add", before, e.delta * scale));
+  b.store(at(home), sizeOf(variable.type) as MemorySize, after);
+  return e.prefix ? after : before;
+}
+
+function call(l: Lowering, e: TExprOf<"call">): Val {
+  const { b } = l;
+  const [first] = e.args;
+  switch (e.name) {
+    case "delete":
+      return deleteKey(l, e);
+    case "has_key":
+      return hasKey(l, e);
+    case "route":
+      return routeWord(l, e);
+    case "bswap": {
+      if (!first) return 0n;
+      const size = sizeOf(e.type);
+      const v = value(l, first);
+      return size === 1 ? v : b.swap(v, size === 2 ? 16 : size === 4 ? 32 : 64);
+    }
+    case "strlen":
+      return first ? textLength(l, first) : 0n;
+    case "zeroed":
+      return 0n;
+    default:
+      throw new Error(`call ${e.name}`);
+  }
+}

@@ -1,0 +1,170 @@
+// script, lowering: literals in memory, and comparing memory.
+import type { Address, MemorySize, Val } from "../ir/ir.ts";
+import { isScalar, sizeOf, tupleLayout } from "../layout.ts";
+import type { TExpr, TExprOf } from "../typed.ts";
+import type { Type } from "../types.ts";
+import { place, toMemory } from "./memory.ts";
+import { loadFrom } from "./scalars.ts";
+import { at, type Lowering, type Place, plus, step, when, zero } from "./state.ts";
+
+/** `size` bytes at `at` as a little-endian word. */
+function word(bytes: Uint8Array, start: number, size: number): bigint {
+  let value = 0n;
+  for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[start + i] ?? 0);
+  return value;
+}
+
+/** Writes a literal; what does not fit is cut, strings end with a zero. */
+export function storeText(
+  l: Lowering,
+  bytes: Uint8Array,
+  to: Address,
+  capacity: number,
+  padded: boolean,
+): void {
+  const { b } = l;
+  const used = Math.min(bytes.length + 1, capacity);
+  const shown = bytes.length < capacity ? bytes : bytes.slice(0, capacity);
+  const end = padded ? capacity : used;
+  let i = 0;
+  while (i < used) {
+    // Rounding up past the end of the text writes zeros that padding wants anyway.
+    const n = step(to.offset + i, end - i);
+    b.store(plus(to, i), n, BigInt.asIntN(64, word(shown, i, n)));
+    i += n;
+  }
+  if (i < end) zero(l, plus(to, i), end - i);
+}
+
+/** Jumps by whether two values in memory are the same. */
+export function equalMemory(l: Lowering, e: TExprOf<"same">, yes: number, no: number): void {
+  const { left, right } = e;
+  const [literal, other] = left.op === "text" ? [left, right] : [right, left];
+  const mark = l.b.mark();
+  if (literal.op === "text") equalText(l, literal, other, yes, no);
+  else if (left.type.kind === "tuple" && right.type.kind === "tuple")
+    equalTuples(l, toMemory(l, left), left.type, toMemory(l, right), right.type, no, yes);
+  else {
+    const a = toMemory(l, left);
+    const b = toMemory(l, right);
+    equalBytes(l, a, sizeOf(left.type), b, sizeOf(right.type), left.type.kind === "string", no);
+    l.b.jump(yes);
+  }
+  l.b.release(mark);
+}
+
+/** Where the bytes of a value can be compared without copying them, else in a copy. */
+function comparable(l: Lowering, e: TExpr): Place {
+  if (e.op === "field" && !e.field.dataLoc) {
+    const from = place(l, e);
+    if (from.space === "ctx" || from.space === "bpf") return from;
+  }
+  return { space: "bpf", address: toMemory(l, e) };
+}
+
+function equalText(l: Lowering, literal: TExprOf<"text">, other: TExpr, yes: number, no: number): void {
+  const { b } = l;
+  const from = comparable(l, other);
+  const capacity = sizeOf(other.type);
+  const string = other.type.kind === "string";
+  // The end of the text is part of what is compared, unless the text fills the whole of the other side.
+  const size = string ? Math.min(literal.bytes.length + 1, capacity) : capacity;
+  if (string && literal.bytes.length > capacity) return b.jump(no);
+  for (let i = 0; i < size; ) {
+    const n = step(from.address.offset + i, size - i) as MemorySize;
+    const next = b.block();
+    const want = word(literal.bytes, i, n);
+    const got: Val = b.load(plus(from.address, i), n);
+    b.branch("ne", got, BigInt.asIntN(64, want), no, next);
+    b.enter(next);
+    i += n;
+  }
+  b.jump(yes);
+}
+
+/** Falls through if equal. Strings of different capacity are padded with zeros, so the longer one's rest must be zero. */
+function equalBytes(
+  l: Lowering,
+  a: Address,
+  aSize: number,
+  c: Address,
+  cSize: number,
+  string: boolean,
+  no: number,
+): void {
+  const { b } = l;
+  const size = Math.min(aSize, cSize);
+  for (let i = 0; i < size; ) {
+    const n = Math.min(step(a.offset + i, size - i), step(c.offset + i, size - i)) as MemorySize;
+    const next = b.block();
+    b.branch("ne", b.load(plus(a, i), n), b.load(plus(c, i), n), no, next);
+    b.enter(next);
+    i += n;
+  }
+  if (!string || aSize === cSize) return;
+  const longer = aSize > cSize ? a : c;
+  const next = b.block();
+  b.branch("ne", b.load(plus(longer, size), 1), 0n, no, next);
+  b.enter(next);
+}
+
+function equalTuples(
+  l: Lowering,
+  a: Address,
+  aType: Extract<Type, { kind: "tuple" }>,
+  c: Address,
+  cType: Extract<Type, { kind: "tuple" }>,
+  no: number,
+  yes: number | undefined,
+): void {
+  const { b } = l;
+  const left = tupleLayout(aType.items);
+  const right = tupleLayout(cType.items);
+  for (const [i, type] of aType.items.entries()) {
+    const other = cType.items[i];
+    if (!other) continue;
+    const x = plus(a, left.offsets[i] ?? 0);
+    const y = plus(c, right.offsets[i] ?? 0);
+    if (isScalar(type)) {
+      const next = b.block();
+      b.branch(
+        "ne",
+        loadFrom(l, { space: "bpf", address: x }, type),
+        loadFrom(l, { space: "bpf", address: y }, other),
+        no,
+        next,
+      );
+      b.enter(next);
+    } else if (type.kind === "tuple" && other.kind === "tuple")
+      equalTuples(l, x, type, y, other, no, undefined);
+    else equalBytes(l, x, sizeOf(type), y, sizeOf(other), type.kind === "string", no);
+  }
+  if (yes !== undefined) b.jump(yes);
+}
+
+/** Bytes before the end of a string in memory. */
+export function textLength(l: Lowering, e: TExpr): Val {
+  const { b } = l;
+  const from = toMemory(l, e);
+  const size = sizeOf(e.type);
+  const result = b.reg();
+  b.set(result, 0n);
+  const index = b.reg();
+  b.set(index, 0n);
+  const base = b.address(from);
+  const [head, body, next, done] = [b.block(), b.block(), b.block(), b.block()];
+  b.jump(head);
+  b.enter(head);
+  b.branch("lt", index, BigInt(size), body, done);
+  b.enter(body);
+  const cell = b.alu("add", base, index);
+  const byte = b.load(at(typeof cell === "number" ? cell : base), 1);
+  b.branch("eq", byte, 0n, done, next);
+  b.enter(next);
+  b.set(index, b.alu("add", index, 1n));
+  b.jump(head);
+  b.enter(done);
+  b.set(result, index);
+  void when;
+  return result;
+}
