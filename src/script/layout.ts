@@ -189,6 +189,8 @@ export function sameType(a: Type, b: Type): boolean {
   return formatType(a) === formatType(b);
 }
 
+const larger = <T extends number>(a: T, b: T): T => (b > a ? b : a);
+
 /**
  * The type that can hold both, for a map, key or variable that is assigned from several places; undefined if there is none.
  * Integers become 64 bits, signed if either is; strings and buffers take the larger size.
@@ -197,7 +199,7 @@ export function unify(a: Type, b: Type): Type | undefined {
   if (a.kind === "none") return b;
   if (b.kind === "none" || sameType(a, b)) return a;
   if (a.kind === "int" && b.kind === "int")
-    return { kind: "int", size: a.size > b.size ? a.size : b.size, signed: a.signed || b.signed };
+    return { kind: "int", size: larger(a.size, b.size), signed: a.signed || b.signed };
   if (
     (a.kind === "int" && (b.kind === "enum" || b.kind === "bool")) ||
     (b.kind === "int" && (a.kind === "enum" || a.kind === "bool"))

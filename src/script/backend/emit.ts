@@ -171,10 +171,10 @@ function emitFunction(
       out.push(encode.jump(0));
     } else {
       const inverse = INVERSE[end.condition];
-      const flip = end.then === next && inverse !== undefined;
+      const flip = end.yes === next && inverse !== undefined;
       const condition = flip ? inverse : end.condition;
-      const to = flip ? end.otherwise : end.then;
-      const rest = flip ? end.then : end.otherwise;
+      const to = flip ? end.no : end.yes;
+      const rest = flip ? end.yes : end.no;
       fixups.push({ at: out.length, to });
       out.push(
         typeof end.b === "bigint"

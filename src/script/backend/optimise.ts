@@ -46,9 +46,9 @@ function simplifyBlocks(f: IrFunction): IrFunction {
     const { end } = block;
     if (end.op === "jump") block.end = { ...end, to: target(end.to) };
     else if (end.op === "branch") {
-      const then = target(end.then);
-      const otherwise = target(end.otherwise);
-      block.end = then === otherwise ? { op: "jump", to: then, loc: end.loc } : { ...end, then, otherwise };
+      const yes = target(end.yes);
+      const no = target(end.no);
+      block.end = yes === no ? { op: "jump", to: yes, loc: end.loc } : { ...end, yes, no };
     }
   }
   const predecessors = new Map<number, number>();
@@ -137,7 +137,7 @@ function rewriteEnd(t: Terminator, replace: Replace): Terminator {
   const a = replace(t.a);
   const b = mapVal(t.b, replace);
   if (typeof a === "bigint" && typeof b === "bigint")
-    return { op: "jump", to: foldCondition(t.condition, a, b) ? t.then : t.otherwise, loc: t.loc };
+    return { op: "jump", to: foldCondition(t.condition, a, b) ? t.yes : t.no, loc: t.loc };
   // A constant on the left stays in its register.
   return { ...t, a: typeof a === "number" ? a : t.a, b };
 }

@@ -29,7 +29,7 @@ export interface Builder {
   /** Continues in a block. */
   enter(id: BlockId): void;
   jump(to: BlockId): void;
-  branch(condition: Condition, a: Val, b: Val, then: BlockId, otherwise: BlockId): void;
+  branch(condition: Condition, a: Val, b: Val, yes: BlockId, no: BlockId): void;
   ret(value: Val): void;
   mov(s: Val): VReg;
   set(d: VReg, s: Val): void;
@@ -190,10 +190,10 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
     block,
     enter,
     jump: (to) => end({ op: "jump", to }),
-    branch: (condition, a, b, then, otherwise) => {
+    branch: (condition, a, b, yes, no) => {
       if (typeof a === "bigint" && typeof b === "bigint")
-        return end({ op: "jump", to: foldCondition(condition, a, b) ? then : otherwise });
-      end({ op: "branch", condition, a: force(a), b, then, otherwise });
+        return end({ op: "jump", to: foldCondition(condition, a, b) ? yes : no });
+      end({ op: "branch", condition, a: force(a), b, yes, no });
     },
     ret: (value) => end({ op: "return", value }),
     mov: (s) => result((d) => ({ op: "mov", d, s })),

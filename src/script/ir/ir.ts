@@ -57,8 +57,8 @@ export type Terminator = { readonly loc?: Loc | undefined } & (
       readonly condition: Condition;
       readonly a: VReg;
       readonly b: Val;
-      readonly then: BlockId;
-      readonly otherwise: BlockId;
+      readonly yes: BlockId;
+      readonly no: BlockId;
     }
   | { readonly op: "return"; readonly value: Val }
 );
@@ -145,7 +145,7 @@ export function terminatorUses(t: Terminator): VReg[] {
 
 export function successors(t: Terminator): BlockId[] {
   if (t.op === "jump") return [t.to];
-  if (t.op === "branch") return [t.then, t.otherwise];
+  if (t.op === "branch") return [t.yes, t.no];
   return [];
 }
 

@@ -11,7 +11,10 @@ import { at, count, type Lowering, plus, when } from "./state.ts";
 export function aggregate(l: Lowering, map: MapInfo, key: readonly TExpr[], args: readonly TExpr[]): void {
   const [first] = args;
   const operand = first ? value(l, first) : 1n;
-  if (map.aggregate === "hist" || map.aggregate === "lhist") return histogram(l, map, key, operand);
+  if (map.aggregate === "hist" || map.aggregate === "lhist") {
+    histogram(l, map, key, operand);
+    return;
+  }
   const { b } = l;
   const slot = storeKey(l, map, key);
   const found = lookup(l, map, slot);

@@ -112,8 +112,10 @@ export function into(l: Lowering, e: TExpr, to: Address, type: Type, padded: boo
     return;
   }
   switch (e.op) {
-    case "text":
-      return storeText(l, e.bytes, to, sizeOf(type), padded);
+    case "text": {
+      storeText(l, e.bytes, to, sizeOf(type), padded);
+      return;
+    }
     case "tuple": {
       if (type.kind !== "tuple") break;
       const { offsets, size } = tupleLayout(type.items);
@@ -125,7 +127,10 @@ export function into(l: Lowering, e: TExpr, to: Address, type: Type, padded: boo
       return;
     }
     case "builtin":
-      if (e.name === "comm") return comm(l, to, sizeOf(type), padded);
+      if (e.name === "comm") {
+        comm(l, to, sizeOf(type), padded);
+        return;
+      }
       break;
     case "choose": {
       const [yes, no, done] = [b.block(), b.block(), b.block()];
@@ -149,10 +154,14 @@ export function into(l: Lowering, e: TExpr, to: Address, type: Type, padded: boo
       lowerStatements(l, e.body);
       if (b.reachable()) into(l, e.value, to, type, padded);
       return;
-    case "map":
-      return readMapInto(l, e, to, type, padded);
-    case "call":
-      return callInto(l, e, to, type, padded);
+    case "map": {
+      readMapInto(l, e, to, type, padded);
+      return;
+    }
+    case "call": {
+      callInto(l, e, to, type, padded);
+      return;
+    }
     case "convert":
       if (type.kind === "array") {
         b.store(to, sizeOf(type) as MemorySize, value(l, e.operand));
@@ -186,10 +195,14 @@ function comm(l: Lowering, to: Address, capacity: number, padded: boolean): void
 
 /** From a place of the same kind of type, perhaps of another size. */
 function copyInto(l: Lowering, e: TExpr, to: Address, type: Type, padded: boolean): void {
-  if (e.type.kind === "string" && type.kind === "string") return copyString(l, e, to, type.size, padded);
+  if (e.type.kind === "string" && type.kind === "string") {
+    copyString(l, e, to, type.size, padded);
+    return;
+  }
   if (e.type.kind === "tuple" && type.kind === "tuple") {
     const from = toMemory(l, e);
-    return copyTuple(l, from, e.type, to, type, padded);
+    copyTuple(l, from, e.type, to, type, padded);
+    return;
   }
   const from = place(l, e);
   const size = Math.min(sizeOf(e.type), sizeOf(type));
@@ -227,7 +240,10 @@ function copyTuple(
 /** Raw bytes from any space. */
 export function copyFrom(l: Lowering, from: Place, to: Address, size: number): void {
   const { b } = l;
-  if (from.space === "bpf" || from.space === "ctx") return copy(l, to, from.address, size);
+  if (from.space === "bpf" || from.space === "ctx") {
+    copy(l, to, from.address, size);
+    return;
+  }
   const helper = from.space === "user" ? HELPER.probe_read_user : HELPER.probe_read_kernel;
   b.call(helper, [b.address(to), BigInt(size), addressOf(l, from)]);
 }
@@ -238,7 +254,8 @@ function copyString(l: Lowering, e: TExpr, to: Address, capacity: number, padded
   const have = sizeOf(e.type);
   if (e.op === "field" && e.field.dataLoc) {
     const pointer = dataLocation(l, from);
-    return readString(l, "kernel", pointer, to, capacity, padded);
+    readString(l, "kernel", pointer, to, capacity, padded);
+    return;
   }
   if (from.space === "bpf") {
     // Strings in the program's memory are padded with zeros; a smaller target cuts and ends them.
@@ -281,7 +298,10 @@ export function readString(
 
 function callInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, padded: boolean): void {
   const [first, second] = e.args;
-  if (e.name === "zeroed") return zero(l, to, sizeOf(type));
+  if (e.name === "zeroed") {
+    zero(l, to, sizeOf(type));
+    return;
+  }
   if (!first) return;
   switch (e.name) {
     case "str": {
@@ -303,16 +323,21 @@ function callInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, padd
       else l.b.store(plus(to, size), 1, 0n);
       return;
     }
-    case "ntop":
-      return addressInto(l, first, second, to);
-    case "route":
-      return routeInto(l, e, to);
+    case "ntop": {
+      addressInto(l, first, second, to);
+      return;
+    }
+    case "route": {
+      routeInto(l, e, to);
+      return;
+    }
     case "macaddr": {
       const from =
         first.type.kind === "pointer"
           ? place(l, { op: "deref", pointer: first, type: first.type.to, loc: e.loc })
           : place(l, first);
-      return copyFrom(l, from, to, 6);
+      copyFrom(l, from, to, 6);
+      return;
     }
     case "usym": {
       const pid = l.b.alu("rsh", l.b.call(HELPER.get_current_pid_tgid, []), 32n);

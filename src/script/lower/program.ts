@@ -102,8 +102,8 @@ function withScratch(f: IrFunction, map: number): IrFunction {
     condition: "ne",
     a: f.scratch,
     b: 0n,
-    then: entry.end.to,
-    otherwise: failed.id,
+    yes: entry.end.to,
+    no: failed.id,
   };
   return { ...f, blocks: [entry, ...rest, failed], registers: f.registers + 2, stackBytes };
 }

@@ -34,7 +34,10 @@ function mapped(l: Lowering, e: TExpr, to: Address): void {
     return;
   }
   const from = place(l, e);
-  if (size === 16) return copyFrom(l, from, to, 16);
+  if (size === 16) {
+    copyFrom(l, from, to, 16);
+    return;
+  }
   if (size === 4) {
     four(l, to, loadFrom(l, from, { kind: "int", size: 4, signed: false }));
     return;
@@ -106,6 +109,8 @@ function route(l: Lowering, e: TExpr): Route {
     when(l, "ne", found, 0n, () => {
       b.set(id, b.load(at(found), 4));
       b.set(length, b.load(at(found, ROUTE_LENGTH), 1));
+      // ::/0 and its like cover the mapped range too; they are no routes for IPv4.
+      when(l, "lt", length, 96n, () => when(l, "ne", v4(l, plus(slot, 4)), 0n, () => b.set(id, 0n)));
     });
   }
   const result = { address: plus(slot, 4), id, length };
@@ -163,22 +168,13 @@ export function routeInto(l: Lowering, e: TExprOf<"call">, to: Address): void {
     const [family, shown] = [b.reg(), b.reg()];
     b.set(family, 6n);
     b.set(shown, r.length);
-    const bits = b.reg();
-    b.set(bits, r.length);
     when(l, "ne", isV4, 0n, () => {
       b.set(family, 4n);
-      when(
-        l,
-        "ge",
-        r.length,
-        96n,
-        () => b.set(shown, b.alu("sub", r.length, 96n)),
-        () => b.set(bits, b.alu("add", r.length, 96n)),
-      );
+      b.set(shown, b.alu("sub", r.length, 96n));
     });
     b.store(to, 1, family);
     b.store(plus(to, 1), 1, shown);
-    mask(l, r.address, plus(to, 4), bits);
+    mask(l, r.address, plus(to, 4), r.length);
   });
 }
 
@@ -242,7 +238,10 @@ export function addressInto(l: Lowering, address: TExpr, family: TExpr | undefin
   const isV4 = size === 4 || address.type.kind === "int";
   if (!family) {
     mapped(l, address, plus(to, 4));
-    if (size === 28) return setFamily(l, to);
+    if (size === 28) {
+      setFamily(l, to);
+      return;
+    }
     b.store(to, 1, isV4 ? 4n : 6n);
     b.store(plus(to, 1), 1, isV4 ? 32n : 128n);
     return;

@@ -174,21 +174,30 @@ const CONDITIONS: Readonly<Record<string, readonly [unsigned: Condition, signed:
 export function branchOn(l: Lowering, e: TExpr, yes: number, no: number): void {
   const { b } = l;
   switch (e.op) {
-    case "const":
-      return b.jump(e.value !== 0n ? yes : no);
-    case "not":
-      return branchOn(l, e.operand, no, yes);
-    case "truth":
-      return b.branch("ne", value(l, e.operand), 0n, yes, no);
+    case "const": {
+      b.jump(e.value !== 0n ? yes : no);
+      return;
+    }
+    case "not": {
+      branchOn(l, e.operand, no, yes);
+      return;
+    }
+    case "truth": {
+      b.branch("ne", value(l, e.operand), 0n, yes, no);
+      return;
+    }
     case "compare": {
       const left = value(l, e.left);
       const right = value(l, e.right);
       const pair = CONDITIONS[e.operator];
       if (!pair) throw new Error(e.operator);
-      return b.branch(pair[e.signed ? 1 : 0], left, right, yes, no);
+      b.branch(pair[e.signed ? 1 : 0], left, right, yes, no);
+      return;
     }
-    case "same":
-      return equalMemory(l, e, e.equal ? yes : no, e.equal ? no : yes);
+    case "same": {
+      equalMemory(l, e, e.equal ? yes : no, e.equal ? no : yes);
+      return;
+    }
     case "logical": {
       const middle = b.block();
       if (e.and) branchOn(l, e.left, middle, no);
@@ -200,8 +209,10 @@ export function branchOn(l: Lowering, e: TExpr, yes: number, no: number): void {
       l.caches.pop();
       return;
     }
-    default:
-      return b.branch("ne", value(l, e), 0n, yes, no);
+    default: {
+      b.branch("ne", value(l, e), 0n, yes, no);
+      return;
+    }
   }
 }
 

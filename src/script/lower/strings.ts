@@ -69,7 +69,10 @@ function equalText(l: Lowering, literal: TExprOf<"text">, other: TExpr, yes: num
   const string = other.type.kind === "string";
   // The end of the text is part of what is compared, unless the text fills the whole of the other side.
   const size = string ? Math.min(literal.bytes.length + 1, capacity) : capacity;
-  if (string && literal.bytes.length > capacity) return b.jump(no);
+  if (string && literal.bytes.length > capacity) {
+    b.jump(no);
+    return;
+  }
   for (let i = 0; i < size; ) {
     const n = step(from.address.offset + i, size - i) as MemorySize;
     const next = b.block();
