@@ -27,12 +27,9 @@ build: generate bpf ## bin/waggle and all that it needs
 
 bpf: $(BPF_OBJECTS) ## the datapath's objects
 
-build/bpf/vmlinux.h:
-	@mkdir -p build/bpf
-	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $@
-
-$(BPF_BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/bpf/vmlinux.h
-	clang -g -O2 -target bpf -mcpu=v3 -Wall -Werror $(BPF_CFLAGS) -Ibuild/bpf -Ibpf -c $< -o $@
+$(BPF_BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
+	@mkdir -p $(BPF_BUILD)
+	clang -g -O2 -target bpf -mcpu=v3 -Wall -Werror $(BPF_CFLAGS) -I/usr/include/$(shell uname -m)-linux-gnu -Ibpf -c $< -o $@
 	llvm-strip -g $@
 
 check: generate ## types, lint, format, import rules

@@ -4,10 +4,13 @@ import { constants } from "node:os";
 import { getSystemErrorMessage } from "node:util";
 import type * as Koffi from "koffi";
 
-/** The errors that the kernel leaks to user space under numbers which no C library names (include/linux/errno.h). */
-const kernelOnlyErrors: Readonly<Record<number, readonly [code: string, message: string]>> = {
+/** Errors that no C library names: the kernel's internal ones (include/linux/errno.h) and libbpf's own (libbpf.h). */
+const otherErrors: Readonly<Record<number, readonly [code: string, message: string]>> = {
   512: ["ERESTARTSYS", "interrupted; restart the call"],
   524: ["ENOTSUPP", "operation is not supported by this kernel"],
+  4000: ["ELIBELF", "not an ELF file that can be read"],
+  4001: ["EFORMAT", "not an object with BPF programs"],
+  4003: ["EENDIAN", "an object of the other byte order"],
 };
 
 const errnoNames = new Map<number, string>();
@@ -17,10 +20,10 @@ for (const [name, number] of Object.entries(constants.errno))
 
 /** "EPERM" for 1; "E9999" for a number that has no name. */
 export const errnoName = (errno: number): string =>
-  errnoNames.get(errno) ?? kernelOnlyErrors[errno]?.[0] ?? `E${errno}`;
+  errnoNames.get(errno) ?? otherErrors[errno]?.[0] ?? `E${errno}`;
 
 function errnoText(errno: number): string {
-  const known = kernelOnlyErrors[errno];
+  const known = otherErrors[errno];
   if (known) return known[1];
   return getSystemErrorMessage(-errno) ?? `error ${errno}`;
 }
