@@ -1,0 +1,353 @@
+// bgp/daemon: between the messages of proto/speaker.proto and the speaker's own values.
+import { create } from "@bufbuild/protobuf";
+import {
+  type Attributes,
+  type DesiredState,
+  Family,
+  FamilyCountSchema,
+  LargeCommunitySchema,
+  type Origin as OriginMessage,
+  type Path,
+  PathSchema,
+  type Peer,
+  type Policy as PolicyMessage,
+  type PrefixMatch as PrefixMatchMessage,
+  type Route,
+  RouteSchema,
+  type Rule as RuleMessage,
+  type Session,
+  SessionSchema,
+  Source,
+} from "../../api/generated/proto/speaker_pb.js";
+import {
+  type Address,
+  bitsOf,
+  formatPrefix,
+  fromBytes,
+  maskTo,
+  type Prefix,
+  toBytes,
+  toInteger,
+} from "../../net/address.ts";
+import type { Policy, PrefixMatch, Rule } from "../policy/types.ts";
+import type { Origin } from "../rib/group.ts";
+import { LOCAL, type Rib } from "../rib/rib.ts";
+import { PathFlag } from "../rib/table.ts";
+import type { PeerSession } from "../session/peer.ts";
+import type { PeerConfig, SpeakerConfig } from "../session/types.ts";
+import { flatten } from "../wire/aspath.ts";
+import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
+import { type Afi, afis, PORT } from "../wire/constants.ts";
+
+/** A desired state that makes no sense; the text names the field. */
+export class DesiredStateError extends Error {}
+
+const fail = (where: string, what: string): never => {
+  throw new DesiredStateError(`${where}: ${what}`);
+};
+
+/** Bounds on what one message may ask for. */
+const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, rulesPerPolicy: 4096 } as const;
+
+const addressIn = (bytes: Uint8Array, where: string): Address =>
+  bytes.length === 4 || bytes.length === 16 ? fromBytes(bytes) : fail(where, `${bytes.length} bytes`);
+
+const optionalAddress = (bytes: Uint8Array, where: string): Address | undefined =>
+  bytes.length === 0 ? undefined : addressIn(bytes, where);
+
+function prefixIn(bytes: Uint8Array, length: number, where: string): Prefix {
+  const address = addressIn(bytes, where);
+  if (length > bitsOf(address.family)) fail(where, `length ${length}`);
+  const prefix = maskTo(address, length);
+  if (toInteger(prefix) !== toInteger(address)) fail(where, "host bits are set");
+  return prefix;
+}
+
+/** The desired state as the speaker takes it. @throws DesiredStateError */
+export function speakerConfig(m: DesiredState): SpeakerConfig {
+  if (m.asn === 0) fail("asn", "is 0");
+  if (m.routerId === 0) fail("router_id", "is 0");
+  for (const [field, max] of [
+    ["peers", LIMITS.peers],
+    ["origins", LIMITS.origins],
+    ["policies", LIMITS.policies],
+  ] as const)
+    if (m[field].length > max) fail(field, `more than ${max}`);
+  const names = new Set<string>();
+  for (const p of m.peers) {
+    if (p.name === "" || names.has(p.name))
+      fail(`peer ${JSON.stringify(p.name)}`, "name is empty or not unique");
+    names.add(p.name);
+  }
+  return {
+    generation: m.generation,
+    asn: m.asn,
+    routerId: m.routerId,
+    listen: m.listen.map((l, i) => ({
+      address: optionalAddress(l.address, `listen ${i}`),
+      port: l.port || PORT,
+    })),
+    peers: m.peers.map((p) => peerConfig(p, m.asn)),
+    origins: m.origins.map(originIn),
+    policies: m.policies.map(policyIn),
+    complete: m.complete,
+  };
+}
+
+const afiIn: Readonly<Partial<Record<Family, Afi>>> = { [Family.IPV4_UNICAST]: 1, [Family.IPV6_UNICAST]: 2 };
+const familyOf: Readonly<Record<Afi, Family>> = { 1: Family.IPV4_UNICAST, 2: Family.IPV6_UNICAST };
+
+function peerConfig(p: Peer, asn: number): PeerConfig {
+  const where = `peer ${p.name}`;
+  const hold = p.holdSeconds || 90;
+  if (hold < 3 || hold > 65535) fail(where, `hold time ${hold} s`);
+  if (p.peerAsn === 0) fail(where, "peer_asn is 0");
+  const nextHop = (bytes: Uint8Array, size: number, field: string): Uint8Array | undefined =>
+    bytes.length === 0
+      ? undefined
+      : bytes.length === size
+        ? bytes
+        : fail(where, `${field} has ${bytes.length} bytes`);
+  const families = p.families.flatMap((f) => afiIn[f] ?? []);
+  return {
+    name: p.name,
+    address: addressIn(p.address, where),
+    port: p.port || PORT,
+    peerAsn: p.peerAsn,
+    localAsn: p.localAsn || asn,
+    localAddress: optionalAddress(p.localAddress, where),
+    families: [...new Set(families)].sort(),
+    holdSeconds: hold,
+    connectRetrySeconds: p.connectRetrySeconds || 5,
+    password: p.password === "" ? undefined : p.password,
+    passwordMissing: p.passwordMissing,
+    ttlSecurityHops: Math.min(p.ttlSecurityHops, 255),
+    multihopTtl: Math.min(p.multihopTtl, 255),
+    gracefulRestart: p.gracefulRestart,
+    restartSeconds: Math.min(p.restartSeconds || 120, 4095),
+    forwardingPreserved: p.forwardingPreserved,
+    prefixesMax: { 1: p.maxPrefixesIpv4 || 10_000, 2: p.maxPrefixesIpv6 || 10_000 },
+    importPolicies: p.importPolicies,
+    exportPolicies: p.exportPolicies,
+    nextHop: {
+      1: nextHop(p.nextHopIpv4, 4, "next_hop_ipv4"),
+      2: nextHop(p.nextHopIpv6, 16, "next_hop_ipv6"),
+    },
+    passive: p.passive,
+    interface: p.interface === "" ? undefined : p.interface,
+    adminDown: p.adminDown,
+  };
+}
+
+const largeIn = (l: { global: number; local1: number; local2: number }): LargeCommunity => [
+  l.global,
+  l.local1,
+  l.local2,
+];
+
+/** A prefix as address words, see PrefixTable. */
+export function wordsOf(p: Prefix): Uint32Array {
+  const bytes = toBytes(p);
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return Uint32Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(i * 4));
+}
+
+function originIn(o: OriginMessage): Origin {
+  const prefix = prefixIn(o.prefix, o.length, "origin");
+  return makeOrigin(prefix, o.attributes, o.peers);
+}
+
+/** A route of this node. */
+export function makeOrigin(prefix: Prefix, a: Attributes | undefined, peers: readonly string[]): Origin {
+  const afi: Afi = prefix.family === 4 ? 1 : 2;
+  const prepend = Math.min(a?.prepend ?? 0, 64);
+  const attributes: PathAttributes = {
+    afi,
+    origin: 0,
+    asPath: [],
+    nextHop: new Uint8Array(0),
+    ...(a?.med === undefined ? {} : { med: a.med }),
+    ...(a?.localPref === undefined ? {} : { localPref: a.localPref }),
+    ...(a?.communities.length ? { communities: [...new Set(a.communities)] } : {}),
+    ...(a?.large.length ? { large: a.large.map(largeIn) } : {}),
+  };
+  const key = [
+    formatPrefix(prefix),
+    attributes.med ?? "",
+    attributes.localPref ?? "",
+    attributes.communities?.join("+") ?? "",
+    attributes.large?.map((l) => l.join(":")).join("+") ?? "",
+    prepend,
+    [...peers].sort().join(","),
+  ].join(" ");
+  return {
+    afi,
+    words: wordsOf(prefix),
+    length: prefix.length,
+    attributes,
+    prepend,
+    peers: new Set(peers),
+    key,
+  };
+}
+
+function policyIn(p: PolicyMessage): Policy {
+  if (p.rules.length > LIMITS.rulesPerPolicy)
+    fail(`policy ${p.name}`, `more than ${LIMITS.rulesPerPolicy} rules`);
+  return { name: p.name, rules: p.rules.map((r) => ruleIn(r, `policy ${p.name}`)) };
+}
+
+const sourceIn = { [Source.DEFAULT]: "default", [Source.LEARNED]: "learned", [Source.ANY]: "any" } as const;
+
+const ruleIn = (r: RuleMessage, where: string): Rule => ({
+  name: r.name,
+  match: {
+    prefixes: (r.match?.prefixes ?? []).map((m) => prefixMatchIn(m, where)),
+    communities: r.match?.communities ?? [],
+    large: (r.match?.large ?? []).map(largeIn),
+    asPathContains: r.match?.asPathContains ?? [],
+    source: sourceIn[r.match?.source ?? Source.DEFAULT] ?? "default",
+  },
+  accept: r.accept,
+  set: {
+    ...(r.set?.med === undefined ? {} : { med: r.set.med }),
+    ...(r.set?.localPref === undefined ? {} : { localPref: r.set.localPref }),
+    addCommunities: r.set?.addCommunities ?? [],
+    addLarge: (r.set?.addLarge ?? []).map(largeIn),
+    prepend: Math.min(r.set?.prepend ?? 0, 64),
+  },
+});
+
+function prefixMatchIn(m: PrefixMatchMessage, where: string): PrefixMatch {
+  const prefix = prefixIn(m.prefix, m.length, where);
+  const ge = m.ge || m.length;
+  // Where only a lower bound is given, anything from it on is meant.
+  const le = m.le || (m.ge ? bitsOf(prefix.family) : m.length);
+  if (ge < m.length || le < ge) fail(where, `${formatPrefix(prefix)} with ge ${ge} and le ${le}`);
+  return { prefix, ge, le };
+}
+
+/** What a session shows of itself. */
+export function sessionMessage(s: PeerSession): Session {
+  const n = s.negotiated;
+  return create(SessionSchema, {
+    peer: s.name,
+    address: toBytes(s.config.address),
+    peerAsn: s.config.peerAsn,
+    localAsn: s.config.localAsn,
+    state: s.state,
+    sinceUnixMs: BigInt(Math.floor(s.since)),
+    peerRouterId: n?.routerId ?? 0,
+    holdSeconds: n?.holdSeconds ?? 0,
+    families: n ? afis.filter((afi) => n.families[afi]).map((afi) => familyOf[afi]) : [],
+    gracefulRestart: n?.gracefulRestart !== undefined,
+    restartingPeer: s.stale[1] || s.stale[2],
+    counts: s.config.families.map((afi) =>
+      create(FamilyCountSchema, {
+        family: familyOf[afi],
+        received: s.rib.received[afi],
+        accepted: s.rib.accepted[afi],
+        advertised: s.sender?.out(afi)?.advertised ?? 0,
+        endOfRibReceived: n !== undefined && s.endOfRibReceived[afi],
+        endOfRibSent: s.sender?.endOfRibSent[afi] ?? false,
+      }),
+    ),
+    lastErrorSent: s.lastErrorSent,
+    lastErrorReceived: s.lastErrorReceived,
+    downReason: s.downReason,
+    updatesSent: BigInt(s.updatesSent),
+    updatesReceived: BigInt(s.counters.updates),
+    flaps: BigInt(s.flaps),
+    md5: s.config.password !== undefined,
+  });
+}
+
+export const familyMessage = (afi: Afi): Family => familyOf[afi];
+
+/** Bytes of a prefix number's address. */
+function prefixBytes(rib: Rib, afi: Afi, pid: number): Uint8Array {
+  const { keys, words } = rib.tables[afi].prefixes;
+  const out = new Uint8Array(words * 4);
+  const view = new DataView(out.buffer);
+  for (let i = 0; i < words; i++) view.setUint32(i * 4, keys[pid * words + i]!);
+  return out;
+}
+
+const largeOut = ([global, local1, local2]: LargeCommunity) =>
+  create(LargeCommunitySchema, { global, local1, local2 });
+
+/** One path from its attributes. */
+export function pathMessage(
+  a: PathAttributes,
+  rest: { peer: string; stale: boolean; best: boolean; decidedBy: string },
+): Path {
+  return create(PathSchema, {
+    ...rest,
+    nextHop: a.nextHop.subarray(0, 16),
+    asPath: flatten(a.asPath),
+    origin: a.origin,
+    ...(a.med === undefined ? {} : { med: a.med }),
+    ...(a.localPref === undefined ? {} : { localPref: a.localPref }),
+    communities: [...(a.communities ?? [])],
+    large: (a.large ?? []).map(largeOut),
+  });
+}
+
+/** A prefix of the Loc-RIB: the best path and its equals, or with `all` every accepted one. */
+export function locRoute(rib: Rib, afi: Afi, pid: number, all: boolean): Route {
+  const table = rib.tables[afi];
+  const { order, equal } = table.candidates(pid);
+  const shown = all ? order : order.slice(0, equal);
+  return create(RouteSchema, {
+    prefix: prefixBytes(rib, afi, pid),
+    length: table.prefixes.lengths[pid]!,
+    withdrawn: order.length === 0,
+    paths: shown.map((c, i) =>
+      pathMessage(rib.attributes.attributes(c.attribute, afi), {
+        peer: c.peer.index === LOCAL ? "" : (rib.peer(c.peer.index)?.name ?? ""),
+        stale: (table.pathFlags[c.path]! & PathFlag.stale) !== 0,
+        best: i === 0,
+        decidedBy: rib.names.name(table.pathRule[c.path]!),
+      }),
+    ),
+  });
+}
+
+/** A path of a neighbour as it was received. */
+export function receivedRoute(rib: Rib, afi: Afi, pid: number, path: number, peer: string): Route {
+  const table = rib.tables[afi];
+  return create(RouteSchema, {
+    prefix: prefixBytes(rib, afi, pid),
+    length: table.prefixes.lengths[pid]!,
+    paths: [
+      pathMessage(rib.attributes.attributes(table.pathRaw[path]!, afi), {
+        peer,
+        stale: (table.pathFlags[path]! & PathFlag.stale) !== 0,
+        best: table.best[pid] === path,
+        decidedBy: rib.names.name(table.pathRule[path]!),
+      }),
+    ],
+  });
+}
+
+/** What a neighbour is told of a prefix; undefined for nothing. */
+export function advertisedRoute(rib: Rib, afi: Afi, pid: number, session: PeerSession): Route | undefined {
+  const out = session.sender?.out(afi);
+  if (!out || out.out(pid) < 0) return undefined;
+  const decision = out.group.explain(afi, pid, { index: session.rib.index, name: session.name });
+  if (!decision.accepted) return undefined;
+  const best = rib.tables[afi].best[pid]!;
+  const from = rib.tables[afi].pathPeer[best]!;
+  return create(RouteSchema, {
+    prefix: prefixBytes(rib, afi, pid),
+    length: rib.tables[afi].prefixes.lengths[pid]!,
+    paths: [
+      pathMessage(decision.attributes, {
+        peer: rib.peer(from)?.name ?? "",
+        stale: false,
+        best: true,
+        decidedBy: decision.decidedBy,
+      }),
+    ],
+  });
+}

@@ -1,0 +1,198 @@
+// bgp/daemon: wires the speaker to sockets, clock, control socket and log; lives until it is told to stop.
+import type { Socket } from "node:net";
+import pino from "pino";
+import { formatAddress } from "../../net/address.ts";
+import { Speaker } from "../session/speaker.ts";
+import type { SpeakerConfig } from "../session/types.ts";
+import { systemClock } from "./clock.ts";
+import { ControlServer } from "./control.ts";
+import { speakerConfig } from "./convert.ts";
+import { listenProblem } from "./messages.ts";
+import {
+  addressOf,
+  Listener,
+  type ListenSocket,
+  listenSockets,
+  prepareAccepted,
+  tcpTransport,
+} from "./tcp.ts";
+
+export interface RunOptions {
+  readonly socket: string | undefined;
+  readonly version: string;
+  readonly logLevel: string;
+  /** Reads the configuration of a speaker that runs from a file; read again on SIGHUP. */
+  readonly file?: () => SpeakerConfig;
+}
+
+/** How long farewells may take to leave when the speaker stops. */
+const STOP_MS = 500;
+/** A taken port is tried again this often. */
+const LISTEN_RETRY_MS = 2_000;
+
+/** Runs a speaker until SIGTERM or SIGINT. Returns the exit code. */
+export async function run(options: RunOptions): Promise<number> {
+  const log = pino(
+    { level: options.logLevel, base: { pid: process.pid, name: "bgpd" } },
+    pino.destination(2),
+  );
+  let control: ControlServer | undefined;
+  const listening = new Listening(
+    (socket) => accept(socket),
+    (text) => log.warn(text),
+  );
+  const speaker: Speaker = new Speaker({
+    clock: systemClock,
+    random: Math.random,
+    transport: tcpTransport,
+    events: {
+      acknowledged: (generation, peer, state) => control?.acknowledged(generation, peer, state),
+      sessionChanged: (session) => {
+        log.debug({ peer: session.name, state: session.state, reason: session.downReason }, "session");
+        control?.sessionChanged(session);
+      },
+      routesChanged: () => control?.routesChanged(),
+      endOfRib: (peer, afi) => control?.endOfRib(peer, afi),
+      log: (level, peer, text, fields) => log[level]({ ...fields, peer }, text),
+    },
+  });
+  const apply = (config: SpeakerConfig): void => {
+    speaker.apply(config);
+    void listening.set(config);
+  };
+
+  function accept(socket: Socket): void {
+    const remote = addressOf(socket.remoteAddress);
+    const peer = remote && speaker.peerFor(remote, addressOf(socket.localAddress));
+    if (!peer) {
+      log.debug({ from: socket.remoteAddress }, "connection from a stranger refused");
+      socket.destroy();
+      return;
+    }
+    try {
+      const connection = prepareAccepted(socket, peer.config);
+      const handler = speaker.accept(peer, connection);
+      if (!handler) {
+        socket.destroy();
+        return;
+      }
+      connection.open(handler);
+      handler.connected();
+      socket.resume();
+    } catch (error) {
+      log.warn(
+        { peer: peer.name, reason: (error as Error).message },
+        "connection refused: its protection cannot be had",
+      );
+      socket.destroy();
+    }
+  }
+
+  if (options.file) apply(options.file());
+  if (options.socket !== undefined)
+    control = await ControlServer.open({
+      path: options.socket,
+      speaker,
+      version: options.version,
+      fileControlled: options.file !== undefined,
+      apply: (state) => apply(speakerConfig(state)),
+      log: (level, text, fields) => log[level](fields ?? {}, text),
+    });
+  log.info({ socket: options.socket, version: options.version }, "speaker ready");
+
+  process.on("SIGHUP", () => {
+    if (!options.file) return;
+    try {
+      apply(options.file());
+      log.info("configuration read again");
+    } catch (error) {
+      log.error(
+        { reason: (error as Error).message },
+        "the new configuration is refused; the old one stays in force",
+      );
+    }
+  });
+  const signal = await new Promise<string>((resolve) => {
+    process.once("SIGTERM", () => resolve("SIGTERM"));
+    process.once("SIGINT", () => resolve("SIGINT"));
+  });
+  log.info({ signal }, "stopping");
+  listening.close();
+  speaker.stop();
+  control?.close();
+  await new Promise((resolve) => setTimeout(resolve, STOP_MS));
+  return 0;
+}
+
+/** The listening sockets that the configuration asks for, retried where one cannot be had. */
+class Listening {
+  readonly #accept: (socket: Socket) => void;
+  readonly #warn: (text: string) => void;
+  readonly #open = new Map<string, Listener>();
+  readonly #complained = new Set<string>();
+  #config: SpeakerConfig | undefined;
+  #busy = false;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(accept: (socket: Socket) => void, warn: (text: string) => void) {
+    this.#accept = accept;
+    this.#warn = warn;
+  }
+
+  async set(config: SpeakerConfig): Promise<void> {
+    this.#config = config;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      // A configuration that arrives meanwhile is taken by the next round.
+      for (let done: SpeakerConfig | undefined; done !== this.#config && !this.#closed; ) {
+        done = this.#config;
+        await this.#sync(done);
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #sync(config: SpeakerConfig): Promise<void> {
+    clearTimeout(this.#timer);
+    const wanted = new Map(listenSockets(config.listen).map((s) => [keyOf(s), s]));
+    for (const [key, listener] of this.#open)
+      if (!wanted.has(key)) {
+        listener.close();
+        this.#open.delete(key);
+      }
+    let missing = false;
+    for (const [key, { address, family, port }] of wanted) {
+      if (this.#open.has(key)) continue;
+      try {
+        this.#open.set(key, await Listener.open(address, family, port, this.#accept));
+        this.#complained.delete(key);
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException;
+        // A machine without IPv6 is not short of anything when all addresses were asked for.
+        if (!address && code === "EAFNOSUPPORT") continue;
+        missing = true;
+        if (!this.#complained.has(key)) this.#warn(listenProblem(key, code ?? message));
+        this.#complained.add(key);
+      }
+    }
+    for (const listener of this.#open.values())
+      for (const { peer, reason } of listener.setKeys(config.peers))
+        this.#warn(`no TCP-MD5 key for ${peer}: ${reason}`);
+    if (missing && !this.#closed)
+      this.#timer = setTimeout(() => {
+        if (this.#config) void this.set(this.#config);
+      }, LISTEN_RETRY_MS);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const listener of this.#open.values()) listener.close();
+  }
+}
+
+const keyOf = (s: ListenSocket): string =>
+  `${s.address ? formatAddress(s.address) : s.family === 4 ? "0.0.0.0" : "[::]"} port ${s.port}`;

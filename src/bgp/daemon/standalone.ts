@@ -1,0 +1,228 @@
+// bgp/daemon: speaker.yaml: checked against its JSON Schema, then turned into the same desired state that an agent would send.
+import { readFileSync } from "node:fs";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { Ajv } from "ajv";
+import { parse } from "yaml";
+import {
+  type AttributesSchema,
+  DesiredStateSchema,
+  Family,
+  type PeerSchema,
+  type RuleSchema,
+  Source,
+} from "../../api/generated/proto/speaker_pb.js";
+import { bitsOf, parseAddress, parsePrefix, toBytes } from "../../net/address.ts";
+import type { SpeakerConfig } from "../session/types.ts";
+import { WellKnown } from "../wire/constants.ts";
+import { speakerConfig } from "./convert.ts";
+import schema from "./speaker.schema.json" with { type: "json" };
+
+interface Communities {
+  readonly standard?: readonly string[];
+  readonly large?: readonly string[];
+}
+
+interface AttributesYaml {
+  readonly med?: number;
+  readonly localPreference?: number;
+  readonly prepend?: number;
+  readonly communities?: Communities;
+}
+
+interface RuleYaml {
+  readonly name: string;
+  readonly action: "accept" | "reject";
+  readonly match?: {
+    readonly prefixes?: readonly { readonly prefix: string; readonly ge?: number; readonly le?: number }[];
+    readonly communities?: Communities;
+    readonly asPathContains?: readonly number[];
+    readonly source?: "originated" | "learned" | "any";
+  };
+  readonly set?: {
+    readonly med?: number;
+    readonly localPreference?: number;
+    readonly prepend?: number;
+    readonly addCommunities?: Communities;
+  };
+}
+
+interface PeerYaml {
+  readonly name: string;
+  readonly address: string;
+  readonly port?: number;
+  readonly asn: number;
+  readonly localASN?: number;
+  readonly localAddress?: string;
+  readonly interface?: string;
+  readonly families?: readonly ("ipv4" | "ipv6")[];
+  readonly holdSeconds?: number;
+  readonly connectRetrySeconds?: number;
+  readonly password?: string;
+  readonly passwordFile?: string;
+  readonly ttlSecurityHops?: number;
+  readonly multihopTTL?: number;
+  readonly gracefulRestart?: {
+    readonly enabled?: boolean;
+    readonly restartSeconds?: number;
+    readonly forwardingPreserved?: boolean;
+  };
+  readonly maxPrefixes?: { readonly ipv4?: number; readonly ipv6?: number };
+  readonly import?: readonly string[];
+  readonly export?: readonly string[];
+  readonly nextHop?: { readonly ipv4?: string; readonly ipv6?: string };
+  readonly passive?: boolean;
+  readonly adminDown?: boolean;
+}
+
+interface SpeakerYaml {
+  readonly asn: number;
+  readonly routerID: string;
+  readonly listen?: readonly { readonly address?: string; readonly port?: number }[];
+  readonly peers: readonly PeerYaml[];
+  readonly origins?: readonly {
+    readonly prefix: string;
+    readonly peers: readonly string[];
+    readonly attributes?: AttributesYaml;
+  }[];
+  readonly policies?: readonly { readonly name: string; readonly rules: readonly RuleYaml[] }[];
+}
+
+/** A file that cannot be used; the message names the field. */
+export class SpeakerFileError extends Error {}
+
+const ajv = new Ajv({ allErrors: true, useDefaults: true, allowUnionTypes: true, formats: { ipv4: true } });
+const validate = ajv.compile<SpeakerYaml>(schema);
+let generation = 0n;
+
+/** Reads a configuration. @throws SpeakerFileError, AddressError, or what reading the file throws */
+export function readSpeakerFile(path: string): SpeakerConfig {
+  const document: unknown = parse(readFileSync(path, "utf8"));
+  return parseSpeaker(document, path);
+}
+
+/** The desired state of a parsed document; `name` is for messages. */
+export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
+  if (!validate(document)) {
+    const errors = (validate.errors ?? []).map((e) => `${e.instancePath || "/"} ${e.message}`);
+    throw new SpeakerFileError(`${name}: ${errors.join("; ")}`);
+  }
+  const routerId = Number(parseAddress(document.routerID).lo);
+  generation += 1n;
+  return speakerConfig(
+    create(DesiredStateSchema, {
+      generation,
+      asn: document.asn,
+      routerId,
+      listen: (document.listen ?? []).map((l) => ({
+        address: l.address === undefined ? new Uint8Array(0) : bytes(l.address),
+        port: l.port ?? 179,
+      })),
+      peers: document.peers.map(peerOf),
+      origins: (document.origins ?? []).map((o) => {
+        const prefix = parsePrefix(o.prefix);
+        return {
+          prefix: toBytes(prefix),
+          length: prefix.length,
+          peers: [...o.peers],
+          ...(o.attributes ? { attributes: attributesOf(o.attributes) } : {}),
+        };
+      }),
+      policies: (document.policies ?? []).map((p) => ({ name: p.name, rules: p.rules.map(ruleOf) })),
+      complete: true,
+    }),
+  );
+}
+
+const bytes = (text: string): Uint8Array => toBytes(parseAddress(text));
+const families = { ipv4: Family.IPV4_UNICAST, ipv6: Family.IPV6_UNICAST } as const;
+const sources = { originated: Source.DEFAULT, learned: Source.LEARNED, any: Source.ANY } as const;
+
+function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
+  const password = p.passwordFile === undefined ? p.password : readFileSync(p.passwordFile, "utf8").trim();
+  return {
+    name: p.name,
+    address: bytes(p.address),
+    port: p.port ?? 179,
+    peerAsn: p.asn,
+    localAsn: p.localASN ?? 0,
+    ...(p.localAddress === undefined ? {} : { localAddress: bytes(p.localAddress) }),
+    families: (p.families ?? ["ipv4", "ipv6"]).map((f) => families[f]),
+    holdSeconds: p.holdSeconds ?? 0,
+    connectRetrySeconds: p.connectRetrySeconds ?? 0,
+    password: password ?? "",
+    ttlSecurityHops: p.ttlSecurityHops ?? 0,
+    multihopTtl: p.multihopTTL ?? 0,
+    gracefulRestart: p.gracefulRestart?.enabled ?? true,
+    restartSeconds: p.gracefulRestart?.restartSeconds ?? 0,
+    forwardingPreserved: p.gracefulRestart?.forwardingPreserved ?? false,
+    maxPrefixesIpv4: p.maxPrefixes?.ipv4 ?? 0,
+    maxPrefixesIpv6: p.maxPrefixes?.ipv6 ?? 0,
+    importPolicies: [...(p.import ?? [])],
+    exportPolicies: [...(p.export ?? [])],
+    ...(p.nextHop?.ipv4 === undefined ? {} : { nextHopIpv4: bytes(p.nextHop.ipv4) }),
+    ...(p.nextHop?.ipv6 === undefined ? {} : { nextHopIpv6: bytes(p.nextHop.ipv6) }),
+    passive: p.passive ?? false,
+    interface: p.interface ?? "",
+    adminDown: p.adminDown ?? false,
+  };
+}
+
+const attributesOf = (a: AttributesYaml): MessageInitShape<typeof AttributesSchema> => ({
+  ...(a.med === undefined ? {} : { med: a.med }),
+  ...(a.localPreference === undefined ? {} : { localPref: a.localPreference }),
+  prepend: a.prepend ?? 0,
+  communities: (a.communities?.standard ?? []).map(parseCommunity),
+  large: (a.communities?.large ?? []).map(parseLarge),
+});
+
+const ruleOf = (r: RuleYaml): MessageInitShape<typeof RuleSchema> => ({
+  name: r.name,
+  accept: r.action === "accept",
+  match: {
+    prefixes: (r.match?.prefixes ?? []).map((m) => {
+      const prefix = parsePrefix(m.prefix);
+      if ((m.le ?? 0) > bitsOf(prefix.family)) throw new SpeakerFileError(`rule ${r.name}: le ${m.le}`);
+      return { prefix: toBytes(prefix), length: prefix.length, ge: m.ge ?? 0, le: m.le ?? 0 };
+    }),
+    communities: (r.match?.communities?.standard ?? []).map(parseCommunity),
+    large: (r.match?.communities?.large ?? []).map(parseLarge),
+    asPathContains: [...(r.match?.asPathContains ?? [])],
+    source: sources[r.match?.source ?? "originated"],
+  },
+  set: {
+    ...(r.set?.med === undefined ? {} : { med: r.set.med }),
+    ...(r.set?.localPreference === undefined ? {} : { localPref: r.set.localPreference }),
+    prepend: r.set?.prepend ?? 0,
+    addCommunities: (r.set?.addCommunities?.standard ?? []).map(parseCommunity),
+    addLarge: (r.set?.addCommunities?.large ?? []).map(parseLarge),
+  },
+});
+
+const wellKnown: Readonly<Record<string, number>> = {
+  "no-export": WellKnown.noExport,
+  "no-advertise": WellKnown.noAdvertise,
+  "no-export-subconfed": WellKnown.noExportSubconfed,
+  "graceful-shutdown": WellKnown.gracefulShutdown,
+};
+
+/** "65001:100" or a well-known name. @throws SpeakerFileError */
+export function parseCommunity(text: string): number {
+  const known = wellKnown[text.toLowerCase()];
+  if (known !== undefined) return known;
+  const [high, low] = numbers(text, 2, 0xffff);
+  return ((high! << 16) | low!) >>> 0;
+}
+
+/** "65001:1:2". @throws SpeakerFileError */
+function parseLarge(text: string): { global: number; local1: number; local2: number } {
+  const [global, local1, local2] = numbers(text, 3, 0xffffffff);
+  return { global: global!, local1: local1!, local2: local2! };
+}
+
+function numbers(text: string, count: number, max: number): number[] {
+  const parts = text.split(":");
+  const values = parts.map(Number);
+  if (parts.length !== count || parts.some((p, i) => !/^\d{1,10}$/.test(p) || values[i]! > max))
+    throw new SpeakerFileError(`${JSON.stringify(text)} is not a community of ${count} numbers up to ${max}`);
+  return values;
+}

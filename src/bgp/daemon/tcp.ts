@@ -1,0 +1,266 @@
+// bgp/daemon: the transport over node:net; sockets that need options before they connect are made by src/kernel.
+import { createServer, type Server, Socket } from "node:net";
+import { close } from "../../kernel/ffi.ts";
+import {
+  bindToInterface,
+  descriptorOf,
+  nativeSockets,
+  openTcpSocket,
+  setMd5,
+  setNetworkControl,
+  setTtl,
+  setTtlSecurity,
+  setUserTimeout,
+  tcpOutQueue,
+} from "../../kernel/sockets.ts";
+import { type Address, formatAddress, fromBytes, parseAddress } from "../../net/address.ts";
+import type {
+  Connection,
+  ConnectionHandler,
+  ConnectTarget,
+  ListenAddress,
+  PeerConfig,
+  Transport,
+} from "../session/types.ts";
+
+/** After the last word: how long the other end has to take it. */
+const LINGER_MS = 3_000;
+/** Unacknowledged data ends a connection after this long: dead peers are found although TCP would retry for 15 minutes. */
+const USER_TIMEOUT_MS = 120_000;
+
+const phrases: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  ETIMEDOUT: "timed out",
+  EHOSTUNREACH: "no route to host",
+  ENETUNREACH: "network is unreachable",
+  EADDRNOTAVAIL: "our source address is not configured on this machine",
+  EPIPE: "connection is closed",
+};
+
+const phrase = (error: Error): string => {
+  const { code } = error as NodeJS.ErrnoException;
+  return (code && phrases[code]) ?? error.message;
+};
+
+/** Text of node:net as an address; zones are dropped, IPv4 in IPv6 becomes IPv4. */
+function addressOf(text: string | undefined): Address | undefined {
+  if (text === undefined) return undefined;
+  const plain = text.replace(/%.*$/, "");
+  if (!plain.startsWith("::ffff:") || !plain.includes(".")) return parseAddress(plain);
+  return fromBytes(Uint8Array.from(plain.slice(7).split("."), Number));
+}
+
+export class TcpConnection implements Connection {
+  readonly #socket: Socket;
+  #handler: ConnectionHandler | undefined;
+  #reason = "closed";
+  #native: boolean;
+
+  constructor(socket: Socket, native: boolean) {
+    this.#socket = socket;
+    this.#native = native;
+  }
+
+  /** Tells a handler of everything from now on. */
+  open(handler: ConnectionHandler): void {
+    this.#handler = handler;
+    const socket = this.#socket;
+    socket.setNoDelay(true);
+    socket.on("data", (chunk) => handler.data(chunk as Uint8Array));
+    socket.on("error", (error) => {
+      this.#reason = phrase(error);
+    });
+    socket.on("close", () => handler.closed(this.#reason));
+  }
+
+  get local(): Address | undefined {
+    return addressOf(this.#socket.localAddress);
+  }
+
+  get remote(): Address | undefined {
+    return addressOf(this.#socket.remoteAddress);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return false;
+    this.#socket.write(bytes, () => {
+      if (this.#socket.writableLength === 0) this.#handler?.drained();
+    });
+    return this.#socket.writableLength === 0;
+  }
+
+  get pendingBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  unacknowledged(): number | undefined {
+    const fd = this.#native ? descriptorOf(this.#socket) : undefined;
+    if (fd === undefined) return undefined;
+    try {
+      return tcpOutQueue(fd);
+    } catch {
+      // Not a socket any more, or an ioctl that this kernel refuses: the caller has a bound of its own.
+      this.#native = false;
+      return undefined;
+    }
+  }
+
+  end(): void {
+    if (this.#socket.connecting) {
+      this.#socket.destroy();
+      return;
+    }
+    // Not closed at once: with unread data the kernel would send a reset, and the other end might lose our last word.
+    this.#socket.end();
+    setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Options of a socket by its neighbour. Before connecting also the MD5 key, which a listener has already. */
+function setOptions(fd: number, target: Pick<ConnectTarget, "address" | "ttlSecurityHops" | "ttl">): void {
+  const { family } = target.address;
+  setNetworkControl(fd, family);
+  setUserTimeout(fd, USER_TIMEOUT_MS);
+  if (target.ttlSecurityHops > 0) setTtlSecurity(fd, family, target.ttlSecurityHops);
+  else if (target.ttl > 0) setTtl(fd, family, target.ttl);
+}
+
+export const tcpTransport: Transport = {
+  connect(target, handler) {
+    const native = nativeSockets();
+    let socket: Socket;
+    try {
+      if (!native && (target.password !== undefined || target.ttlSecurityHops > 0))
+        throw new Error("TCP-MD5 and TTL security need the native socket module, which does not load here");
+      socket = native ? nativeSocket(target) : new Socket();
+    } catch (error) {
+      const failed = new Socket();
+      const connection = new TcpConnection(failed, false);
+      connection.open(handler);
+      failed.destroy(error as Error);
+      return connection;
+    }
+    const connection = new TcpConnection(socket, native);
+    connection.open(handler);
+    socket.once("connect", () => handler.connected());
+    const zone = target.interface !== undefined && isLinkLocal(target.address) ? `%${target.interface}` : "";
+    socket.connect({
+      host: formatAddress(target.address) + zone,
+      port: target.port,
+      ...(target.localAddress ? { localAddress: formatAddress(target.localAddress) } : {}),
+    });
+    return connection;
+  },
+};
+
+const isLinkLocal = (a: Address): boolean => a.family === 6 && a.hi >> 54n === 0x3fan;
+
+function nativeSocket(target: ConnectTarget): Socket {
+  const fd = openTcpSocket(target.address.family);
+  try {
+    setOptions(fd, target);
+    if (target.interface !== undefined) bindToInterface(fd, target.interface);
+    if (target.password !== undefined) setMd5(fd, target.address, target.password);
+    return new Socket({ fd, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+/** One listening address, with the MD5 keys of the neighbours that may come in by it. */
+export class Listener {
+  readonly #server: Server;
+  readonly #keys = new Map<string, { address: Address; password: string }>();
+  readonly #family: 4 | 6;
+
+  private constructor(server: Server, family: 4 | 6) {
+    this.#server = server;
+    this.#family = family;
+  }
+
+  /**
+   * Listens. `accept` gets each connection; it destroys what it does not want.
+   * @throws NodeJS.ErrnoException EADDRINUSE, EACCES, EADDRNOTAVAIL, EAFNOSUPPORT
+   */
+  static open(
+    address: Address | undefined,
+    family: 4 | 6,
+    port: number,
+    accept: (socket: Socket) => void,
+  ): Promise<Listener> {
+    const server = createServer({ pauseOnConnect: true, noDelay: true }, accept);
+    const host = address ? formatAddress(address) : family === 4 ? "0.0.0.0" : "::";
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ host, port, ipv6Only: family === 6, backlog: 128 }, () => {
+        server.removeListener("error", reject);
+        resolve(new Listener(server, family));
+      });
+    });
+  }
+
+  /** Makes the keys of the listening socket those of `peers`. Throws nothing: the neighbours whose key cannot be set are returned. */
+  setKeys(peers: readonly PeerConfig[]): { peer: string; reason: string }[] {
+    const failed: { peer: string; reason: string }[] = [];
+    const wanted = new Map<string, { address: Address; password: string; peer: string }>();
+    for (const p of peers)
+      if (p.password !== undefined && p.address.family === this.#family)
+        wanted.set(formatAddress(p.address), { address: p.address, password: p.password, peer: p.name });
+    const fd = descriptorOf(this.#server);
+    if (fd === undefined) return failed;
+    for (const [text, { address }] of this.#keys)
+      if (!wanted.has(text)) {
+        setMd5(fd, address, undefined);
+        this.#keys.delete(text);
+      }
+    for (const [text, { address, password, peer }] of wanted) {
+      if (this.#keys.get(text)?.password === password) continue;
+      try {
+        setMd5(fd, address, password);
+        this.#keys.set(text, { address, password });
+      } catch (error) {
+        failed.push({ peer, reason: (error as Error).message });
+      }
+    }
+    return failed;
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
+
+/** Where a configured listen address is opened: one socket a family. */
+export const listenSockets = (listen: readonly ListenAddress[]): ListenSocket[] =>
+  listen.flatMap(({ address, port }): ListenSocket[] =>
+    address
+      ? [{ address, family: address.family, port }]
+      : ([4, 6] as const).map((family) => ({ address: undefined, family, port })),
+  );
+
+export interface ListenSocket {
+  readonly address: Address | undefined;
+  readonly family: 4 | 6;
+  readonly port: number;
+}
+
+/** Prepares an accepted socket for its neighbour. @throws KernelError when a protection that is configured cannot be had */
+export function prepareAccepted(socket: Socket, peer: PeerConfig): TcpConnection {
+  const native = nativeSockets();
+  const fd = native ? descriptorOf(socket) : undefined;
+  if (fd !== undefined)
+    setOptions(fd, {
+      address: peer.address,
+      ttlSecurityHops: peer.ttlSecurityHops,
+      ttl: peer.peerAsn === peer.localAsn ? 0 : peer.multihopTtl || 1,
+    });
+  return new TcpConnection(socket, native);
+}
+
+export { addressOf };

@@ -1,0 +1,203 @@
+// bgp/rib: Adj-RIB-Out of one session and family: a place in its group's log, one bit a prefix for what was sent, nothing queued.
+import type { Afi } from "../wire/constants.ts";
+import { nlriBytes } from "../wire/nlri.ts";
+import type { UpdateWriter } from "../wire/writer.ts";
+import { toTwoOctet } from "../wire/writer.ts";
+import type { AttributeTable } from "./attributes.ts";
+import type { LogCursor } from "./changelog.ts";
+import { grown } from "./columns.ts";
+import type { ExportGroup } from "./group.ts";
+import type { FamilyTable } from "./table.ts";
+
+/** Entries that one call of {@link AdjRibOut.fill} looks at, at most. */
+const ENTRIES_MAX = 65536;
+
+/** Scratch for sorting by attributes, shared by all sessions: a call leaves it as it found it. */
+interface Scratch {
+  /** By attribute set: first entry of its bucket, -1 empty. */
+  bucket: Int32Array;
+  readonly pid: Int32Array;
+  readonly next: Int32Array;
+}
+
+const scratch: Scratch = {
+  bucket: new Int32Array(64).fill(-1),
+  pid: new Int32Array(ENTRIES_MAX),
+  next: new Int32Array(ENTRIES_MAX),
+};
+
+export class AdjRibOut {
+  readonly afi: Afi;
+  readonly group: ExportGroup;
+  readonly #peer: { readonly index: number; readonly name: string };
+  readonly #table: FamilyTable;
+  readonly #attributes: AttributeTable;
+  readonly #as4: boolean;
+  readonly #cursor: LogCursor;
+  /** Next pid of a walk over the whole table; -1 when none is going on. */
+  #walk = 0;
+  /** By pid: announced and not withdrawn since. */
+  #sent: Int32Array = new Int32Array(8);
+  /** Attributes last sent of originated prefixes: they are few, and sending them again unchanged is noise to a neighbour. */
+  readonly #origins = new Map<number, number>();
+  /** Prefixes announced and not withdrawn. */
+  advertised = 0;
+
+  constructor(
+    afi: Afi,
+    group: ExportGroup,
+    peer: { readonly index: number; readonly name: string },
+    table: FamilyTable,
+    attributes: AttributeTable,
+    as4: boolean,
+  ) {
+    this.afi = afi;
+    this.group = group;
+    this.#peer = peer;
+    this.#table = table;
+    this.#attributes = attributes;
+    this.#as4 = as4;
+    this.#cursor = group.logs[afi].open();
+    group.members++;
+  }
+
+  [Symbol.dispose](): void {
+    this.group.logs[this.afi].close(this.#cursor);
+    this.group.members--;
+  }
+
+  /** Everything that is to be sent has been handed out. */
+  get idle(): boolean {
+    return this.#walk < 0 && this.#cursor.position === this.group.logs[this.afi].end;
+  }
+
+  /** Sends everything again (ROUTE-REFRESH). */
+  restart(): void {
+    this.#walk = 0;
+    this.#origins.clear();
+  }
+
+  /**
+   * Takes over what another session object has announced on the same connection: the neighbour has moved to another group, so
+   * everything is told again and what the new group does not have is withdrawn.
+   */
+  inherit(before: AdjRibOut): void {
+    this.#sent = before.#sent.slice();
+    this.advertised = before.advertised;
+    for (const [pid, attribute] of before.#origins) this.#origins.set(pid, attribute);
+  }
+
+  mark(used: Uint8Array): void {
+    for (const id of this.#origins.values()) used[id] = 1;
+  }
+
+  /** What would be announced of a prefix now; -1 nothing. The one answer that sending and asking share. */
+  out(pid: number): number {
+    return this.group.outFor(this.afi, pid, this.#peer);
+  }
+
+  /** Writes UPDATEs of about `budget` octets at most. Packs prefixes that share attributes, withdrawals first. */
+  fill(writer: UpdateWriter, budget: number): void {
+    const log = this.group.logs[this.afi];
+    const { pid: pids, next } = scratch;
+    const order: number[] = [];
+    const withdrawn: number[] = [];
+    let entries = 0;
+    let estimate = 0;
+    const take = (pid: number): void => {
+      const attribute = this.out(pid);
+      const bytes = nlriBytes(this.#table.prefixes.lengths[pid]!);
+      if (attribute < 0) {
+        if (!this.#isSent(pid)) return;
+        withdrawn.push(pid);
+        estimate += bytes;
+        return;
+      }
+      if (this.group.out[this.afi][pid]! < 0 && this.#origins.get(pid) === attribute && this.#isSent(pid))
+        return;
+      if (attribute >= scratch.bucket.length) this.#growBuckets();
+      const { bucket } = scratch;
+      if (bucket[attribute]! < 0) {
+        order.push(attribute);
+        estimate += 32 + this.#attributes.end(attribute) - this.#attributes.start(attribute);
+      }
+      pids[entries] = pid;
+      next[entries] = bucket[attribute]!;
+      bucket[attribute] = entries++;
+      estimate += bytes;
+    };
+    let looked = 0;
+    const walking = this.#walk >= 0;
+    while (this.#walk >= 0 && estimate < budget && looked++ < ENTRIES_MAX) {
+      if (this.#walk >= this.#table.prefixes.limit) this.#walk = -1;
+      else take(this.#walk++);
+    }
+    // What the walk has just taken may also stand in the log: that is for the next call, so that nothing is told twice in one.
+    while (!walking && estimate < budget && looked++ < ENTRIES_MAX) {
+      if (this.#cursor.position >= log.end) break;
+      const pid = log.entry(this.#cursor.position++);
+      if (pid >= 0) take(pid);
+    }
+    this.#writeWithdrawn(writer, withdrawn);
+    for (const attribute of order) {
+      this.#writeAnnounced(writer, attribute, scratch.bucket[attribute]!);
+      scratch.bucket[attribute] = -1;
+    }
+    log.trim();
+  }
+
+  #growBuckets(): void {
+    scratch.bucket = grown(scratch.bucket, this.#attributes.limit * 2, -1);
+  }
+
+  #writeWithdrawn(writer: UpdateWriter, pids: readonly number[]): void {
+    if (pids.length === 0) return;
+    const { keys, lengths, words } = this.#table.prefixes;
+    writer.withdraw(this.afi);
+    for (const pid of pids) {
+      writer.add(keys, pid * words, lengths[pid]!);
+      this.#setSent(pid, false);
+      this.#origins.delete(pid);
+    }
+  }
+
+  #writeAnnounced(writer: UpdateWriter, attribute: number, first: number): void {
+    const { keys, lengths, words } = this.#table.prefixes;
+    const t = this.#attributes;
+    let opened: boolean;
+    if (this.#as4) opened = writer.announce(this.afi, t.bytes, t.start(attribute), t.end(attribute));
+    else {
+      const bytes = toTwoOctet(t.bytes, t.start(attribute), t.end(attribute), this.afi);
+      opened = writer.announce(this.afi, bytes, 0, bytes.length);
+    }
+    if (!opened) {
+      // RFC 4271 9.2: what fits no message is not advertised, and what was before is taken back.
+      const stale: number[] = [];
+      for (let i = first; i >= 0; i = scratch.next[i]!) {
+        this.group.tooLong++;
+        if (this.#isSent(scratch.pid[i]!)) stale.push(scratch.pid[i]!);
+      }
+      this.#writeWithdrawn(writer, stale);
+      return;
+    }
+    for (let i = first; i >= 0; i = scratch.next[i]!) {
+      const pid = scratch.pid[i]!;
+      writer.add(keys, pid * words, lengths[pid]!);
+      this.#setSent(pid, true);
+      if (this.group.out[this.afi][pid]! < 0) this.#origins.set(pid, attribute);
+      else if (this.#origins.size > 0) this.#origins.delete(pid);
+    }
+  }
+
+  #isSent(pid: number): boolean {
+    return pid >> 5 < this.#sent.length && (this.#sent[pid >> 5]! & (1 << (pid & 31))) !== 0;
+  }
+
+  #setSent(pid: number, on: boolean): void {
+    if (this.#isSent(pid) === on) return;
+    if (pid >> 5 >= this.#sent.length)
+      this.#sent = grown(this.#sent, Math.max((pid >> 5) + 1, this.#table.head.length >> 5));
+    this.#sent[pid >> 5]! ^= 1 << (pid & 31);
+    this.advertised += on ? 1 : -1;
+  }
+}

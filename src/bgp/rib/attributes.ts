@@ -1,0 +1,265 @@
+// bgp/rib: attribute sets interned by hash in one byte arena; the columns that the decision process compares lie beside.
+import { firstAs, pathLength } from "../wire/aspath.ts";
+import type { PathAttributes } from "../wire/attributes.ts";
+import { decodeCanonical, encodeCanonical } from "../wire/canonical.ts";
+import { type Afi, WellKnown } from "../wire/constants.ts";
+import { capacityFor, grown } from "./columns.ts";
+
+/** Bits of {@link AttributeTable.flags}. */
+export const AttrFlag = { hasMed: 1, noExport: 2, noAdvertise: 4, gracefulShutdown: 8 } as const;
+
+/** LOCAL_PREF of a route that carries none (RFC 4271 leaves it to configuration; every vendor uses 100). */
+export const LOCAL_PREF_DEFAULT = 100;
+
+/** Class of the canonical sets; 1..16 are the contexts in which raw bytes were read, see {@link AttributeTable.lookup}. */
+const CANONICAL = 0;
+
+/** Most octets of the arena: beyond it new sets are refused and their routes treated as withdrawn. */
+const ARENA_BYTES_MAX = 512 * 1024 * 1024;
+
+/**
+ * Attribute sets by number. A set that arrives is looked up by its raw octets and the context that gives them their
+ * meaning; only a set that was never seen in this form is parsed. Unused sets are found by mark and sweep, so that nothing is counted per route.
+ */
+export class AttributeTable {
+  #bytes: Uint8Array = new Uint8Array(64 * 1024);
+  #used = 0;
+  #offset = new Int32Array(64);
+  #length = new Int32Array(64);
+  #hash = new Int32Array(64);
+  #class = new Uint8Array(64);
+  /** The canonical set that a raw one stands for; itself for a canonical one; -1 for a free number. */
+  #target = new Int32Array(64).fill(-1);
+  #slots = new Int32Array(256).fill(-1);
+  #mask = 255;
+  #limit = 0;
+  #free: number[] = [];
+  readonly #seed: number;
+
+  localPref = new Uint32Array(64);
+  med = new Uint32Array(64);
+  pathLength = new Uint16Array(64);
+  /** The neighbouring AS; 0 where the path is empty. */
+  neighborAs = new Uint32Array(64);
+  origin = new Uint8Array(64);
+  flags = new Uint8Array(64);
+  originatorId = new Uint32Array(64);
+  clusterLength = new Uint8Array(64);
+  /** Hash of the next hop, to find one's own without decoding. */
+  nextHopHash = new Int32Array(64);
+
+  /** Sets and raw forms in the table. */
+  size = 0;
+  /** Sets and raw forms that the last sweep left. */
+  sizeSwept = 0;
+  /** Raised by each sweep: whoever caches by number starts over. */
+  epoch = 0;
+  /** Sets that found no room. */
+  refused = 0;
+
+  constructor(seed: number) {
+    this.#seed = seed | 0;
+  }
+
+  /** All numbers are below this. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** Where the canonical octets of a set lie in {@link bytes}. */
+  start(id: number): number {
+    return this.#offset[id]!;
+  }
+
+  end(id: number): number {
+    return this.#offset[id]! + this.#length[id]!;
+  }
+
+  #hashOf(kind: number, b: Uint8Array, start: number, end: number): number {
+    let h = this.#seed ^ Math.imul(kind + 1, 0x9e3779b1) ^ (end - start);
+    let at = start;
+    for (; at + 4 <= end; at += 4) {
+      const word = b[at]! | (b[at + 1]! << 8) | (b[at + 2]! << 16) | (b[at + 3]! << 24);
+      h = Math.imul(h ^ word, 0x85ebca6b);
+      h ^= h >>> 15;
+    }
+    for (; at < end; at++) h = Math.imul(h ^ b[at]!, 0x01000193);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return h ^ (h >>> 16);
+  }
+
+  #find(hash: number, kind: number, b: Uint8Array, start: number, end: number): number {
+    const size = end - start;
+    let slot = hash & this.#mask;
+    for (;;) {
+      const id = this.#slots[slot]!;
+      if (id < 0) return -1;
+      if (this.#hash[id] === hash && this.#class[id] === kind && this.#length[id] === size) {
+        const own = this.#bytes;
+        const from = this.#offset[id]!;
+        let i = 0;
+        while (i < size && own[from + i] === b[start + i]) i++;
+        if (i === size) return id;
+      }
+      slot = (slot + 1) & this.#mask;
+    }
+  }
+
+  /**
+   * The canonical set for raw octets read in a context `kind` (1..255), or -1 when they have not been seen there.
+   */
+  lookup(kind: number, b: Uint8Array, start: number, end: number): number {
+    const id = this.#find(this.#hashOf(kind, b, start, end), kind, b, start, end);
+    return id < 0 ? -1 : this.#target[id]!;
+  }
+
+  /** Remembers that raw octets in a context mean the canonical set `target`. */
+  alias(kind: number, b: Uint8Array, start: number, end: number, target: number): void {
+    const from = this.#offset[target]!;
+    const size = end - start;
+    let same = size === this.#length[target];
+    for (let i = 0; same && i < size; i++) same = this.#bytes[from + i] === b[start + i];
+    const offset = same ? from : this.#append(b, start, end);
+    if (offset < 0) return;
+    this.#insert(this.#hashOf(kind, b, start, end), kind, offset, size, target);
+  }
+
+  /** The number of a set; -1 when the arena is full. */
+  intern(a: PathAttributes): number {
+    const b = encodeCanonical(a);
+    const hash = this.#hashOf(CANONICAL, b, 0, b.length);
+    const found = this.#find(hash, CANONICAL, b, 0, b.length);
+    if (found >= 0) return found;
+    const offset = this.#append(b, 0, b.length);
+    if (offset < 0) {
+      this.refused++;
+      return -1;
+    }
+    const id = this.#insert(hash, CANONICAL, offset, b.length, -1);
+    this.#target[id] = id;
+    this.localPref[id] = a.localPref ?? LOCAL_PREF_DEFAULT;
+    this.med[id] = a.med ?? 0;
+    this.pathLength[id] = Math.min(pathLength(a.asPath), 65535);
+    this.neighborAs[id] = firstAs(a.asPath) ?? 0;
+    this.origin[id] = a.origin;
+    this.originatorId[id] = a.originatorId ?? 0;
+    this.clusterLength[id] = Math.min(a.clusterList?.length ?? 0, 255);
+    this.nextHopHash[id] = nextHopHash(a.nextHop);
+    let flags = a.med === undefined ? 0 : AttrFlag.hasMed;
+    for (const c of a.communities ?? [])
+      if (c === WellKnown.noAdvertise) flags |= AttrFlag.noAdvertise;
+      else if (c === WellKnown.noExport || c === WellKnown.noExportSubconfed) flags |= AttrFlag.noExport;
+      else if (c === WellKnown.gracefulShutdown) flags |= AttrFlag.gracefulShutdown;
+    this.flags[id] = flags;
+    return id;
+  }
+
+  /** The set as a value. */
+  attributes(id: number, afi: Afi): PathAttributes {
+    return decodeCanonical(this.#bytes, this.start(id), this.end(id), afi);
+  }
+
+  #append(b: Uint8Array, start: number, end: number): number {
+    const needed = this.#used + end - start;
+    if (needed > ARENA_BYTES_MAX) return -1;
+    if (needed > this.#bytes.length)
+      this.#bytes = grown(this.#bytes, capacityFor(this.#bytes.length, needed));
+    this.#bytes.set(b.subarray(start, end), this.#used);
+    const offset = this.#used;
+    this.#used = needed;
+    return offset;
+  }
+
+  #insert(hash: number, kind: number, offset: number, length: number, target: number): number {
+    const id = this.#free.pop() ?? this.#limit++;
+    if (id >= this.#target.length) this.#grow(capacityFor(this.#target.length, id + 1));
+    this.#offset[id] = offset;
+    this.#length[id] = length;
+    this.#hash[id] = hash;
+    this.#class[id] = kind;
+    this.#target[id] = target;
+    this.size++;
+    if (this.size * 2 > this.#slots.length) this.#rebuild(this.#slots.length * 2);
+    else this.#place(id);
+    return id;
+  }
+
+  #place(id: number): void {
+    let slot = this.#hash[id]! & this.#mask;
+    while (this.#slots[slot]! >= 0) slot = (slot + 1) & this.#mask;
+    this.#slots[slot] = id;
+  }
+
+  #rebuild(slots: number): void {
+    this.#slots = new Int32Array(slots).fill(-1);
+    this.#mask = slots - 1;
+    for (let id = 0; id < this.#limit; id++) if (this.#length[id]! >= 0) this.#place(id);
+  }
+
+  #grow(capacity: number): void {
+    this.#offset = grown(this.#offset, capacity);
+    this.#length = grown(this.#length, capacity);
+    this.#hash = grown(this.#hash, capacity);
+    this.#class = grown(this.#class, capacity);
+    this.#target = grown(this.#target, capacity, -1);
+    this.localPref = grown(this.localPref, capacity);
+    this.med = grown(this.med, capacity);
+    this.pathLength = grown(this.pathLength, capacity);
+    this.neighborAs = grown(this.neighborAs, capacity);
+    this.origin = grown(this.origin, capacity);
+    this.flags = grown(this.flags, capacity);
+    this.originatorId = grown(this.originatorId, capacity);
+    this.clusterLength = grown(this.clusterLength, capacity);
+    this.nextHopHash = grown(this.nextHopHash, capacity);
+  }
+
+  /** Whether enough has been added since the last sweep that looking for the unused pays. */
+  get sweepDue(): boolean {
+    return this.size - this.sizeSwept > Math.max(16384, this.sizeSwept);
+  }
+
+  /** Frees every set that `mark` does not set to 1, and raw forms; packs the arena. */
+  sweep(mark: (used: Uint8Array) => void): void {
+    const used = new Uint8Array(this.#limit);
+    mark(used);
+    const old = this.#bytes;
+    const oldOffset = this.#offset.slice(0, this.#limit);
+    this.#bytes = new Uint8Array(old.length);
+    this.#used = 0;
+    this.size = 0;
+    const keep = (id: number): void => {
+      const from = oldOffset[id]!;
+      this.#offset[id] = this.#append(old, from, from + this.#length[id]!);
+      this.size++;
+    };
+    for (let id = 0; id < this.#limit; id++) if (this.#target[id] === id && used[id]) keep(id);
+    for (let id = 0; id < this.#limit; id++) {
+      const target = this.#target[id]!;
+      if (target < 0 || (target === id && used[id])) continue;
+      if (used[target] && oldOffset[id] === oldOffset[target]) {
+        this.#offset[id] = this.#offset[target]!;
+        this.size++;
+        continue;
+      }
+      // A raw form with octets of its own goes too, and is read again if it comes again: without that, endless spellings
+      // of one set would stay. The length marks a free number: no set has a negative one.
+      this.#length[id] = -1;
+      this.#free.push(id);
+    }
+    for (const id of this.#free) this.#target[id] = -1;
+    this.#rebuild(this.#slots.length);
+    this.sizeSwept = this.size;
+    this.epoch++;
+  }
+}
+
+/** Hash of a next hop's first address; equal next hops have equal hashes. */
+export function nextHopHash(b: Uint8Array): number {
+  let h = b.length;
+  for (let i = 0; i < Math.min(b.length, 16); i++) h = Math.imul(h ^ b[i]!, 0x01000193);
+  return h;
+}

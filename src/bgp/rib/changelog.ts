@@ -1,0 +1,126 @@
+// bgp/rib: which prefixes changed, in order, read by many at their own pace. A slow reader is a position in it, not a queue.
+import { capacityFor, grown } from "./columns.ts";
+
+/** A reader's place: the index of the next entry it has not seen. Owned by the log that opened it. */
+export interface LogCursor {
+  position: number;
+}
+
+/** Told when the last entry of a prefix has been read by everyone. */
+export type Unpin = (pid: number) => void;
+
+/**
+ * A list of prefix numbers. Only the newest entry of a prefix counts; older ones are skipped and squeezed out, so the log
+ * never holds more than twice as many entries as there are prefixes, however far behind a reader is.
+ */
+export class ChangeLog {
+  #pids = new Int32Array(64);
+  #count = 0;
+  /** Entries before this index have been read by all. */
+  #start = 0;
+  /** By pid: index of its live entry, -1 for none. */
+  #at = new Int32Array(64).fill(-1);
+  #live = 0;
+  /** The furthest reader's position, kept so that an append need not ask every reader. */
+  #furthest = 0;
+  readonly #cursors = new Set<LogCursor>();
+  readonly #pin: Unpin;
+  readonly #unpin: Unpin;
+
+  constructor(pin: Unpin, unpin: Unpin) {
+    this.#pin = pin;
+    this.#unpin = unpin;
+  }
+
+  /** Index after the newest entry. */
+  get end(): number {
+    return this.#count;
+  }
+
+  /** Prefixes that some reader has still to see. */
+  get live(): number {
+    return this.#live;
+  }
+
+  /** A new reader that has seen everything up to now. */
+  open(): LogCursor {
+    const cursor = { position: this.#count };
+    this.#cursors.add(cursor);
+    this.#furthest = this.#count;
+    return cursor;
+  }
+
+  close(cursor: LogCursor): void {
+    this.#cursors.delete(cursor);
+    this.trim();
+  }
+
+  get readers(): number {
+    return this.#cursors.size;
+  }
+
+  /** Notes that a prefix changed. */
+  append(pid: number): void {
+    if (this.#cursors.size === 0) return;
+    if (pid >= this.#at.length) this.#at = grown(this.#at, capacityFor(this.#at.length, pid + 1), -1);
+    const before = this.#at[pid]!;
+    if (before >= 0) {
+      // Nobody has read the entry that is there: it speaks for this change too.
+      if (before >= this.#furthest) return;
+    } else {
+      this.#live++;
+      this.#pin(pid);
+    }
+    if (this.#count === this.#pids.length) this.#makeRoom();
+    this.#at[pid] = this.#count;
+    this.#pids[this.#count++] = pid;
+  }
+
+  /** The prefix of entry `index`, or -1 where a newer entry of the same prefix follows. */
+  entry(index: number): number {
+    const pid = this.#pids[index]!;
+    return this.#at[pid] === index ? pid : -1;
+  }
+
+  /** Forgets what all readers have seen. Call after cursors have moved. */
+  trim(): void {
+    let slowest = this.#count;
+    this.#furthest = 0;
+    for (const c of this.#cursors) {
+      if (c.position < slowest) slowest = c.position;
+      if (c.position > this.#furthest) this.#furthest = c.position;
+    }
+    for (; this.#start < slowest; this.#start++) {
+      const pid = this.#pids[this.#start]!;
+      if (this.#at[pid] !== this.#start) continue;
+      this.#at[pid] = -1;
+      this.#live--;
+      this.#unpin(pid);
+    }
+    if (this.#start === this.#count) {
+      for (const c of this.#cursors) c.position = 0;
+      this.#furthest = 0;
+      this.#start = 0;
+      this.#count = 0;
+    }
+  }
+
+  /** Squeezes out superseded entries; grows only when that frees less than half. */
+  #makeRoom(): void {
+    const cursors = [...this.#cursors].sort((a, b) => a.position - b.position);
+    let to = 0;
+    let c = 0;
+    for (let from = this.#start; from < this.#count; from++) {
+      while (c < cursors.length && cursors[c]!.position <= from) cursors[c++]!.position = to;
+      const pid = this.#pids[from]!;
+      if (this.#at[pid] !== from) continue;
+      this.#pids[to] = pid;
+      this.#at[pid] = to++;
+    }
+    while (c < cursors.length) cursors[c++]!.position = to;
+    this.#furthest = cursors.at(-1)?.position ?? 0;
+    this.#start = 0;
+    this.#count = to;
+    if (to * 2 > this.#pids.length) this.#pids = grown(this.#pids, this.#pids.length * 2);
+  }
+}

@@ -1,0 +1,113 @@
+// bgp/rib: what one neighbour is told of one route, as a pure function: the speaker, `explain` and `diff` all ask here.
+import { applySet, type Chain, matchesAttributes, matchesPrefix, matchesSource } from "../policy/chain.ts";
+import { pathContains, prepend } from "../wire/aspath.ts";
+import type { PathAttributes } from "../wire/attributes.ts";
+import { type Afi, afiName, WellKnown } from "../wire/constants.ts";
+
+/** All of a session that decides what is sent on it. Equal targets hear equal routes. */
+export interface ExportTarget {
+  readonly ebgp: boolean;
+  readonly localAsn: number;
+  readonly chain: Chain;
+  /** Next hop of our own by family; undefined where the session has none that fits. */
+  readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
+  /** Also routes of others get our next hop; always so towards external peers. */
+  readonly nextHopSelf: boolean;
+}
+
+/** The prefix as words (see PrefixTable) and its length. */
+export interface RoutePrefix {
+  readonly afi: Afi;
+  readonly keys: Uint32Array;
+  readonly key: number;
+  readonly length: number;
+}
+
+export interface RouteSource {
+  /** From a neighbour, not from this node. */
+  readonly learned: boolean;
+  readonly fromEbgp: boolean;
+  /** How many further times our AS number is put in front of an originated route. */
+  readonly prepend: number;
+}
+
+export type ExportDecision =
+  | { readonly accepted: true; readonly attributes: PathAttributes; readonly decidedBy: string }
+  | { readonly accepted: false; readonly decidedBy: string };
+
+const reject = (decidedBy: string): ExportDecision => ({ accepted: false, decidedBy });
+
+/** The rule that decides a route on the way out, its index in the chain, or the sentence that stands in for one. */
+export function decideExport(
+  target: ExportTarget,
+  prefix: RoutePrefix,
+  attributes: PathAttributes,
+  source: RouteSource,
+): number | string {
+  const communities = attributes.communities ?? [];
+  if (source.learned) {
+    // What we put on our own routes is for the neighbour to obey; what we were sent is for us.
+    if (communities.includes(WellKnown.noAdvertise)) return "community NO_ADVERTISE";
+    if (
+      target.ebgp &&
+      (communities.includes(WellKnown.noExport) || communities.includes(WellKnown.noExportSubconfed))
+    )
+      return "community NO_EXPORT";
+    if (!source.fromEbgp && !target.ebgp) return "learned from an internal peer (RFC 4271 9.2)";
+  }
+  if (target.chain.rules.length === 0) {
+    if (target.ebgp) return "no export policy (RFC 8212)";
+    return source.learned ? "not originated here and no export policy" : -1;
+  }
+  const { chain } = target;
+  for (let i = 0; i < chain.rules.length; i++) {
+    const rule = chain.rules[i]!;
+    if (!matchesSource(rule, "export", source.learned)) continue;
+    if (!matchesPrefix(rule, prefix.afi, prefix.keys, prefix.key, prefix.length)) continue;
+    if (matchesAttributes(rule, attributes)) return i;
+  }
+  return "no rule of the export policy matches";
+}
+
+/** The attributes as they are sent once `rule` (-1: accepted without one) has accepted the route; text where that cannot be. */
+export function rewriteExport(
+  target: ExportTarget,
+  afi: Afi,
+  attributes: PathAttributes,
+  source: RouteSource,
+  rule: number,
+): PathAttributes | string {
+  const set = rule < 0 ? undefined : target.chain.rules[rule]!.rule.set;
+  let out = set ? applySet(attributes, set) : attributes;
+  const self = !source.learned || target.ebgp || target.nextHopSelf || out.nextHop.length === 0;
+  if (self) {
+    const nextHop = target.nextHop[afi];
+    if (!nextHop) return `no next hop for ${afiName[afi]}`;
+    out = { ...out, nextHop };
+  }
+  if (!target.ebgp) return { ...out, localPref: out.localPref ?? 100 };
+  const { localPref: _l, originatorId: _o, clusterList: _c, ...rest } = out;
+  const times = 1 + source.prepend + (set?.prepend ?? 0);
+  // A MED that a neighbour sent stays within our AS (RFC 4271 5.1.4); one that we set goes out.
+  const { med: _m, ...withoutMed } = rest;
+  const keepMed = !source.learned || set?.med !== undefined;
+  return { ...(keepMed ? rest : withoutMed), asPath: prepend(out.asPath, target.localAsn, times) };
+}
+
+/** Whether and how one route goes to one neighbour. */
+export function exportRoute(
+  target: ExportTarget,
+  prefix: RoutePrefix,
+  attributes: PathAttributes,
+  source: RouteSource,
+): ExportDecision {
+  const rule = decideExport(target, prefix, attributes, source);
+  if (typeof rule === "string") return reject(rule);
+  const decidedBy = rule < 0 ? "internal peer without a policy" : target.chain.rules[rule]!.label;
+  if (rule >= 0 && !target.chain.rules[rule]!.rule.accept) return reject(decidedBy);
+  const out = rewriteExport(target, prefix.afi, attributes, source, rule);
+  return typeof out === "string" ? reject(out) : { accepted: true, attributes: out, decidedBy };
+}
+
+/** Whether the neighbour would see its own AS number and drop the route: then sending it is of no use, but allowed. */
+export const loops = (a: PathAttributes, asn: number): boolean => pathContains(a.asPath, asn);

@@ -1,0 +1,208 @@
+// bgp/rib: neighbours that hear the same: what they hear is computed once, changes are one log that each reads at its own pace.
+import type { PathAttributes } from "../wire/attributes.ts";
+import type { Afi } from "../wire/constants.ts";
+import { AttrFlag, type AttributeTable } from "./attributes.ts";
+import { ChangeLog } from "./changelog.ts";
+import { capacityFor, grown } from "./columns.ts";
+import {
+  type ExportDecision,
+  type ExportTarget,
+  exportRoute,
+  type RouteSource,
+  rewriteExport,
+} from "./export.ts";
+import { AttributeCache, ChainRunner } from "./runner.ts";
+import type { FamilyTable } from "./table.ts";
+
+/** Value of `out` for a prefix that this node originates: what is sent depends on the neighbour's name. */
+export const ORIGINATED = -3;
+const NOTHING = -1;
+
+/** A route of this node. */
+export interface Origin {
+  readonly afi: Afi;
+  /** Address words and length. */
+  readonly words: Uint32Array;
+  readonly length: number;
+  readonly attributes: PathAttributes;
+  readonly prepend: number;
+  /** Names of the neighbours that are to hear it. */
+  readonly peers: ReadonlySet<string>;
+  /** Equal exactly where origins are equal. */
+  readonly key: string;
+}
+
+/** Origins of one prefix; the first that names a neighbour is the one it hears. */
+export type OriginsByPid = ReadonlyMap<number, readonly Origin[]>;
+
+/** What the group asks of the RIB. */
+export interface GroupSource {
+  readonly attributes: AttributeTable;
+  readonly tables: Readonly<Record<Afi, FamilyTable>>;
+  readonly origins: Readonly<Record<Afi, OriginsByPid>>;
+  fromEbgp(peer: number): boolean;
+}
+
+export class ExportGroup {
+  readonly key: string;
+  readonly target: ExportTarget;
+  readonly logs: Readonly<Record<Afi, ChangeLog>>;
+  /** By pid: attributes sent, -1 nothing, {@link ORIGINATED}. */
+  readonly out: Record<Afi, Int32Array> = { 1: new Int32Array(64).fill(-1), 2: new Int32Array(64).fill(-1) };
+  /** Routes whose attributes fit no message. */
+  tooLong = 0;
+  members = 0;
+  readonly #source: GroupSource;
+  readonly #runner: ChainRunner;
+  /** By rule (the last: no rule): attributes after export by those before. -1: cannot be exported. */
+  readonly #rewritten: AttributeCache[];
+  #originAttributes = new Map<Origin, number>();
+  #originEpoch = -1;
+
+  constructor(key: string, target: ExportTarget, source: GroupSource) {
+    this.key = key;
+    this.target = target;
+    this.#source = source;
+    this.#runner = new ChainRunner(target.chain, "export", source.attributes);
+    this.#rewritten = [...target.chain.rules, undefined].map(() => new AttributeCache(source.attributes));
+    const log = (afi: Afi) =>
+      new ChangeLog(
+        (pid) => {
+          source.tables[afi].pins[pid]!++;
+        },
+        (pid) => {
+          const table = source.tables[afi];
+          table.pins[pid]!--;
+          table.releaseIfUnused(pid);
+        },
+      );
+    this.logs = { 1: log(1), 2: log(2) };
+  }
+
+  /** Computes everything; for a group that has just been made. */
+  fill(): void {
+    for (const afi of [1, 2] as const)
+      for (let pid = 0; pid < this.#source.tables[afi].prefixes.limit; pid++)
+        if (this.#source.tables[afi].best[pid]! >= 0) this.update(afi, pid, false);
+  }
+
+  /** Computes one prefix again and logs it where that changed something. */
+  update(afi: Afi, pid: number, originChanged: boolean): void {
+    if (pid >= this.out[afi].length)
+      this.out[afi] = grown(this.out[afi], capacityFor(this.out[afi].length, pid + 1), NOTHING);
+    const before = this.out[afi][pid]!;
+    const now = this.#compute(afi, pid);
+    if (now === before && !(now === ORIGINATED && originChanged)) return;
+    this.out[afi][pid] = now;
+    this.logs[afi].append(pid);
+  }
+
+  #compute(afi: Afi, pid: number): number {
+    const table = this.#source.tables[afi];
+    const best = table.best[pid]!;
+    if (best < 0) return NOTHING;
+    const peer = table.pathPeer[best]!;
+    if (peer === 0) return ORIGINATED;
+    const { target } = this;
+    const fromEbgp = this.#source.fromEbgp(peer);
+    if (!fromEbgp && !target.ebgp) return NOTHING;
+    if (target.chain.rules.length === 0) return NOTHING;
+    const attribute = table.pathAttr[best]!;
+    const flags = this.#source.attributes.flags[attribute]!;
+    if (flags & AttrFlag.noAdvertise || (target.ebgp && flags & AttrFlag.noExport)) return NOTHING;
+    const { keys, words, lengths } = table.prefixes;
+    const rule = this.#runner.decide(attribute, afi, keys, pid * words, lengths[pid]!);
+    if (rule < 0 || !target.chain.rules[rule]!.rule.accept) return NOTHING;
+    const cache = this.#rewritten[rule]!;
+    const cached = cache.get(attribute);
+    if (cached !== AttributeCache.unknown) return cached;
+    const t = this.#source.attributes;
+    const source: RouteSource = { learned: true, fromEbgp, prepend: 0 };
+    const rewritten = rewriteExport(target, afi, t.attributes(attribute, afi), source, rule);
+    const out = typeof rewritten === "string" ? NOTHING : t.intern(rewritten);
+    cache.set(attribute, out);
+    return out;
+  }
+
+  /** What a neighbour hears of a prefix: attributes, or -1 for nothing. Its own routes do not go back to it. */
+  outFor(afi: Afi, pid: number, peer: { readonly index: number; readonly name: string }): number {
+    const out = pid < this.out[afi].length ? this.out[afi][pid]! : NOTHING;
+    if (out === ORIGINATED) return this.#originFor(afi, pid, peer.name);
+    if (out < 0) return NOTHING;
+    const table = this.#source.tables[afi];
+    const best = table.best[pid]!;
+    return best >= 0 && table.pathPeer[best] === peer.index ? NOTHING : out;
+  }
+
+  #originFor(afi: Afi, pid: number, name: string): number {
+    const t = this.#source.attributes;
+    if (this.#originEpoch !== t.epoch) {
+      this.#originAttributes = new Map();
+      this.#originEpoch = t.epoch;
+    }
+    const origin = this.#source.origins[afi].get(pid)?.find((o) => o.peers.has(name));
+    if (!origin) return NOTHING;
+    let out = this.#originAttributes.get(origin);
+    if (out === undefined) {
+      const decision = exportRoute(
+        this.target,
+        originPrefix(origin),
+        origin.attributes,
+        originSource(origin),
+      );
+      out = decision.accepted ? t.intern(decision.attributes) : NOTHING;
+      this.#originAttributes.set(origin, out);
+    }
+    return out;
+  }
+
+  /** The same as {@link outFor}, with its reason, computed afresh. */
+  explain(
+    afi: Afi,
+    pid: number,
+    peer: { readonly index: number; readonly name: string },
+  ): ExportDecision & { readonly learned: boolean } {
+    const table = this.#source.tables[afi];
+    const best = table.best[pid]!;
+    const no = (decidedBy: string) => ({ accepted: false as const, decidedBy, learned: false });
+    if (best < 0) return no("no accepted path");
+    const from = table.pathPeer[best]!;
+    if (from === 0) {
+      const origin = this.#source.origins[afi].get(pid)?.find((o) => o.peers.has(peer.name));
+      if (!origin) return no("originated here, but not for this neighbour");
+      return {
+        ...exportRoute(this.target, originPrefix(origin), origin.attributes, originSource(origin)),
+        learned: false,
+      };
+    }
+    if (from === peer.index) return no("learned from this neighbour");
+    const { keys, words, lengths } = table.prefixes;
+    const attributes = this.#source.attributes.attributes(table.pathAttr[best]!, afi);
+    const prefix = { afi, keys, key: pid * words, length: lengths[pid]! };
+    const source = { learned: true, fromEbgp: this.#source.fromEbgp(from), prepend: 0 };
+    return { ...exportRoute(this.target, prefix, attributes, source), learned: true };
+  }
+
+  /** Marks the attribute sets that the group holds (see AttributeTable.sweep). */
+  mark(used: Uint8Array): void {
+    for (const afi of [1, 2] as const) for (const id of this.out[afi]) if (id >= 0) used[id] = 1;
+  }
+
+  /** Forgets what it has cached of origins that are gone. */
+  dropOrigins(): void {
+    this.#originAttributes = new Map();
+  }
+}
+
+const originPrefix = (o: Origin) => ({ afi: o.afi, keys: o.words, key: 0, length: o.length });
+const originSource = (o: Origin): RouteSource => ({ learned: false, fromEbgp: false, prepend: o.prepend });
+
+export const exportKey = (t: ExportTarget): string =>
+  [
+    t.ebgp,
+    t.localAsn,
+    t.nextHopSelf,
+    t.nextHop[1]?.join(".") ?? "-",
+    t.nextHop[2]?.join(".") ?? "-",
+    t.chain.key,
+  ].join(" ");

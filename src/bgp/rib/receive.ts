@@ -1,0 +1,237 @@
+// bgp/rib: one UPDATE into the RIB: RFC 7606 decides what is used, what is only withdrawn, and what ends the session.
+import type { AttributeContext } from "../wire/attributes.ts";
+import { type Afi, SAFI_UNICAST } from "../wire/constants.ts";
+import { type Notification, notification } from "../wire/notification.ts";
+import { layoutUpdate, type ParsedAttributes, parseAttributes, updateLayout } from "../wire/update.ts";
+import type { Rib, RibPeer } from "./rib.ts";
+
+/** What reading UPDATEs needs to know of the session they come from. */
+export interface UpdateSource {
+  readonly peer: RibPeer;
+  readonly context: AttributeContext;
+  /** Negotiated families. */
+  readonly families: Readonly<Record<Afi, boolean>>;
+  /** Most prefixes by family; one more ends the session (RFC 4486). */
+  readonly prefixesMax: Readonly<Record<Afi, number>>;
+}
+
+/** What became of UPDATEs, counted; nothing of it is an error of ours. */
+export interface UpdateCounters {
+  updates: number;
+  /** UPDATEs whose routes were treated as withdrawn. */
+  treatedAsWithdraw: number;
+  /** UPDATEs of which an attribute was discarded. */
+  attributeDiscard: number;
+  /** Prefixes that no router forwards to. */
+  unroutable: number;
+  /** UPDATEs for a family that was not negotiated. */
+  familyIgnored: number;
+}
+
+export const updateCounters = (): UpdateCounters => ({
+  updates: 0,
+  treatedAsWithdraw: 0,
+  attributeDiscard: 0,
+  unroutable: 0,
+  familyIgnored: 0,
+});
+
+export interface UpdateOutcome {
+  readonly error?: Notification;
+  /** The UPDATE was an End-of-RIB of this family. */
+  readonly endOfRib?: Afi;
+  /** For the log: what was wrong and what was done about it. */
+  readonly complaint?: string;
+}
+
+const done: UpdateOutcome = {};
+const layout = updateLayout();
+/** Attributes without the MP ones, and the MP next hop behind them: the octets that identify a set on a v6 session. */
+let key = new Uint8Array(8192);
+
+/** Number of a context for AttributeTable.lookup. */
+const kindOf = (c: AttributeContext, afi: Afi, mp: boolean): number =>
+  1 + (c.ebgp ? 1 : 0) + (c.as4 ? 2 : 0) + (afi === 2 ? 4 : 0) + (mp ? 8 : 0);
+
+/** Applies the UPDATE in `b[start, end)` to the Adj-RIB-In of its sender. */
+export function receiveUpdate(
+  rib: Rib,
+  from: UpdateSource,
+  counters: UpdateCounters,
+  b: Uint8Array,
+  start: number,
+  end: number,
+): UpdateOutcome {
+  counters.updates++;
+  const error = layoutUpdate(b, start, end, layout);
+  if (error) return { error };
+  const { withdrawn, attributes, nlri, reach, unreach } = layout;
+  const hasNlri = nlri.start < nlri.end;
+  if (!layout.hasOther && !hasNlri && withdrawn.start === withdrawn.end) {
+    const afi = emptyOf();
+    if (afi) return from.families[afi] ? { endOfRib: afi } : done;
+  }
+  const { peer } = from;
+  const reachAfi = ours(reach.afi, reach.safi);
+  const unreachAfi = ours(unreach.afi, unreach.safi);
+  let ignored = (reach.present && !(reachAfi && from.families[reachAfi])) as boolean;
+  if (unreach.present && !(unreachAfi && from.families[unreachAfi])) ignored = true;
+  const mp = reach.present && reachAfi !== undefined && from.families[reachAfi] ? reachAfi : undefined;
+
+  let raw4 = -1;
+  let rawMp = -1;
+  let complaint: string | undefined;
+  if (layout.hasOther || hasNlri) {
+    let verdict: Verdict | undefined;
+    if (layout.withdraw !== undefined) verdict = { withdraw: layout.withdraw };
+    // Whatever carries no route is judged as IPv4; what of it is wrong does not depend on the family.
+    if (hasNlri || mp === undefined) {
+      const v = read(rib, from.context, 1, b, hasNlri);
+      raw4 = v.raw ?? -1;
+      verdict = stronger(verdict, v);
+    }
+    if (mp !== undefined) {
+      const v = read(rib, from.context, mp, b, true);
+      rawMp = v.raw ?? -1;
+      verdict = stronger(verdict, v);
+    }
+    if (verdict?.error) return { error: verdict.error };
+    if (verdict?.withdraw !== undefined) {
+      // Without a route in sight there may be one that we failed to see (RFC 7606 5.2).
+      if (!hasNlri && !reach.present && layout.hasOther)
+        return { error: notification(3, 1, `${verdict.withdraw}; no route to withdraw`) };
+      counters.treatedAsWithdraw++;
+      raw4 = -1;
+      rawMp = -1;
+      complaint = `treated as withdraw: ${verdict.withdraw}`;
+    } else if (verdict?.discard !== undefined) {
+      counters.attributeDiscard++;
+      complaint = `attribute discarded: ${verdict.discard}`;
+    }
+  }
+  if (ignored) {
+    counters.familyIgnored++;
+    complaint ??= "routes of a family that was not negotiated";
+  }
+  if (from.families[1]) {
+    if (withdrawn.start < withdrawn.end) rib.withdraw(peer, 1, b, withdrawn.start, withdrawn.end);
+  }
+  if (unreach.present && unreachAfi && from.families[unreachAfi])
+    rib.withdraw(peer, unreachAfi, b, unreach.nlri.start, unreach.nlri.end);
+  if (hasNlri && from.families[1]) {
+    const over = apply(rib, from, counters, 1, b, nlri.start, nlri.end, raw4);
+    if (over) return over;
+  } else if (hasNlri || withdrawn.start < withdrawn.end) {
+    if (!from.families[1]) counters.familyIgnored++;
+  }
+  if (mp !== undefined) {
+    const over = apply(rib, from, counters, mp, b, reach.nlri.start, reach.nlri.end, rawMp);
+    if (over) return over;
+  }
+  return complaint === undefined ? done : { complaint };
+
+  /** The family of which a message without any route or attribute is the End-of-RIB. */
+  function emptyOf(): Afi | undefined {
+    if (!unreach.present) return attributes.start === attributes.end ? 1 : undefined;
+    return unreach.nlri.start === unreach.nlri.end ? ours(unreach.afi, unreach.safi) : undefined;
+  }
+}
+
+const ours = (afi: number, safi: number): Afi | undefined =>
+  safi === SAFI_UNICAST && (afi === 1 || afi === 2) ? afi : undefined;
+
+function apply(
+  rib: Rib,
+  from: UpdateSource,
+  counters: UpdateCounters,
+  afi: Afi,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  raw: number,
+): UpdateOutcome | undefined {
+  const { peer } = from;
+  if (raw < 0) {
+    rib.withdraw(peer, afi, b, start, end);
+    return undefined;
+  }
+  const max = from.prefixesMax[afi];
+  // A message that might go over the limit is counted through: only new prefixes count, so the count comes after.
+  counters.unroutable += rib.announce(peer, afi, b, start, end, raw);
+  if (peer.received[afi] <= max) return undefined;
+  const data = Uint8Array.of(
+    0,
+    afi,
+    SAFI_UNICAST,
+    max >>> 24,
+    (max >> 16) & 255,
+    (max >> 8) & 255,
+    max & 255,
+  );
+  return { error: notification(6, 1, `more than ${max} prefixes`, data) };
+}
+
+interface Verdict {
+  readonly raw?: number;
+  readonly error?: Notification;
+  readonly withdraw?: string;
+  readonly discard?: string;
+}
+
+function stronger(a: Verdict | undefined, b: Verdict): Verdict {
+  if (!a || b.error) return b;
+  if (a.error || a.withdraw !== undefined) return a;
+  return b.withdraw !== undefined || a.discard === undefined ? b : a;
+}
+
+/** The number of the attribute set for the routes of one family, parsed only when it has never been seen. */
+function read(rib: Rib, context: AttributeContext, afi: Afi, b: Uint8Array, reachable: boolean): Verdict {
+  const { start, end } = layout.attributes;
+  const t = rib.attributes;
+  const { reach, unreach } = layout;
+  const useMp = reach.present && afi === reach.afi && !(afi === 1 && layout.nlri.start < layout.nlri.end);
+  const plain = !reach.present && !unreach.present;
+  const keyLength = plain ? 0 : rawKey(b, useMp);
+  const kind = kindOf(context, afi, useMp);
+  const usable = reachable && layout.withdraw === undefined;
+  if (usable) {
+    const known = plain ? t.lookup(kind, b, start, end) : t.lookup(kind, key, 0, keyLength);
+    if (known >= 0) return { raw: known };
+  }
+  const nextHop = useMp && reachable ? b.slice(reach.nextHop.start, reach.nextHop.end) : undefined;
+  const parsed = parseAttributes(b, start, end, afi, nextHop, context, reachable);
+  const verdict = judge(parsed);
+  if (!usable || !parsed.attributes || verdict.error || verdict.withdraw !== undefined) return verdict;
+  const raw = t.intern(parsed.attributes);
+  if (raw < 0) return { withdraw: "no room for more attributes" };
+  if (plain) t.alias(kind, b, start, end, raw);
+  else t.alias(kind, key, 0, keyLength, raw);
+  return { ...verdict, raw };
+}
+
+function judge(parsed: ParsedAttributes): Verdict {
+  if (!parsed.verb) return {};
+  const problem = parsed.problems.find((p) => p.verb === parsed.verb)!;
+  if (parsed.verb === "reset") return { error: problem.notification ?? notification(3, 1, problem.text) };
+  return parsed.verb === "withdraw" ? { withdraw: problem.text } : { discard: problem.text };
+}
+
+/** Writes the attributes but the MP ones, then the MP next hop if it counts, into `key`; returns its length. */
+function rawKey(b: Uint8Array, useMp: boolean): number {
+  const { start, end } = layout.attributes;
+  if (key.length < end - start + 64) key = new Uint8Array((end - start) * 2 + 64);
+  let to = 0;
+  for (let at = start; at < end; ) {
+    const long = (b[at]! & 0x10) !== 0;
+    const next = at + (long ? 4 + ((b[at + 2]! << 8) | b[at + 3]!) : 3 + b[at + 2]!);
+    const code = b[at + 1]!;
+    if (code !== 14 && code !== 15) for (let i = at; i < next && i < end; i++) key[to++] = b[i]!;
+    at = next;
+  }
+  if (!useMp) return to;
+  const { reach } = layout;
+  for (let i = reach.nextHop.start; i < reach.nextHop.end; i++) key[to++] = b[i]!;
+  key[to++] = reach.nextHop.end - reach.nextHop.start;
+  key[to++] = 0xff;
+  return to;
+}

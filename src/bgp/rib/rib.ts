@@ -1,0 +1,355 @@
+// bgp/rib: the routing information base of a speaker: neighbours, their paths, what this node originates, and who is to hear what.
+import type { Chain } from "../policy/chain.ts";
+import { type Afi, afis } from "../wire/constants.ts";
+import { NlriCursor } from "../wire/nlri.ts";
+import { AttributeTable } from "./attributes.ts";
+import { ChangeLog } from "./changelog.ts";
+import type { PeerRank } from "./decision.ts";
+import type { ExportTarget } from "./export.ts";
+import { ExportGroup, exportKey, type Origin } from "./group.ts";
+import { Importer, importKey, RuleNames } from "./importer.ts";
+import { FamilyTable, PathFlag } from "./table.ts";
+
+/** Index of this node among the neighbours. */
+export const LOCAL = 0;
+
+/** Neighbours at once; their index is 16 bits wide in the path table. */
+export const PEERS_MAX = 4096;
+
+/** One neighbour as the RIB sees it. Changed by the session when it comes up. */
+export interface RibPeer extends PeerRank {
+  readonly name: string;
+  ebgp: boolean;
+  routerId: number;
+  address: bigint;
+  asn: number;
+  /** See nextHopHash; of our own address on the session, by family. */
+  ownNextHop: Record<Afi, number>;
+  importer: Importer | undefined;
+  /** Paths in Adj-RIB-In, and those of them that policy accepted. */
+  readonly received: Record<Afi, number>;
+  readonly accepted: Record<Afi, number>;
+}
+
+export class Rib {
+  readonly attributes: AttributeTable;
+  readonly tables: Readonly<Record<Afi, FamilyTable>>;
+  readonly names = new RuleNames();
+  /** Changes of the Loc-RIB, for whoever follows it. */
+  readonly locLogs: Readonly<Record<Afi, ChangeLog>>;
+  readonly origins: Record<Afi, Map<number, Origin[]>> = { 1: new Map(), 2: new Map() };
+  readonly #changedOrigins: Record<Afi, Set<number>> = { 1: new Set(), 2: new Set() };
+  readonly #peers: (RibPeer | undefined)[] = [];
+  readonly #importers = new Map<string, { importer: Importer; users: number }>();
+  readonly #groups = new Map<string, ExportGroup>();
+  readonly #cursor = new NlriCursor();
+  /** Further holders of attribute numbers, asked before a sweep. */
+  readonly markers = new Set<(used: Uint8Array) => void>();
+
+  constructor(seed: number) {
+    this.attributes = new AttributeTable(seed);
+    const rank = (index: number): PeerRank => this.#peers[index]!;
+    this.tables = {
+      1: new FamilyTable(1, seed, this.attributes, rank),
+      2: new FamilyTable(2, seed ^ 0x5bd1e995, this.attributes, rank),
+    };
+    const log = (afi: Afi) =>
+      new ChangeLog(
+        (pid) => {
+          this.tables[afi].pins[pid]!++;
+        },
+        (pid) => {
+          this.tables[afi].pins[pid]!--;
+          this.tables[afi].releaseIfUnused(pid);
+        },
+      );
+    this.locLogs = { 1: log(1), 2: log(2) };
+    this.#peers.push(newPeer(LOCAL, ""));
+  }
+
+  /** A new neighbour; undefined when there are too many. */
+  addPeer(name: string): RibPeer | undefined {
+    let index = 1;
+    while (index < PEERS_MAX && this.#peers[index]) index++;
+    if (index >= PEERS_MAX) return undefined;
+    const peer = newPeer(index, name);
+    this.#peers[index] = peer;
+    return peer;
+  }
+
+  /** Forgets a neighbour and all its paths. */
+  removePeer(peer: RibPeer): void {
+    for (const afi of afis) this.removePaths(peer, afi, false);
+    this.#setImporter(peer, undefined);
+    this.#peers[peer.index] = undefined;
+  }
+
+  peer(index: number): RibPeer | undefined {
+    return this.#peers[index];
+  }
+
+  get groups(): Iterable<ExportGroup> {
+    return this.#groups.values();
+  }
+
+  /** Gives a neighbour its import policy; paths that are there are decided anew where it changed. */
+  setImport(
+    peer: RibPeer,
+    context: { ebgp: boolean; localAsn: number; routerId: number; chain: Chain },
+  ): void {
+    const key = importKey(context);
+    if (peer.importer && importKey(peer.importer.context) === key) return;
+    let entry = this.#importers.get(key);
+    if (!entry) {
+      entry = { importer: new Importer(context, this.attributes, this.names), users: 0 };
+      this.#importers.set(key, entry);
+    }
+    this.#setImporter(peer, entry.importer);
+    for (const afi of afis) if (peer.received[afi] > 0) this.#redecide(peer, afi);
+  }
+
+  #setImporter(peer: RibPeer, importer: Importer | undefined): void {
+    if (importer) this.#importers.get(importKey(importer.context))!.users++;
+    const old = peer.importer;
+    peer.importer = importer;
+    if (!old) return;
+    const key = importKey(old.context);
+    const entry = this.#importers.get(key)!;
+    if (--entry.users === 0) this.#importers.delete(key);
+  }
+
+  #redecide(peer: RibPeer, afi: Afi): void {
+    const table = this.tables[afi];
+    let left = peer.received[afi];
+    for (let path = 0; path < table.pathLimit && left > 0; path++)
+      if (table.pathPid[path]! >= 0 && table.pathPeer[path] === peer.index) {
+        left--;
+        this.#decidePath(peer, table, path);
+      }
+  }
+
+  /** Decides a path by import policy; touches its prefix where the outcome differs. */
+  #decidePath(peer: RibPeer, table: FamilyTable, path: number): void {
+    const pid = table.pathPid[path]!;
+    const { afi } = table;
+    const before = table.pathAttr[path]!;
+    const { importer } = peer;
+    let now = -1;
+    if (importer) {
+      const { keys, words, lengths } = table.prefixes;
+      importer.decide(
+        table.pathRaw[path]!,
+        peer.asn,
+        peer.ownNextHop[afi],
+        afi,
+        keys,
+        pid * words,
+        lengths[pid]!,
+      );
+      now = importer.attribute;
+      table.pathRule[path] = importer.rule;
+    }
+    table.pathAttr[path] = now;
+    if (now >= 0 !== before >= 0) peer.accepted[afi] += now >= 0 ? 1 : -1;
+    if (now !== before) table.touch(pid);
+  }
+
+  /** Takes the NLRI in `b[start, end)`, which have been checked, with a set of attributes. Returns the prefixes ignored as unroutable. */
+  announce(peer: RibPeer, afi: Afi, b: Uint8Array, start: number, end: number, raw: number): number {
+    const table = this.tables[afi];
+    const cursor = this.#cursor;
+    let ignored = 0;
+    for (let at = start; at < end; ) {
+      at = cursor.read(b, at, afi);
+      if (!cursor.routable(afi)) {
+        ignored++;
+        continue;
+      }
+      const pid = table.intern(cursor.words, 0, cursor.length);
+      if (pid < 0) continue;
+      let path = table.pathOf(pid, peer.index);
+      if (path < 0) {
+        path = table.addPath(pid, peer.index);
+        peer.received[afi]++;
+        // Even a path that is rejected must be looked at once, so that its prefix is not lost.
+        table.touch(pid);
+      } else if (table.pathRaw[path] === raw) {
+        if (table.pathFlags[path]! & PathFlag.stale) {
+          table.pathFlags[path] = 0;
+          table.touch(pid);
+        }
+        continue;
+      }
+      if (table.pathFlags[path]! & PathFlag.stale) {
+        table.pathFlags[path] = 0;
+        table.touch(pid);
+      }
+      table.pathRaw[path] = raw;
+      this.#decidePath(peer, table, path);
+    }
+    return ignored;
+  }
+
+  /** Takes routes back. */
+  withdraw(peer: RibPeer, afi: Afi, b: Uint8Array, start: number, end: number): void {
+    const table = this.tables[afi];
+    const cursor = this.#cursor;
+    for (let at = start; at < end; ) {
+      at = cursor.read(b, at, afi);
+      const pid = table.prefixes.find(cursor.words, 0, cursor.length);
+      if (pid < 0) continue;
+      const path = table.pathOf(pid, peer.index);
+      if (path >= 0) this.#dropPath(peer, table, path);
+    }
+  }
+
+  #dropPath(peer: RibPeer, table: FamilyTable, path: number): void {
+    peer.received[table.afi]--;
+    if (table.pathAttr[path]! >= 0) peer.accepted[table.afi]--;
+    table.removePath(path);
+  }
+
+  /** Removes all paths of a neighbour, or only the stale ones. */
+  removePaths(peer: RibPeer, afi: Afi, onlyStale: boolean): void {
+    const table = this.tables[afi];
+    let left = peer.received[afi];
+    for (let path = 0; path < table.pathLimit && left > 0; path++) {
+      if (table.pathPid[path]! < 0 || table.pathPeer[path] !== peer.index) continue;
+      left--;
+      if (!onlyStale || table.pathFlags[path]! & PathFlag.stale) this.#dropPath(peer, table, path);
+    }
+  }
+
+  /** Marks all paths of a neighbour as stale (RFC 4724 4.2): kept, and shown as such. */
+  markStale(peer: RibPeer, afi: Afi): void {
+    const table = this.tables[afi];
+    let left = peer.received[afi];
+    for (let path = 0; path < table.pathLimit && left > 0; path++) {
+      if (table.pathPid[path]! < 0 || table.pathPeer[path] !== peer.index) continue;
+      left--;
+      table.pathFlags[path]! |= PathFlag.stale;
+      table.touch(table.pathPid[path]!);
+    }
+  }
+
+  /** Replaces what this node originates. Equal origins are not touched. */
+  setOrigins(origins: readonly Origin[]): void {
+    for (const afi of afis)
+      this.#setOrigins(
+        afi,
+        origins.filter((o) => o.afi === afi),
+      );
+    for (const group of this.#groups.values()) group.dropOrigins();
+  }
+
+  #setOrigins(afi: Afi, origins: readonly Origin[]): void {
+    const table = this.tables[afi];
+    const local = this.#peers[LOCAL]!;
+    const next = new Map<number, Origin[]>();
+    for (const origin of origins) {
+      const pid = table.intern(origin.words, 0, origin.length);
+      if (pid < 0) continue;
+      const list = next.get(pid);
+      if (list) list.push(origin);
+      else next.set(pid, [origin]);
+    }
+    const before = this.origins[afi];
+    this.origins[afi] = next;
+    for (const pid of before.keys()) {
+      if (next.has(pid)) continue;
+      this.#changedOrigins[afi].add(pid);
+      const path = table.pathOf(pid, LOCAL);
+      if (path >= 0) this.#dropPath(local, table, path);
+    }
+    for (const [pid, list] of next) {
+      const old = before.get(pid);
+      if (old && old.length === list.length && old.every((o, i) => o.key === list[i]!.key)) continue;
+      this.#changedOrigins[afi].add(pid);
+      let path = table.pathOf(pid, LOCAL);
+      if (path < 0) {
+        path = table.addPath(pid, LOCAL);
+        local.received[afi]++;
+        local.accepted[afi]++;
+      }
+      const attribute = this.attributes.intern(list[0]!.attributes);
+      table.pathRaw[path] = attribute;
+      table.pathAttr[path] = attribute;
+      table.touch(pid);
+    }
+  }
+
+  /** The group of neighbours that hear what `target` says; made and computed where it is new. */
+  group(target: ExportTarget): ExportGroup {
+    const key = exportKey(target);
+    let group = this.#groups.get(key);
+    if (!group) {
+      group = new ExportGroup(key, target, {
+        attributes: this.attributes,
+        tables: this.tables,
+        origins: this.origins,
+        fromEbgp: (index) => this.#peers[index]?.ebgp ?? false,
+      });
+      this.flush();
+      group.fill();
+      this.#groups.set(key, group);
+    }
+    return group;
+  }
+
+  /** Lets go of groups without members. */
+  dropEmptyGroups(): void {
+    for (const [key, group] of this.#groups) if (group.members === 0) this.#groups.delete(key);
+  }
+
+  /** There are changes that {@link flush} has not carried on yet. */
+  get dirty(): boolean {
+    return this.tables[1].dirtyCount + this.tables[2].dirtyCount > 0;
+  }
+
+  /** Decides all changed prefixes and carries the outcome to the groups and the followers of the Loc-RIB. */
+  flush(): void {
+    for (const afi of afis) {
+      const table = this.tables[afi];
+      const pids = table.takeDirty();
+      const changed = this.#changedOrigins[afi];
+      for (const group of this.#groups.values())
+        for (let i = 0; i < pids.length; i++) group.update(afi, pids[i]!, changed.has(pids[i]!));
+      for (let i = 0; i < pids.length; i++) this.locLogs[afi].append(pids[i]!);
+      for (let i = 0; i < pids.length; i++) table.releaseIfUnused(pids[i]!);
+      changed.clear();
+    }
+    if (this.attributes.sweepDue) this.sweep();
+  }
+
+  /** Frees attribute sets that nothing holds. */
+  sweep(): void {
+    this.attributes.sweep((used) => {
+      for (const afi of afis) {
+        const table = this.tables[afi];
+        for (let path = 0; path < table.pathLimit; path++) {
+          if (table.pathPid[path]! < 0) continue;
+          used[table.pathRaw[path]!] = 1;
+          const attribute = table.pathAttr[path]!;
+          if (attribute >= 0) used[attribute] = 1;
+        }
+      }
+      for (const group of this.#groups.values()) group.mark(used);
+      for (const marker of this.markers) marker(used);
+    });
+  }
+}
+
+function newPeer(index: number, name: string): RibPeer {
+  return {
+    index,
+    name,
+    ebgp: false,
+    routerId: 0,
+    address: 0n,
+    asn: 0,
+    ownNextHop: { 1: 0, 2: 0 },
+    importer: undefined,
+    received: { 1: 0, 2: 0 },
+    accepted: { 1: 0, 2: 0 },
+  };
+}

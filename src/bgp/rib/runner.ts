@@ -1,0 +1,101 @@
+// bgp/rib: a chain of rules over interned attributes: what a rule asks of the attributes is answered once a set, not once a route.
+import { type Chain, matchesAttributes, matchesPrefix, matchesSource } from "../policy/chain.ts";
+import type { Afi } from "../wire/constants.ts";
+import type { AttributeTable } from "./attributes.ts";
+import { capacityFor, grown } from "./columns.ts";
+
+const none = new Int32Array(0);
+
+/** A cache of one number for each attribute set, emptied when the numbers are swept. */
+export class AttributeCache {
+  #values: Int32Array = none;
+  #epoch = -1;
+  readonly #attributes: AttributeTable;
+  constructor(attributes: AttributeTable) {
+    this.#attributes = attributes;
+  }
+
+  /** The value; {@link AttributeCache.unknown} where there is none. */
+  get(id: number): number {
+    if (this.#epoch !== this.#attributes.epoch || id >= this.#values.length) this.#fit(id);
+    return this.#values[id]!;
+  }
+
+  set(id: number, value: number): void {
+    if (this.#epoch !== this.#attributes.epoch || id >= this.#values.length) this.#fit(id);
+    this.#values[id] = value;
+  }
+
+  clear(): void {
+    this.#epoch = -1;
+  }
+
+  #fit(id: number): void {
+    if (this.#epoch !== this.#attributes.epoch) {
+      this.#values.fill(AttributeCache.unknown);
+      this.#epoch = this.#attributes.epoch;
+    }
+    if (id >= this.#values.length)
+      this.#values = grown(
+        this.#values,
+        capacityFor(this.#values.length, Math.max(id + 1, this.#attributes.limit)),
+        AttributeCache.unknown,
+      );
+  }
+
+  static readonly unknown = -2;
+}
+
+/** Decides learned routes by one chain. */
+export class ChainRunner {
+  readonly chain: Chain;
+  readonly #attributes: AttributeTable;
+  /** For each attribute set: which list of rules may still match, the prefix apart. */
+  readonly #listOf: AttributeCache;
+  readonly #lists: number[][] = [];
+  readonly #byKey = new Map<string, number>();
+  readonly #rules: readonly number[];
+  readonly #needsAttributes: boolean;
+
+  constructor(chain: Chain, direction: "import" | "export", attributes: AttributeTable) {
+    this.chain = chain;
+    this.#attributes = attributes;
+    this.#listOf = new AttributeCache(attributes);
+    this.#rules = chain.rules.flatMap((r, i) => (matchesSource(r, direction, true) ? [i] : []));
+    this.#needsAttributes = this.#rules.some((i) => chain.rules[i]!.readsAttributes);
+    if (!this.#needsAttributes) this.#lists.push([...this.#rules]);
+  }
+
+  /** Index of the deciding rule, or -1 where none matches. */
+  decide(attribute: number, afi: Afi, keys: Uint32Array, key: number, length: number): number {
+    const list = this.#lists[this.#needsAttributes ? this.#list(attribute, afi) : 0]!;
+    const { rules } = this.chain;
+    for (let i = 0; i < list.length; i++) {
+      const index = list[i]!;
+      const rule = rules[index]!;
+      if (!rule.prefixes || matchesPrefix(rule, afi, keys, key, length)) return index;
+    }
+    return -1;
+  }
+
+  #list(attribute: number, afi: Afi): number {
+    const cached = this.#listOf.get(attribute);
+    if (cached >= 0) return cached;
+    const a = this.#attributes.attributes(attribute, afi);
+    const list: number[] = [];
+    for (const index of this.#rules) {
+      const rule = this.chain.rules[index]!;
+      if (!matchesAttributes(rule, a)) continue;
+      list.push(index);
+      if (!rule.prefixes) break;
+    }
+    const key = list.join();
+    let id = this.#byKey.get(key);
+    if (id === undefined) {
+      id = this.#lists.push(list) - 1;
+      this.#byKey.set(key, id);
+    }
+    this.#listOf.set(attribute, id);
+    return id;
+  }
+}

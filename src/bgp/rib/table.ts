@@ -1,0 +1,198 @@
+// bgp/rib: all paths of one family: Adj-RIB-In before and after policy and the Loc-RIB, as columns by prefix and by path.
+import type { Afi } from "../wire/constants.ts";
+import { type AttributeTable, LOCAL_PREF_DEFAULT } from "./attributes.ts";
+import { capacityFor, grown } from "./columns.ts";
+import { type Candidate, decide, type PeerRank } from "./decision.ts";
+import { PrefixTable } from "./prefixes.ts";
+
+/** Bits of a path's flags. */
+export const PathFlag = { stale: 1 } as const;
+
+/** Most prefixes of a family; beyond it new ones are refused and counted. */
+export const PREFIXES_MAX = 8_000_000;
+
+/**
+ * Prefixes have numbers (pid), paths have numbers; the paths of a prefix are a list through `next`, at most one a
+ * neighbour. A change only marks its prefix dirty; the best path is found when the dirty ones are taken, so that a prefix
+ * that changes many times between is decided once.
+ */
+export class FamilyTable {
+  readonly afi: Afi;
+  readonly prefixes: PrefixTable;
+  readonly #attributes: AttributeTable;
+  readonly #peerOf: (index: number) => PeerRank;
+
+  /** By pid: first path, best path (-1 none), 1 while dirty, how many logs still speak of it. */
+  head = new Int32Array(64).fill(-1);
+  best = new Int32Array(64).fill(-1);
+  #dirtyFlag = new Uint8Array(64);
+  pins = new Uint16Array(64);
+  #dirty = new Int32Array(64);
+  #dirtyCount = 0;
+
+  /** By path: its pid (-1 free), neighbour, attributes as received, after policy (-1 not accepted), deciding rule, flags, next path. */
+  pathPid = new Int32Array(64).fill(-1);
+  pathPeer = new Uint16Array(64);
+  pathRaw = new Int32Array(64);
+  pathAttr = new Int32Array(64);
+  pathRule = new Uint16Array(64);
+  pathFlags = new Uint8Array(64);
+  pathNext = new Int32Array(64);
+  pathLimit = 0;
+  pathCount = 0;
+  #freePath = -1;
+
+  /** Prefixes that found no room. */
+  refused = 0;
+
+  constructor(afi: Afi, seed: number, attributes: AttributeTable, peerOf: (index: number) => PeerRank) {
+    this.afi = afi;
+    this.prefixes = new PrefixTable(afi, seed);
+    this.#attributes = attributes;
+    this.#peerOf = peerOf;
+  }
+
+  /** The pid of a prefix, with its columns; -1 when the table is full. */
+  intern(keys: Uint32Array, at: number, length: number): number {
+    if (this.prefixes.size >= PREFIXES_MAX && this.prefixes.find(keys, at, length) < 0) {
+      this.refused++;
+      return -1;
+    }
+    const pid = this.prefixes.intern(keys, at, length);
+    if (pid >= this.head.length) {
+      const capacity = this.prefixes.capacity;
+      this.head = grown(this.head, capacity, -1);
+      this.best = grown(this.best, capacity, -1);
+      this.#dirtyFlag = grown(this.#dirtyFlag, capacity);
+      this.pins = grown(this.pins, capacity);
+    }
+    return pid;
+  }
+
+  /** The path of a neighbour to a prefix, or -1. */
+  pathOf(pid: number, peer: number): number {
+    let path = this.head[pid]!;
+    while (path >= 0 && this.pathPeer[path] !== peer) path = this.pathNext[path]!;
+    return path;
+  }
+
+  /** A new path, not yet accepted; the caller knows that the neighbour has none there. */
+  addPath(pid: number, peer: number): number {
+    let path = this.#freePath;
+    if (path >= 0) this.#freePath = this.pathNext[path]!;
+    else {
+      path = this.pathLimit++;
+      if (path >= this.pathPid.length) this.#growPaths(capacityFor(this.pathPid.length, path + 1));
+    }
+    this.pathPid[path] = pid;
+    this.pathPeer[path] = peer;
+    this.pathRaw[path] = -1;
+    this.pathAttr[path] = -1;
+    this.pathRule[path] = 0;
+    this.pathFlags[path] = 0;
+    this.pathNext[path] = this.head[pid]!;
+    this.head[pid] = path;
+    this.pathCount++;
+    return path;
+  }
+
+  removePath(path: number): void {
+    const pid = this.pathPid[path]!;
+    const next = this.pathNext[path]!;
+    if (this.head[pid] === path) this.head[pid] = next;
+    else {
+      let before = this.head[pid]!;
+      while (this.pathNext[before] !== path) before = this.pathNext[before]!;
+      this.pathNext[before] = next;
+    }
+    this.pathPid[path] = -1;
+    this.pathNext[path] = this.#freePath;
+    this.#freePath = path;
+    this.pathCount--;
+    this.touch(pid);
+  }
+
+  #growPaths(capacity: number): void {
+    this.pathPid = grown(this.pathPid, capacity, -1);
+    this.pathPeer = grown(this.pathPeer, capacity);
+    this.pathRaw = grown(this.pathRaw, capacity);
+    this.pathAttr = grown(this.pathAttr, capacity);
+    this.pathRule = grown(this.pathRule, capacity);
+    this.pathFlags = grown(this.pathFlags, capacity);
+    this.pathNext = grown(this.pathNext, capacity);
+  }
+
+  /** Marks a prefix as changed. */
+  touch(pid: number): void {
+    if (this.#dirtyFlag[pid]) return;
+    this.#dirtyFlag[pid] = 1;
+    if (this.#dirtyCount >= this.#dirty.length)
+      this.#dirty = grown(this.#dirty, capacityFor(this.#dirty.length, this.#dirtyCount + 1));
+    this.#dirty[this.#dirtyCount++] = pid;
+  }
+
+  get dirtyCount(): number {
+    return this.#dirtyCount;
+  }
+
+  /** Decides all changed prefixes and hands them out. They are valid until the next call of any method. */
+  takeDirty(): Int32Array {
+    const out = this.#dirty.subarray(0, this.#dirtyCount);
+    for (let i = 0; i < out.length; i++) {
+      const pid = out[i]!;
+      this.#dirtyFlag[pid] = 0;
+      this.best[pid] = this.#decide(pid);
+    }
+    this.#dirtyCount = 0;
+    return out;
+  }
+
+  #decide(pid: number): number {
+    const first = this.head[pid]!;
+    if (first < 0) return -1;
+    if (this.pathNext[first]! < 0) return this.pathAttr[first]! >= 0 ? first : -1;
+    return this.#fastBest(first) ?? this.candidates(pid).order[0]?.path ?? -1;
+  }
+
+  /** The best by local preference and length of path alone when it stands out; undefined when more is needed. */
+  #fastBest(first: number): number | undefined {
+    const { localPref, pathLength } = this.#attributes;
+    let best = -1;
+    let bestPref = LOCAL_PREF_DEFAULT;
+    let bestLength = 0;
+    let tie = false;
+    for (let path = first; path >= 0; path = this.pathNext[path]!) {
+      const attribute = this.pathAttr[path]!;
+      if (attribute < 0) continue;
+      if (this.pathPeer[path] === 0) return path;
+      const pref = localPref[attribute]!;
+      const length = pathLength[attribute]!;
+      if (best < 0 || pref > bestPref || (pref === bestPref && length < bestLength)) {
+        best = path;
+        bestPref = pref;
+        bestLength = length;
+        tie = false;
+      } else if (pref === bestPref && length === bestLength) tie = true;
+    }
+    return tie ? undefined : best;
+  }
+
+  /** All accepted paths of a prefix, best first; `equal` of them are as good for multipath. */
+  candidates(pid: number): { order: Candidate[]; equal: number } {
+    const list: Candidate[] = [];
+    for (let path = this.head[pid]!; path >= 0; path = this.pathNext[path]!) {
+      const attribute = this.pathAttr[path]!;
+      if (attribute >= 0) list.push({ path, attribute, peer: this.#peerOf(this.pathPeer[path]!) });
+    }
+    return decide(this.#attributes, list);
+  }
+
+  /** Gives the pid back when nobody speaks of the prefix any more. */
+  releaseIfUnused(pid: number): void {
+    if (this.head[pid] === -1 && this.pins[pid] === 0 && !this.#dirtyFlag[pid]) {
+      this.best[pid] = -1;
+      // A pid that has never had its slot freed twice: remove() is only for prefixes that are in the table.
+      this.prefixes.remove(pid);
+    }
+  }
+}

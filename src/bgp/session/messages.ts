@@ -1,0 +1,34 @@
+// bgp/session: the sentences that say why a session is not up, in one place.
+import { describeNotification, type Notification } from "../wire/notification.ts";
+
+export const why = {
+  starting: "not tried yet",
+  adminDown: "shut down by configuration",
+  passwordMissing:
+    "the Secret with the TCP-MD5 password does not exist; the session is kept down until it does",
+  noFamily: "no address family is configured",
+  tooManyPeers: "the speaker has as many neighbours as it can hold",
+  connecting: (target: string) => `connecting to ${target}`,
+  connectTimeout: (target: string) =>
+    `no answer from ${target} (down, filtered, or a TCP-MD5 password that does not match)`,
+  connectFailed: (target: string, reason: string) => `cannot connect to ${target}: ${reason}`,
+  waiting: (seconds: number, reason: string) => `${reason}; next attempt in ${seconds} s`,
+  passive: "waiting for the neighbour to connect",
+  handshake: "connected, waiting for the neighbour's OPEN",
+  confirm: "OPEN exchanged, waiting for the first KEEPALIVE",
+  closedByPeer: (reason: string) => `the neighbour closed the connection: ${reason}`,
+  sent: (n: Notification) =>
+    `we closed the session with ${describeNotification(n)}${n.reason ? ` (${n.reason})` : ""}`,
+  received: (n: Notification) => `the neighbour closed the session with ${describeNotification(n)}`,
+  holdTimer: "nothing was heard from the neighbour for the whole hold time",
+  sendHoldTimer: "the neighbour has not read anything for too long",
+  replaced: "the neighbour opened a new connection (it has restarted)",
+  stopped: "the speaker is stopping",
+} as const;
+
+/** Text for the shutdown communication (RFC 9003) of our own Cease messages. */
+export const farewell = {
+  adminDown: "administratively down",
+  deconfigured: "neighbour removed from configuration",
+  stopped: "speaker stopped",
+} as const;

@@ -1,0 +1,109 @@
+// bgp/session: what we offer in an OPEN, whether the neighbour's is acceptable, and what the two agree on.
+import type { GracefulRestart } from "../wire/capabilities.ts";
+import { writeCapabilities } from "../wire/capabilities.ts";
+import {
+  type Afi,
+  afis,
+  EXTENDED_MESSAGE_BYTES_MAX,
+  MESSAGE_BYTES_MAX,
+  SAFI_UNICAST,
+} from "../wire/constants.ts";
+import { type Notification, notification } from "../wire/notification.ts";
+import type { Open } from "../wire/open.ts";
+import type { PeerConfig } from "./types.ts";
+
+/** Both sides' OPENs put together. */
+export interface Negotiated {
+  readonly ebgp: boolean;
+  readonly peerAsn: number;
+  readonly routerId: number;
+  readonly as4: boolean;
+  readonly families: Readonly<Record<Afi, boolean>>;
+  /** 0: neither KEEPALIVE nor hold timer. */
+  readonly holdSeconds: number;
+  readonly routeRefresh: boolean;
+  readonly enhancedRouteRefresh: boolean;
+  readonly messageBytesMax: number;
+  /** The neighbour's capability, where we offer ours too. */
+  readonly gracefulRestart: GracefulRestart | undefined;
+  /** Both keep routes also after a NOTIFICATION (RFC 8538). */
+  readonly restartOnNotification: boolean;
+  /** The neighbour will look for an End-of-RIB. */
+  readonly endOfRib: boolean;
+}
+
+/** Our OPEN towards a neighbour. `restarting` sets the R bit. */
+export function ourOpen(config: PeerConfig, routerId: number, restarting: boolean): Open {
+  const families = config.families.map((afi) => ({ afi, safi: SAFI_UNICAST }));
+  return {
+    asn: config.localAsn,
+    holdSeconds: config.holdSeconds,
+    routerId,
+    capabilities: {
+      families,
+      routeRefresh: true,
+      enhancedRouteRefresh: true,
+      extendedMessages: true,
+      as4: config.localAsn,
+      ...(config.gracefulRestart
+        ? {
+            gracefulRestart: {
+              restarting,
+              notification: true,
+              seconds: config.restartSeconds,
+              families: families.map((f) => ({ ...f, forwarding: config.forwardingPreserved })),
+            },
+          }
+        : {}),
+    },
+  };
+}
+
+/** Checks the neighbour's OPEN against the configuration (RFC 4271 6.2) and negotiates. */
+export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotiated | Notification {
+  if (theirs.asn !== config.peerAsn) {
+    const asn = theirs.asn > 0xffff ? 23456 : theirs.asn;
+    return notification(
+      2,
+      2,
+      `AS ${theirs.asn} where ${config.peerAsn} is configured`,
+      Uint8Array.of(asn >> 8, asn & 255),
+    );
+  }
+  const ebgp = config.peerAsn !== config.localAsn;
+  // RFC 6286: equal identifiers are an error only within an AS.
+  if (!ebgp && theirs.routerId === ours.routerId) return notification(2, 3, "our own BGP identifier");
+  const { capabilities } = theirs;
+  const offered = capabilities.families ?? [{ afi: 1, safi: SAFI_UNICAST }];
+  const has = (afi: Afi): boolean =>
+    config.families.includes(afi) && offered.some((f) => f.afi === afi && f.safi === SAFI_UNICAST);
+  const families = { 1: has(1), 2: has(2) };
+  if (!families[1] && !families[2]) {
+    const wanted = writeCapabilities({ families: ours.capabilities.families ?? [] });
+    return notification(2, 7, "no address family in common", wanted);
+  }
+  const gr = config.gracefulRestart ? capabilities.gracefulRestart : undefined;
+  const extended = capabilities.extendedMessages === true;
+  return {
+    ebgp,
+    peerAsn: theirs.asn,
+    routerId: theirs.routerId,
+    as4: capabilities.as4 !== undefined,
+    families,
+    holdSeconds: Math.min(ours.holdSeconds, theirs.holdSeconds),
+    routeRefresh: capabilities.routeRefresh === true,
+    enhancedRouteRefresh: capabilities.enhancedRouteRefresh === true,
+    messageBytesMax: extended ? EXTENDED_MESSAGE_BYTES_MAX : MESSAGE_BYTES_MAX,
+    gracefulRestart: gr,
+    restartOnNotification: gr?.notification === true,
+    endOfRib: capabilities.gracefulRestart !== undefined,
+  };
+}
+
+/** Families whose routes are kept while the neighbour restarts. */
+export const keptFamilies = (n: Negotiated): Afi[] =>
+  afis.filter(
+    (afi) =>
+      n.families[afi] &&
+      n.gracefulRestart?.families.some((f) => f.afi === afi && f.safi === SAFI_UNICAST) === true,
+  );

@@ -1,0 +1,171 @@
+// bgp/session: what goes out on an established session: UPDATEs as the connection takes them, End-of-RIB, acknowledgements.
+import { AdjRibOut } from "../rib/adjout.ts";
+import type { ExportTarget } from "../rib/export.ts";
+import type { Rib, RibPeer } from "../rib/rib.ts";
+import { type Afi, afis } from "../wire/constants.ts";
+import { endOfRib, routeRefresh, UpdateWriter } from "../wire/writer.ts";
+import type { Channel } from "./channel.ts";
+import type { Clock, Timer } from "./types.ts";
+
+/** Octets written before asking the connection whether it takes more. What a session that does not read costs at most. */
+const CHUNK_BYTES = 128 * 1024;
+/** Chunks written in one go, so that one fast reader does not hold up the others. */
+const CHUNKS_MAX = 8;
+/** Without sight of the kernel's queue: how long after the last write everything counts as sent. */
+const SETTLE_MS = 50;
+const POLL_MS = 5;
+
+const writer = new UpdateWriter();
+
+export class Sender {
+  readonly #rib: Rib;
+  readonly #channel: Channel;
+  readonly #clock: Clock;
+  readonly #peer: RibPeer;
+  #out: AdjRibOut[] = [];
+  /** Families whose End-of-RIB is still to be sent, and whether the speaker may send it. */
+  readonly #endOfRib = new Set<Afi>();
+  /** Families that were sent again on request, to be closed with EoRR (RFC 7313). */
+  readonly #refreshed = new Set<Afi>();
+  readonly endOfRibSent: Record<Afi, boolean> = { 1: false, 2: false };
+  updatesSent = 0;
+  /** Everything is written: since when. */
+  #settled: number | undefined;
+  #waiting: (() => void)[] = [];
+  #poll: Timer | undefined;
+  #again = false;
+  #closed = false;
+
+  constructor(rib: Rib, channel: Channel, peer: RibPeer, clock: Clock) {
+    this.#rib = rib;
+    this.#channel = channel;
+    this.#peer = peer;
+    this.#clock = clock;
+    if (channel.negotiated!.endOfRib)
+      for (const afi of afis) if (channel.negotiated!.families[afi]) this.#endOfRib.add(afi);
+    rib.markers.add(this.#mark);
+  }
+
+  readonly #mark = (used: Uint8Array): void => {
+    for (const out of this.#out) out.mark(used);
+  };
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.#poll?.cancel();
+    this.#rib.markers.delete(this.#mark);
+    for (const out of this.#out) out[Symbol.dispose]();
+    this.#out = [];
+    this.#waiting = [];
+  }
+
+  out(afi: Afi): AdjRibOut | undefined {
+    return this.#out.find((o) => o.afi === afi);
+  }
+
+  /** Says what the neighbour is to hear; where that is new, everything is told again. */
+  setTarget(target: ExportTarget): void {
+    const { families, as4 } = this.#channel.negotiated!;
+    const group = this.#rib.group(target);
+    if (this.#out[0]?.group === group) return;
+    const before = this.#out;
+    this.#out = afis
+      .filter((afi) => families[afi])
+      .map((afi) => {
+        const out = new AdjRibOut(afi, group, this.#peer, this.#rib.tables[afi], this.#rib.attributes, as4);
+        const old = before.find((o) => o.afi === afi);
+        if (old) out.inherit(old);
+        return out;
+      });
+    for (const old of before) old[Symbol.dispose]();
+    this.#rib.dropEmptyGroups();
+  }
+
+  /** Sends a family again (RFC 2918). */
+  refresh(afi: Afi): void {
+    const out = this.out(afi);
+    if (!out) return;
+    if (this.#channel.negotiated!.enhancedRouteRefresh) {
+      this.#channel.write(routeRefresh(afi, 1));
+      this.#refreshed.add(afi);
+    }
+    out.restart();
+  }
+
+  /** Calls back once everything that is to be sent now has left. Never, when the session ends before. */
+  whenSent(run: () => void): void {
+    this.#waiting.push(run);
+  }
+
+  /**
+   * Writes what there is to say, as far as the connection takes it.
+   * @param complete whether End-of-RIB may follow
+   */
+  pump(complete: boolean): void {
+    if (this.#closed) return;
+    const connection = this.#channel.connection!;
+    let chunks = 0;
+    while (this.#out.some((o) => !o.idle)) {
+      if (connection.pendingBytes > 0) return;
+      if (chunks++ >= CHUNKS_MAX) {
+        this.#pumpSoon(complete);
+        return;
+      }
+      this.#settled = undefined;
+      writer.begin(this.#channel.negotiated!.messageBytesMax);
+      // Both families share a chunk, so that a large one does not starve the other.
+      for (const out of this.#out) out.fill(writer, CHUNK_BYTES / this.#out.length);
+      this.updatesSent += writer.messages;
+      const bytes = writer.finish();
+      if (bytes.length > 0 && !this.#channel.write(bytes)) return;
+      if (this.#closed) return;
+    }
+    this.#finishRefresh();
+    if (complete) this.#sendEndOfRib();
+    this.#settle();
+  }
+
+  #pumpSoon(complete: boolean): void {
+    if (this.#again) return;
+    this.#again = true;
+    this.#clock.soon(() => {
+      this.#again = false;
+      this.pump(complete);
+    });
+  }
+
+  #finishRefresh(): void {
+    for (const afi of this.#refreshed) this.#channel.write(routeRefresh(afi, 2));
+    this.#refreshed.clear();
+  }
+
+  #sendEndOfRib(): void {
+    for (const afi of this.#endOfRib) {
+      this.#channel.write(endOfRib(afi));
+      this.endOfRibSent[afi] = true;
+      this.updatesSent++;
+    }
+    this.#endOfRib.clear();
+  }
+
+  /** Looks whether what was written has left, for those who wait for it. */
+  #settle(): void {
+    if (this.#waiting.length === 0 || this.#closed) return;
+    if (this.#out.some((o) => !o.idle)) return;
+    const connection = this.#channel.connection!;
+    if (connection.pendingBytes === 0) {
+      const unacknowledged = connection.unacknowledged();
+      const now = this.#clock.now();
+      this.#settled ??= now;
+      const sent = unacknowledged === undefined ? now - this.#settled >= SETTLE_MS : unacknowledged === 0;
+      if (sent) {
+        const run = this.#waiting;
+        this.#waiting = [];
+        for (const f of run) f();
+        return;
+      }
+    } else this.#settled = undefined;
+    this.#poll?.cancel();
+    this.#poll = this.#clock.after(POLL_MS, () => this.#settle());
+  }
+}

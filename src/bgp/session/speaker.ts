@@ -1,0 +1,234 @@
+// bgp/session: the speaker: the desired state becomes sessions, origins and policies; routes go from the RIB to the neighbours.
+import { type Address, toInteger } from "../../net/address.ts";
+import { type Chain, compileChain } from "../policy/chain.ts";
+import type { Policy } from "../policy/types.ts";
+import { Rib } from "../rib/rib.ts";
+import type { Afi } from "../wire/constants.ts";
+import { Cease } from "../wire/notification.ts";
+import { farewell, why } from "./messages.ts";
+import { PeerSession, type SessionContext } from "./peer.ts";
+import {
+  type Clock,
+  type Connection,
+  type ConnectionHandler,
+  type PeerConfig,
+  type Random,
+  type SpeakerConfig,
+  State,
+  type Timer,
+  type Transport,
+} from "./types.ts";
+
+export type AckState = "sent" | "peer-down" | "timeout";
+
+/** How long a generation may take to reach a neighbour. */
+const ACK_MS = 5_000;
+/** Generations that wait for their acknowledgement at once; an older one then counts as timed out. */
+const ACKS_MAX = 64;
+
+/** What a speaker tells those who watch it. */
+export interface SpeakerEvents {
+  acknowledged(generation: bigint, peer: string, state: AckState): void;
+  sessionChanged(peer: PeerSession): void;
+  routesChanged(): void;
+  endOfRib(peer: string, afi: Afi): void;
+  log(
+    level: "info" | "warn" | "debug",
+    peer: string,
+    text: string,
+    fields?: Readonly<Record<string, unknown>>,
+  ): void;
+}
+
+export interface SpeakerParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+  readonly events: SpeakerEvents;
+}
+
+interface PendingAck {
+  readonly generation: bigint;
+  readonly waiting: Map<string, PeerSession>;
+  readonly timer: Timer;
+}
+
+export class Speaker {
+  readonly rib: Rib;
+  readonly #parts: SpeakerParts;
+  #config: SpeakerConfig | undefined;
+  readonly #sessions = new Map<string, PeerSession>();
+  #policies: ReadonlyMap<string, Policy> = new Map();
+  #flushDue = false;
+  #acks: PendingAck[] = [];
+  readonly #context: SessionContext;
+
+  constructor(parts: SpeakerParts) {
+    this.#parts = parts;
+    this.rib = new Rib(Math.floor(parts.random() * 2 ** 32));
+    const speaker = this;
+    this.#context = {
+      rib: this.rib,
+      clock: parts.clock,
+      random: parts.random,
+      transport: parts.transport,
+      get routerId() {
+        return speaker.#config?.routerId ?? 0;
+      },
+      get complete() {
+        return speaker.#config?.complete ?? false;
+      },
+      changed: () => this.#flushSoon(),
+      sessionChanged: (peer) => this.#sessionChanged(peer),
+      endOfRib: (peer, afi) => {
+        this.flush();
+        parts.events.endOfRib(peer.name, afi);
+      },
+      log: (level, peer, text, fields) => parts.events.log(level, peer, text, fields),
+    };
+  }
+
+  get config(): SpeakerConfig | undefined {
+    return this.#config;
+  }
+
+  get sessions(): Iterable<PeerSession> {
+    return this.#sessions.values();
+  }
+
+  session(name: string): PeerSession | undefined {
+    return this.#sessions.get(name);
+  }
+
+  /** Makes the desired state true: the difference to the last one, and nothing else. */
+  apply(config: SpeakerConfig): void {
+    const before = this.#config;
+    this.#config = config;
+    this.#policies = new Map(config.policies.map((p) => [p.name, p]));
+    const wanted = new Map(config.peers.map((p) => [p.name, p]));
+    for (const [name, session] of this.#sessions) if (!wanted.has(name)) this.#remove(name, session);
+    const restart = before !== undefined && before.routerId !== config.routerId;
+    for (const peer of wanted.values()) {
+      const session = this.#sessions.get(peer.name);
+      if (!session) continue;
+      if (restart) session.stop(Cease.configChange, "router identifier changed");
+      session.reconfigure(peer, this.#chains(peer));
+      if (restart) session.start();
+    }
+    this.rib.setOrigins(config.origins);
+    this.flush();
+    for (const peer of wanted.values()) if (!this.#sessions.has(peer.name)) this.#add(peer);
+    this.#requestAcks(config.generation);
+  }
+
+  #chains(peer: PeerConfig): { import: Chain; export: Chain } {
+    return {
+      import: compileChain(peer.importPolicies, this.#policies),
+      export: compileChain(peer.exportPolicies, this.#policies),
+    };
+  }
+
+  #add(config: PeerConfig): void {
+    const rib = this.rib.addPeer(config.name);
+    if (!rib) {
+      this.#parts.events.log("warn", config.name, why.tooManyPeers);
+      return;
+    }
+    const session = new PeerSession(config, rib, this.#chains(config), this.#context);
+    this.#sessions.set(config.name, session);
+    session.start();
+  }
+
+  #remove(name: string, session: PeerSession): void {
+    session.stop(Cease.deconfigured, farewell.deconfigured);
+    session[Symbol.dispose]();
+    this.rib.removePeer(session.rib);
+    this.#sessions.delete(name);
+  }
+
+  /** The configured neighbour at an address; where several share it, the one whose own address fits. */
+  peerFor(remote: Address, local: Address | undefined): PeerSession | undefined {
+    let found: PeerSession | undefined;
+    for (const session of this.#sessions.values()) {
+      const { address, localAddress } = session.config;
+      if (address.family !== remote.family || toInteger(address) !== toInteger(remote)) continue;
+      if (!localAddress) found ??= session;
+      else if (local && toInteger(localAddress) === toInteger(local)) return session;
+    }
+    return found;
+  }
+
+  /** A connection that somebody opened to us. Undefined: it is not wanted, close it. */
+  accept(peer: PeerSession, connection: Connection): ConnectionHandler | undefined {
+    return peer.accept(connection);
+  }
+
+  #flushSoon(): void {
+    if (this.#flushDue) return;
+    this.#flushDue = true;
+    this.#parts.clock.soon(() => {
+      if (this.#flushDue) this.flush();
+    });
+  }
+
+  /** Decides what has changed and sends it. */
+  flush(): void {
+    this.#flushDue = false;
+    if (this.rib.dirty) {
+      this.rib.flush();
+      this.#parts.events.routesChanged();
+    }
+    for (const session of this.#sessions.values()) session.pump();
+  }
+
+  #sessionChanged(peer: PeerSession): void {
+    if (peer.state !== State.established) this.#acknowledgeDown(peer);
+    this.#parts.events.sessionChanged(peer);
+  }
+
+  #requestAcks(generation: bigint): void {
+    const waiting = new Map<string, PeerSession>();
+    const timer = this.#parts.clock.after(ACK_MS, () => this.#timeOut(ack));
+    const ack: PendingAck = { generation, waiting, timer };
+    for (const peer of this.#config!.peers) {
+      const session = this.#sessions.get(peer.name);
+      if (session?.state === State.established) waiting.set(peer.name, session);
+      else this.#parts.events.acknowledged(generation, peer.name, "peer-down");
+    }
+    this.#acks.push(ack);
+    if (this.#acks.length > ACKS_MAX) this.#timeOut(this.#acks[0]!);
+    for (const [name, session] of waiting)
+      session.sender!.whenSent(() => {
+        if (waiting.delete(name)) this.#parts.events.acknowledged(generation, name, "sent");
+        this.#dropDone();
+      });
+    this.#dropDone();
+    for (const session of waiting.values()) session.pump();
+  }
+
+  #acknowledgeDown(peer: PeerSession): void {
+    for (const ack of this.#acks)
+      if (ack.waiting.delete(peer.name))
+        this.#parts.events.acknowledged(ack.generation, peer.name, "peer-down");
+    this.#dropDone();
+  }
+
+  #timeOut(ack: PendingAck): void {
+    for (const name of ack.waiting.keys()) this.#parts.events.acknowledged(ack.generation, name, "timeout");
+    ack.waiting.clear();
+    this.#dropDone();
+  }
+
+  #dropDone(): void {
+    this.#acks = this.#acks.filter((ack) => {
+      if (ack.waiting.size > 0) return true;
+      ack.timer.cancel();
+      return false;
+    });
+  }
+
+  /** Stops for an upgrade: neighbours that know graceful restart hear nothing and keep our routes. */
+  stop(): void {
+    for (const session of this.#sessions.values()) session.stopForUpgrade();
+  }
+}

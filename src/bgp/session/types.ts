@@ -1,0 +1,120 @@
+// bgp/session: what is handed in (clock, randomness, transport) and the configuration of a speaker, as plain data.
+import type { Address } from "../../net/address.ts";
+import type { Policy } from "../policy/types.ts";
+import type { Origin } from "../rib/group.ts";
+import type { Afi } from "../wire/constants.ts";
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Milliseconds that only grow. */
+  now(): number;
+  /** Milliseconds since 1970, for people. */
+  unixMs(): number;
+  after(ms: number, run: () => void): Timer;
+  /** Runs once the input that is waiting now has been read. */
+  soon(run: () => void): void;
+}
+
+/** A number in [0, 1). */
+export type Random = () => number;
+
+/** One TCP connection, connected or about to be. */
+export interface Connection {
+  /** Addresses once connected. */
+  readonly local: Address | undefined;
+  readonly remote: Address | undefined;
+  /** Sends; false asks to wait for {@link ConnectionHandler.drained}. Never blocks, never throws. */
+  write(bytes: Uint8Array): boolean;
+  /** Octets that the kernel has not taken yet. */
+  readonly pendingBytes: number;
+  /** Octets that the other end's kernel has not acknowledged; undefined where that cannot be known. */
+  unacknowledged(): number | undefined;
+  /** Ends after what is pending. */
+  end(): void;
+  /** Drops at once. */
+  destroy(): void;
+}
+
+/** What a connection tells its owner. Nothing more comes after `closed`. */
+export interface ConnectionHandler {
+  connected(): void;
+  data(chunk: Uint8Array): void;
+  drained(): void;
+  /** `reason` is a phrase for people: "Connection refused". */
+  closed(reason: string): void;
+}
+
+export interface ConnectTarget {
+  readonly address: Address;
+  readonly port: number;
+  readonly localAddress: Address | undefined;
+  readonly interface: string | undefined;
+  /** TCP-MD5 (RFC 2385). */
+  readonly password: string | undefined;
+  /** Hops that a packet may have come (RFC 5082); 0 is off. */
+  readonly ttlSecurityHops: number;
+  /** TTL of outgoing packets where {@link ttlSecurityHops} is 0; 0 leaves the system's. */
+  readonly ttl: number;
+}
+
+export interface Transport {
+  /** Begins to connect. What cannot even begin is told by `closed`, later. */
+  connect(target: ConnectTarget, handler: ConnectionHandler): Connection;
+}
+
+export interface PeerConfig {
+  readonly name: string;
+  readonly address: Address;
+  readonly port: number;
+  readonly peerAsn: number;
+  readonly localAsn: number;
+  readonly localAddress: Address | undefined;
+  readonly families: readonly Afi[];
+  readonly holdSeconds: number;
+  readonly connectRetrySeconds: number;
+  readonly password: string | undefined;
+  readonly passwordMissing: boolean;
+  readonly ttlSecurityHops: number;
+  readonly multihopTtl: number;
+  readonly gracefulRestart: boolean;
+  readonly restartSeconds: number;
+  readonly forwardingPreserved: boolean;
+  readonly prefixesMax: Readonly<Record<Afi, number>>;
+  readonly importPolicies: readonly string[];
+  readonly exportPolicies: readonly string[];
+  readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
+  readonly passive: boolean;
+  readonly interface: string | undefined;
+  readonly adminDown: boolean;
+}
+
+export interface ListenAddress {
+  /** Undefined is every address of both families. */
+  readonly address: Address | undefined;
+  readonly port: number;
+}
+
+export interface SpeakerConfig {
+  readonly generation: bigint;
+  readonly asn: number;
+  readonly routerId: number;
+  readonly listen: readonly ListenAddress[];
+  readonly peers: readonly PeerConfig[];
+  readonly origins: readonly Origin[];
+  readonly policies: readonly Policy[];
+  readonly complete: boolean;
+}
+
+/** States of RFC 4271 8.2.2, in the numbers of proto/speaker.proto. */
+export const State = {
+  idle: 0,
+  connect: 1,
+  active: 2,
+  openSent: 3,
+  openConfirm: 4,
+  established: 5,
+} as const;
+export type State = (typeof State)[keyof typeof State];
