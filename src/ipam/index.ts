@@ -1,0 +1,6 @@
+// ipam: everything that other rooms import from here.
+export * from "./choose.ts";
+export { type Refusal, type RefusalCode, refusals } from "./messages.ts";
+export * from "./names.ts";
+export * from "./pool.ts";
+export { nextFree, Occupancy, type Range } from "./ranges.ts";

@@ -1,0 +1,63 @@
+// ipam: every sentence that an allocation gives as its reason. One place.
+import { formatPrefix, type Prefix } from "../net/address.ts";
+
+/** Why nothing was given. The words are reasons of conditions. */
+export type RefusalCode =
+  | "NoPool"
+  | "PoolNotAccepted"
+  | "PoolDisabled"
+  | "SelectorMismatch"
+  | "QuotaReached"
+  | "Exhausted"
+  | "AddressOutsidePools"
+  | "AddressReserved"
+  | "AddressTaken"
+  | "AddressInvalid"
+  | "OtherCluster";
+
+export interface Refusal {
+  readonly code: RefusalCode;
+  readonly message: string;
+}
+
+const refusal = (code: RefusalCode, message: string): Refusal => ({ code, message });
+
+/** In this order the more telling reason wins when several pools refuse. */
+export const tellingOrder: readonly RefusalCode[] = [
+  "Exhausted",
+  "QuotaReached",
+  "OtherCluster",
+  "PoolDisabled",
+  "PoolNotAccepted",
+  "SelectorMismatch",
+  "NoPool",
+];
+
+export const refusals = {
+  noPool: (purpose: string, family: number) =>
+    refusal("NoPool", `no IPPool with purpose ${purpose} has IPv${family} blocks`),
+  notAccepted: (pool: string) => refusal("PoolNotAccepted", `IPPool ${pool} is not accepted`),
+  disabled: (pool: string) => refusal("PoolDisabled", `IPPool ${pool} is disabled`),
+  selector: (pool: string) => refusal("SelectorMismatch", `the selector of IPPool ${pool} does not match`),
+  namespace: (pool: string) =>
+    refusal("SelectorMismatch", `IPPool ${pool} is not for Services of this namespace`),
+  quota: (pool: string, quota: number) =>
+    refusal("QuotaReached", `IPPool ${pool} has given out its quota of ${quota}`),
+  exhausted: (pool: string) => refusal("Exhausted", `IPPool ${pool} has nothing free`),
+  outside: (address: string) =>
+    refusal("AddressOutsidePools", `${address} is in no IPPool with purpose LoadBalancers`),
+  reserved: (address: string, pool: string) =>
+    refusal("AddressReserved", `${address} is reserved by IPPool ${pool}`),
+  reservedFor: (address: string, who: string) => refusal("AddressReserved", `${address} is kept for ${who}`),
+  taken: (address: string, who: string) => refusal("AddressTaken", `${address} belongs to ${who}`),
+  invalid: (address: string, why: string) => refusal("AddressInvalid", `${address} ${why}`),
+  otherCluster: (address: string, peering: string) =>
+    refusal("OtherCluster", `${address} is inside a prefix of ClusterPeering ${peering}`),
+} as const;
+
+export const faults = {
+  blockTooSmall: (block: Prefix, unit: number) =>
+    `${formatPrefix(block)} is smaller than the blocks of /${unit} that it is to be cut into`,
+  overlapsOwn: (block: Prefix, other: Prefix) =>
+    `${formatPrefix(block)} overlaps ${formatPrefix(other)} of the same pool`,
+} as const;
