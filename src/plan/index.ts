@@ -1,0 +1,12 @@
+// plan: everything that other rooms import from here.
+export * from "./canonical.ts";
+export * from "./conflist.ts";
+export * from "./drain.ts";
+export { gracefulShutdown } from "./fields.ts";
+export { isAnnounced } from "./guard.ts";
+export { type Reason, type ReasonCode, reasons } from "./messages.ts";
+export { hashedRouterID } from "./noderule.ts";
+export { drainTaintOf, plan } from "./plan.ts";
+export { originatedPolicy } from "./policies.ts";
+export * from "./retire.ts";
+export * from "./types.ts";

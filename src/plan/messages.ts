@@ -1,0 +1,118 @@
+// plan: every sentence that a plan gives as a reason, and every sentence about a field that is wrong. One place.
+
+export type ReasonCode =
+  | "Announced"
+  | "NodeNotSelected"
+  | "ModeIsObserve"
+  | "ModeIsAllocate"
+  | "NoAddress"
+  | "NotClaimed"
+  | "ClaimReleasing"
+  | "OwnerGone"
+  | "NotOurs"
+  | "NotLoadBalancer"
+  | "NoReadyEndpoint"
+  | "NoLocalEndpoint"
+  | "NoAdvertisement"
+  | "NodeSelectorNoMatch"
+  | "ServiceSelectorNoMatch"
+  | "TypeNotAdvertised"
+  | "AddressTypeNotAdvertised"
+  | "NoPeer"
+  | "PeerNotSelected"
+  | "PeerNotOnNode"
+  | "FamilyNotConfigured"
+  | "NotProven"
+  | "ProofFails"
+  | "ProofFailsElsewhere"
+  | "Draining"
+  | "Drained"
+  | "LastAnnouncer"
+  | "WithdrawGuard"
+  | "AwaitingAck";
+
+export interface Reason {
+  readonly code: ReasonCode;
+  readonly message: string;
+}
+
+const reason = (code: ReasonCode, message: string): Reason => ({ code, message });
+
+export const reasons = {
+  announced: (advertisements: readonly string[]) =>
+    reason("Announced", `claimed, proven and asked for by BGPAdvertisement ${advertisements.join(", ")}`),
+  nodeNotSelected: () =>
+    reason("NodeNotSelected", "no rule of the ClusterNetwork matches this node; it is left alone"),
+  observe: () => reason("ModeIsObserve", "the ClusterNetwork says mode Observe for this node"),
+  allocate: () => reason("ModeIsAllocate", "the ClusterNetwork says mode Allocate for this node"),
+  noAddress: () => reason("NoAddress", "the Service has no address yet; see its Events and the IPPools"),
+  notClaimed: () => reason("NotClaimed", "no IPAllocation claims it for this Service"),
+  claimReleasing: (phase: string) => reason("ClaimReleasing", `its IPAllocation is ${phase}`),
+  ownerGone: (owner: string) => reason("OwnerGone", `${owner}, which has claimed it, is gone`),
+  notOurs: (loadBalancerClass: string) =>
+    reason("NotOurs", `the Service's loadBalancerClass ${loadBalancerClass} is somebody else's`),
+  notLoadBalancer: (type: string) =>
+    reason("NotLoadBalancer", `the Service's type is ${type}, not LoadBalancer`),
+  noReadyEndpoint: () => reason("NoReadyEndpoint", "no ready endpoint of the address's family"),
+  noLocalEndpoint: () =>
+    reason("NoLocalEndpoint", "externalTrafficPolicy is Local and no ready endpoint is on this node"),
+  noAdvertisement: () => reason("NoAdvertisement", "no BGPAdvertisement asks for it on this node"),
+  nodeSelectorNoMatch: () => reason("NodeSelectorNoMatch", "nodeSelector does not match this node"),
+  serviceSelectorNoMatch: () =>
+    reason("ServiceSelectorNoMatch", "serviceSelector does not match the Service"),
+  typeNotAdvertised: (type: string) => reason("TypeNotAdvertised", `advertises nothing of type ${type}`),
+  addressTypeNotAdvertised: (type: string) =>
+    reason("AddressTypeNotAdvertised", `addresses do not include ${type}`),
+  noPeer: () => reason("NoPeer", "no BGPPeer of this node is to hear it"),
+  peerNotSelected: (advertisements: readonly string[]) =>
+    reason("PeerNotSelected", `peerSelector of ${advertisements.join(", ")} does not match the BGPPeer`),
+  peerNotOnNode: () => reason("PeerNotOnNode", "the BGPPeer's nodeSelector does not match this node"),
+  familyNotConfigured: (family: string) =>
+    reason("FamilyNotConfigured", `the BGPPeer's families do not include ${family}`),
+  notProven: (why: string) => reason("NotProven", `not proven: ${why}`),
+  proofFails: (why: string) =>
+    reason(
+      "ProofFails",
+      `its proof fails (${why}); de-preferred, and kept because no other node announces it`,
+    ),
+  proofFailsElsewhere: (why: string) =>
+    reason("ProofFailsElsewhere", `its proof fails (${why}) and another node announces it`),
+  draining: () => reason("Draining", "this node drains: de-preferred until the fabric has turned away"),
+  drained: () => reason("Drained", "this node drains"),
+  lastAnnouncer: (known: boolean) =>
+    reason(
+      "LastAnnouncer",
+      known
+        ? "this node drains, but no other node announces it; drain with --force to withdraw it all the same"
+        : "this node drains, but the API server does not say whether another node announces it",
+    ),
+  withdrawGuard: (hash: string, why: Reason) =>
+    reason(
+      "WithdrawGuard",
+      `kept: the plan withdraws too much at once (${why.message}); approve with annotation waggle.dev/approve=${hash}`,
+    ),
+  awaitingAck: () => reason("AwaitingAck", "withdrawn, but not every neighbour has acknowledged it"),
+} as const;
+
+/** Sentences about fields. */
+export const faults = {
+  address: (why: string) => `is not usable: ${why}`,
+  unnumbered: () => "neighbours by interface are not supported yet; give address",
+  otherFamily: () => "is not of the family of address",
+  noPolicy: (name: string) => `there is no BGPPolicy ${name}`,
+  inPolicy: (name: string, path: string, why: string) => `BGPPolicy ${name}: ${path} ${why}`,
+  exclusive: (other: string) => `excludes ${other}`,
+  community: () => "is not a community: two numbers up to 65535, or a well-known name",
+  largeCommunity: () => "is not a large community: three numbers up to 4294967295",
+  geAboveLe: (ge: number, le: number) => `ge ${ge} is longer than le ${le}; give both`,
+  lengthOutside: (name: string, value: number, low: number, high: number) =>
+    `${name} ${value} is outside ${low}..${high}`,
+  ownClusterID: (id: number) => `${id} is this cluster's own ID`,
+  sameClusterID: (other: string) => `is the ID in ClusterPeering ${other} too`,
+  overlapsPool: (pool: string) => `overlaps IPPool ${pool} of this cluster; routes inside are not taken`,
+  overlapsPeering: (peering: string) =>
+    `overlaps ClusterPeering ${peering}; the more specific declaration decides`,
+  listenAddress: () => "is needed with listen.mode Address",
+  noRouterID: () => "NodeAddress needs an IPv4 InternalIP on the Node; use Hash",
+  protocol: (protocol: string) => `protocol ${protocol} is not delivered; TCP and UDP are`,
+} as const;

@@ -1,0 +1,65 @@
+// plan: which rule of the ClusterNetwork is this node's, and what follows from it: router ID, listening addresses.
+import { type ClusterNetwork, type Node, selects } from "../api/index.ts";
+import type { Address } from "../net/address.ts";
+import { addressAt, collectFaults, type Fault, tryAddress } from "./fields.ts";
+import { faults } from "./messages.ts";
+import type { SpeakerState } from "./types.ts";
+
+export type ClusterNetworkRule = ClusterNetwork["spec"]["nodes"][number];
+
+/** The first rule whose selector matches, with its place in the list. */
+export function ruleOf(
+  network: ClusterNetwork | undefined,
+  labels: Readonly<Record<string, string>> | undefined,
+): { readonly rule: ClusterNetworkRule; readonly index: number } | undefined {
+  const index = network?.spec.nodes.findIndex((r) => selects(r.nodeSelector, labels)) ?? -1;
+  return index < 0 ? undefined : { rule: network!.spec.nodes[index]!, index };
+}
+
+/** InternalIPs of a node, in their order. */
+export const addressesOf = (node: Node | undefined): readonly Address[] =>
+  (node?.status?.addresses ?? []).flatMap((a) => {
+    const address = a.type === "InternalIP" ? tryAddress(a.address) : undefined;
+    return address ? [address] : [];
+  });
+
+/** A router ID from a name: FNV-1a over its UTF-16 units, never 0 (RFC 6286 asks for non-zero and unique in the AS). */
+export function hashedRouterID(name: string): number {
+  let hash = 0x811c_9dc5;
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x0100_0193) >>> 0;
+  return hash || 1;
+}
+
+export interface NodeRule {
+  readonly routerID: number;
+  readonly listen: SpeakerState["listen"];
+}
+
+/** Router ID and listening addresses by the rule. NodeNetwork.spec.routerID, where it is there, has the last word. */
+export function compileRule(
+  found: { readonly rule: ClusterNetworkRule; readonly index: number },
+  node: { readonly name: string; readonly addresses: readonly Address[]; readonly routerID?: string },
+): { readonly value: NodeRule } | { readonly faults: readonly Fault[] } {
+  const into = collectFaults();
+  const { rule, index } = found;
+  const at = `spec.nodes[${index}]`;
+  const said = node.routerID === undefined ? undefined : tryAddress(node.routerID);
+  const own = node.addresses.find((a) => a.family === 4);
+  let routerID = 0;
+  if (said?.family === 4 && said.lo !== 0n) routerID = Number(said.lo);
+  else if (rule.routerIDSource === "Hash") routerID = hashedRouterID(node.name);
+  else if (own) routerID = Number(own.lo);
+  else into.add(`${at}.routerIDSource`, faults.noRouterID());
+
+  const listen: { address?: Address; port: number }[] = [];
+  const port = rule.listen?.port ?? 179;
+  if (rule.listen?.mode === "Any") listen.push({ port });
+  if (rule.listen?.mode === "Address") {
+    if (rule.listen.address === undefined) into.add(`${at}.listen.address`, faults.listenAddress());
+    else {
+      const address = addressAt(rule.listen.address, `${at}.listen.address`, into);
+      if (address) listen.push({ address, port });
+    }
+  }
+  return into.list.length > 0 ? { faults: into.list } : { value: { routerID, listen } };
+}

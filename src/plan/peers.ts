@@ -1,0 +1,121 @@
+// plan: BGPPeers of this node with the policies that they name, compiled together: one mistake holds back one peer only.
+import { type BGPPeer, type BGPPolicy, selects } from "../api/index.ts";
+import type { Address } from "../net/address.ts";
+import type { PeeringRule } from "../routes/index.ts";
+import { addressAt, collectFaults, type Fault, type Faults } from "./fields.ts";
+import { faults } from "./messages.ts";
+import { compilePolicy, impliedExport, impliedImport } from "./policies.ts";
+import type { PeerSources, SpeakerPeer, SpeakerPolicy } from "./types.ts";
+
+/** What the node contributes to each of its peers. */
+export interface PeerContext {
+  readonly localASN: number;
+  readonly clusterID: number;
+  /** ASNs of all nodes of this cluster. */
+  readonly clusterASNs: readonly number[];
+  readonly nodeAddresses: readonly Address[];
+  readonly peerings: readonly PeeringRule[];
+  readonly passwords: ReadonlySet<string>;
+}
+
+export interface CompiledPeer {
+  readonly peer: SpeakerPeer;
+  readonly policies: readonly SpeakerPolicy[];
+}
+
+/** The peer's own object with the policies that it names, as far as they are there. */
+export function sourcesOf(peer: BGPPeer, policies: readonly BGPPolicy[]): PeerSources {
+  const named = new Set([...(peer.spec.importPolicies ?? []), ...(peer.spec.exportPolicies ?? [])]);
+  return {
+    peer,
+    policies: Object.fromEntries(
+      policies.filter((p) => named.has(p.metadata.name)).map((p) => [p.metadata.name, p]),
+    ),
+  };
+}
+
+/** The named policies in order: the speaker joins their rules, and the first that matches in any of them decides. */
+function namedPolicies(
+  field: "importPolicies" | "exportPolicies",
+  sources: PeerSources,
+  kept: boolean,
+  into: Faults,
+): readonly SpeakerPolicy[] {
+  return (sources.peer.spec[field] ?? []).flatMap((name, i) => {
+    const policy = sources.policies[name];
+    if (!policy) {
+      into.add(`spec.${field}[${i}]`, faults.noPolicy(name));
+      return [];
+    }
+    const inside = collectFaults();
+    const rules = compilePolicy(policy, inside);
+    for (const fault of inside.list)
+      into.add(`spec.${field}[${i}]`, faults.inPolicy(name, fault.path, fault.message));
+    // An older form of a policy must not stand in for the present one at other peers.
+    return [{ name: kept ? `${name}@${sources.peer.metadata.name}` : name, rules }];
+  });
+}
+
+/** A peer as the speaker wants it, or what is wrong with it. `kept`: these are its last good sources, not the present ones. */
+export function compilePeer(
+  sources: PeerSources,
+  context: PeerContext,
+  kept: boolean,
+): { readonly value: CompiledPeer } | { readonly faults: readonly Fault[] } {
+  const into = collectFaults();
+  const { metadata, spec } = sources.peer;
+  if (spec.interface !== undefined) into.add("spec.interface", faults.unnumbered());
+  const address = spec.address === undefined ? undefined : addressAt(spec.address, "spec.address", into);
+  const localAddress =
+    spec.localAddress === undefined ? undefined : addressAt(spec.localAddress, "spec.localAddress", into);
+  if (address && localAddress && address.family !== localAddress.family)
+    into.add("spec.localAddress", faults.otherFamily());
+  if (spec.ttlSecurityHops && spec.multihopTTL)
+    into.add("spec.multihopTTL", faults.exclusive("ttlSecurityHops"));
+  const localASN = spec.localASN ?? context.localASN;
+
+  const implied = impliedImport(metadata.name, context.peerings, context.clusterID, context.clusterASNs);
+  const imports = spec.importPolicies?.length
+    ? namedPolicies("importPolicies", sources, kept, into)
+    : implied
+      ? [implied]
+      : [];
+  const exports = spec.exportPolicies?.length
+    ? namedPolicies("exportPolicies", sources, kept, into)
+    : [impliedExport(context.localASN, context.clusterID)];
+
+  if (into.list.length > 0 || !address) return { faults: into.list };
+  const nextHop = (family: 4 | 6): Address | undefined =>
+    family === address.family ? undefined : context.nodeAddresses.find((a) => a.family === family);
+  const nextHopIPv4 = nextHop(4);
+  const nextHopIPv6 = nextHop(6);
+  const secret = spec.passwordSecretName;
+  const peer: SpeakerPeer = {
+    name: metadata.name,
+    address,
+    port: spec.port ?? 179,
+    peerASN: spec.peerASN,
+    localASN,
+    ...(localAddress && { localAddress }),
+    families: spec.families ?? ["IPv4Unicast", "IPv6Unicast"],
+    holdSeconds: spec.holdSeconds ?? 90,
+    connectRetrySeconds: spec.connectRetrySeconds ?? 5,
+    ...(secret !== undefined && { passwordSecret: secret }),
+    passwordMissing: secret !== undefined && !context.passwords.has(secret),
+    ttlSecurityHops: spec.ttlSecurityHops ?? 0,
+    multihopTTL: spec.multihopTTL ?? 0,
+    gracefulRestart: spec.gracefulRestart?.enabled ?? true,
+    restartSeconds: spec.gracefulRestart?.restartSeconds ?? 120,
+    maxPrefixes: { ipv4: spec.maxPrefixes?.ipv4 ?? 10_000, ipv6: spec.maxPrefixes?.ipv6 ?? 10_000 },
+    importPolicies: imports.map((p) => p.name),
+    exportPolicies: exports.map((p) => p.name),
+    ...(nextHopIPv4 && { nextHopIPv4 }),
+    ...(nextHopIPv6 && { nextHopIPv6 }),
+    passive: spec.passive ?? false,
+  };
+  return { value: { peer, policies: [...imports, ...exports] } };
+}
+
+/** Whether a peer is this node's. */
+export const peerOnNode = (peer: BGPPeer, labels: Readonly<Record<string, string>> | undefined): boolean =>
+  selects(peer.spec.nodeSelector, labels);

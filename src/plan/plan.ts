@@ -1,0 +1,300 @@
+// plan: the heart. What a node programs, originates and tells its peers is a pure function of what it knows.
+import { approveAnnotation, drainTaint, type Node } from "../api/index.ts";
+import { formatPrefix, hostPrefix, type Prefix } from "../net/address.ts";
+import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
+import { type AnnounceContext, type Decision, decide } from "./announce.ts";
+import { type Candidate, candidates } from "./candidates.ts";
+import { deepFreeze, hashOf } from "./canonical.ts";
+import { byName, type Compiled, compileAll, type OwnNode } from "./compile.ts";
+import { conflistFor } from "./conflist.ts";
+import { indexEndpoints, portsOf } from "./endpoints.ts";
+import { tryPrefix } from "./fields.ts";
+import { guard, isAnnounced, keep, withHeldPeers } from "./guard.ts";
+import { faults } from "./messages.ts";
+import { addressesOf } from "./noderule.ts";
+import type {
+  Announcement,
+  InForce,
+  Plan,
+  PlanInputs,
+  Problem,
+  Snapshot,
+  SpeakerState,
+  VipEntry,
+} from "./types.ts";
+
+/** Entries of all addresses of Services, by canonical prefix. */
+function vipEntries(
+  all: readonly Candidate[],
+  snapshot: Snapshot,
+  node: string,
+  released: boolean,
+): ReadonlyMap<string, VipEntry> {
+  const index = indexEndpoints(snapshot.endpointSlices, snapshot.nodes);
+  const out = new Map<string, VipEntry>();
+  for (const { kind, prefix, service, obstacle } of all) {
+    if (kind !== "VIPs" || !prefix || !service || (obstacle && obstacle.code !== "ClaimReleasing")) continue;
+    const ports = portsOf(service, prefix.family, node, index);
+    const local = service.spec.externalTrafficPolicy === "Local";
+    out.set(formatPrefix(prefix), {
+      address: { family: prefix.family, hi: prefix.hi, lo: prefix.lo },
+      service: `${service.metadata.namespace ?? ""}/${service.metadata.name}`,
+      ports: local ? ports.map((p) => ({ ...p, backends: p.backends.filter((b) => b.local) })) : ports,
+      entry: !released,
+    });
+  }
+  return out;
+}
+
+/** Ports that no datapath of ours delivers. */
+function protocolProblems(all: readonly Candidate[]): readonly Problem[] {
+  const seen = new Set<string>();
+  return all.flatMap(({ service, obstacle, addressType }) => {
+    if (!service || obstacle || addressType !== "LoadBalancerIP") return [];
+    const object = `Service/${service.metadata.namespace ?? ""}/${service.metadata.name}`;
+    if (seen.has(object)) return [];
+    seen.add(object);
+    return (service.spec.ports ?? []).flatMap((port, i) =>
+      port.protocol === "SCTP"
+        ? [
+            {
+              object,
+              path: `spec.ports[${i}].protocol`,
+              message: faults.protocol("SCTP"),
+              lastGoodInForce: false,
+            },
+          ]
+        : [],
+    );
+  });
+}
+
+/** Blocks of the own pools, each with its pool's name. */
+function poolBlocks(snapshot: Snapshot): readonly { readonly pool: string; readonly prefix: Prefix }[] {
+  return snapshot.pools.flatMap((pool) =>
+    pool.spec.blocks.flatMap((text) => {
+      const prefix = tryPrefix(text);
+      return prefix ? [{ pool: pool.metadata.name, prefix }] : [];
+    }),
+  );
+}
+
+/** Prefixes that get this cluster's own routeId: its pools' blocks, and every claim inside them. */
+function localPrefixes(
+  snapshot: Snapshot,
+  blocks: readonly { readonly prefix: Prefix }[],
+): readonly LocalPrefix[] {
+  const claims = snapshot.allocations.flatMap((a) => {
+    const prefix = tryPrefix(a.spec.prefix);
+    return prefix ? [{ prefix }] : [];
+  });
+  return [...claims, ...blocks.map((b) => ({ prefix: b.prefix }))];
+}
+
+const announcedPrefixes = (inputs: PlanInputs): ReadonlySet<string> =>
+  new Set((inputs.previous?.announcements ?? []).filter(isAnnounced).map((a) => a.prefix!));
+
+/** The taint's value; undefined where the node does not drain. */
+export const drainTaintOf = (node: Node | undefined): string | undefined => {
+  const taint = node?.spec?.taints?.find((t) => t.key === drainTaint);
+  return taint && (taint.value ?? "");
+};
+
+/**
+ * What `node` does about `snapshot`. Pure: the same arguments give the same plan, with the same hash.
+ * Nothing is announced without a claim, a ready endpoint, a BGPAdvertisement, a peer and a proof.
+ */
+export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan {
+  const object = snapshot.nodes.find((n) => n.metadata.name === node);
+  const own: OwnNode = {
+    name: node,
+    object,
+    labels: object?.metadata.labels,
+    addresses: addressesOf(object),
+  };
+  const blocks = poolBlocks(snapshot);
+  const compiled = compileAll(snapshot, own, inputs.passwords, blocks);
+  const { network, rule } = compiled;
+  const mode = rule?.mode ?? "None";
+  const owns = mode === "Announce" || mode === "Allocate" ? (rule?.owns ?? []) : [];
+  const force = drainTaintOf(object) === "force";
+
+  const all = candidates(
+    snapshot,
+    node,
+    object,
+    compiled.advertisements.map((a) => a.object),
+  );
+  const entries = vipEntries(all, snapshot, node, inputs.drain.phase === "Released");
+  // Cluster and external IPs are kube-proxy's.
+  const ours = new Set(
+    all.flatMap((c) => (c.prefix && c.addressType === "LoadBalancerIP" ? [formatPrefix(c.prefix)] : [])),
+  );
+  const delivers = mode === "Announce" && owns.includes("VIPs");
+  const delivered = new Map(delivers ? [...entries].filter(([prefix]) => ours.has(prefix)) : []);
+  const context: AnnounceContext = {
+    node,
+    labels: own.labels,
+    mode,
+    asn: rule?.localASN ?? 0,
+    clusterID: network?.spec.clusterID ?? 0,
+    advertisements: compiled.advertisements,
+    allPeers: byName(snapshot.peers),
+    peers: new Map(
+      [...compiled.peers].map(([name, p]) => [name, { object: p.sources.peer, speaker: p.compiled.peer }]),
+    ),
+    vips: entries,
+    proofs: inputs.proofs,
+    announcedBefore: announcedPrefixes(inputs),
+    elsewhere: inputs.elsewhere,
+    drain: { phase: inputs.drain.phase, force },
+  };
+  const decisions = all.map((c) => decide(c, context));
+  const guarded = guard({
+    node,
+    previous: inputs.previous,
+    decisions,
+    percent: (network ?? snapshot.lastGood.clusterNetwork)?.spec.withdrawGuardPercent ?? 30,
+    serial: inputs.guardSerial,
+    approval: snapshot.nodeNetwork?.metadata.annotations?.[approveAnnotation],
+  });
+  const announced = assemble(inputs, compiled, decisions, guarded.held);
+  const claimed = all.flatMap((c) => (c.kind === "Pods" && c.prefix && !c.obstacle ? [c.prefix] : []));
+  const podBlocks = withKeptBlocks(claimed, announced.announcements, inputs);
+  const heldPrefixes = new Set(guarded.held?.withdraws);
+  const conflist =
+    owns.includes("Pods") &&
+    conflistFor({
+      podBlocks: podBlocks.filter((b) => claimed.includes(b) || heldPrefixes.has(formatPrefix(b))),
+      dataDir: inputs.host.cniDataDir,
+      ...(inputs.host.podMTU !== undefined && { mtu: inputs.host.podMTU }),
+    });
+  const content: InForce = {
+    node,
+    mode,
+    owns,
+    clusterID: context.clusterID,
+    clusterName: network?.spec.clusterName ?? "",
+    drainSeconds: network?.spec.drainSeconds ?? 5,
+    interfaces: rule?.interfaces ?? [],
+    nodeAddresses: own.addresses,
+    podBlocks,
+    speaker: announced.speaker,
+    vips: mergeVips(delivered, announced.keptVips, announced.announcements, inputs),
+    announcements: announced.announcements,
+    routePolicy: {
+      clusterID: context.clusterID,
+      asn: context.asn,
+      ownBlocks: blocks.map((b) => b.prefix),
+      peerings: compiled.peerings,
+    },
+    localPrefixes: localPrefixes(snapshot, blocks),
+    ...(conflist && { conflist }),
+  };
+  const settled = lingering(content, inputs, guarded.held !== undefined);
+  const fibGuard: FibGuard = {
+    connected: inputs.host.connected,
+    addresses: [...inputs.host.apiServer, ...own.addresses, ...settled.speaker.peers.map((p) => p.address)],
+    podBlocks: settled.podBlocks,
+  };
+  return deepFreeze({
+    ...settled,
+    hash: hashOf({ ...settled, held: guarded.held }),
+    ...(inputs.learned &&
+      settled.mode === "Announce" &&
+      settled.owns.includes("Routes") && { kernelRoutes: planFib(inputs.learned.fib, fibGuard) }),
+    ...(guarded.held && { held: guarded.held }),
+    approved: guarded.approved,
+    problems: [...compiled.problems, ...protocolProblems(all)],
+    lastGood: compiled.lastGood,
+  });
+}
+
+/**
+ * A node that is to stop announcing keeps its programs attached until the last withdrawal has rested, and everything else
+ * too while the guard holds the withdrawal.
+ */
+function lingering(content: InForce, inputs: PlanInputs, held: boolean): InForce {
+  const { previous } = inputs;
+  if (!previous || content.mode === "Announce" || previous.mode !== "Announce") return content;
+  const { interfaces, nodeAddresses, podBlocks } = previous;
+  if (held) return { ...previous, speaker: content.speaker, announcements: content.announcements };
+  const busy = inputs.retiring.length > 0 || previous.announcements.some(isAnnounced);
+  // The mode stays what it was, or the next plan could not tell that this one lingers.
+  return busy ? { ...content, mode: previous.mode, interfaces, nodeAddresses, podBlocks } : content;
+}
+
+/** Origins, peers and policies for the speaker, and the list of decisions, with what the guard holds. */
+function assemble(
+  inputs: PlanInputs,
+  compiled: Compiled,
+  decisions: readonly Decision[],
+  held: Plan["held"],
+) {
+  const policies = new Map(
+    [...compiled.peers.values()].flatMap((p) =>
+      p.compiled.policies.map((policy) => [policy.name, policy] as const),
+    ),
+  );
+  const announcing = compiled.rule?.mode === "Announce";
+  const before = inputs.previous?.speaker;
+  const next: SpeakerState = {
+    asn: announcing ? (compiled.rule?.localASN ?? 0) : (before?.asn ?? 0),
+    routerID: announcing ? compiled.routerID : (before?.routerID ?? 0),
+    listen: compiled.listen,
+    peers: [...compiled.peers.values()].map((p) => p.compiled.peer),
+    origins: decisions.flatMap((d) => d.origins),
+    policies: [...policies.values()],
+  };
+  const announcements = decisions.map((d) => d.announcement);
+  if (!held || !inputs.previous) return { speaker: next, announcements, keptVips: [] as readonly VipEntry[] };
+  const kept = keep(held, inputs.previous, decisions);
+  const heldPrefixes = new Set(held.withdraws);
+  return {
+    speaker: withHeldPeers(next, inputs.previous.speaker, kept),
+    announcements: [
+      ...announcements.filter((a) => a.prefix === undefined || !heldPrefixes.has(a.prefix)),
+      ...kept.announcements,
+    ],
+    keptVips: kept.vips,
+  };
+}
+
+/** The claimed blocks, and those that are held, or withdrawn and not let go of yet. */
+function withKeptBlocks(
+  claimed: readonly Prefix[],
+  announcements: readonly Announcement[],
+  inputs: PlanInputs,
+): readonly Prefix[] {
+  const have = new Set(claimed.map(formatPrefix));
+  const announced = new Set(announcements.filter(isAnnounced).map((a) => a.prefix));
+  const before = announcedPrefixes(inputs);
+  const retiring = new Set(inputs.retiring.map((r) => r.prefix));
+  const kept = (inputs.previous?.podBlocks ?? []).filter((b) => {
+    const prefix = formatPrefix(b);
+    return !have.has(prefix) && (announced.has(prefix) || before.has(prefix) || retiring.has(prefix));
+  });
+  return [...claimed, ...kept];
+}
+
+/** What is wanted, and what must stay programmed for a while although it is not. */
+function mergeVips(
+  wanted: ReadonlyMap<string, VipEntry>,
+  held: readonly VipEntry[],
+  announcements: readonly Announcement[],
+  inputs: PlanInputs,
+): readonly VipEntry[] {
+  const out = new Map(wanted);
+  const before = new Map(inputs.previous?.vips.map((v) => [formatPrefix(hostPrefix(v.address)), v]));
+  for (const entry of [...held, ...inputs.retiring.flatMap((r) => (r.entry ? [r.entry] : []))]) {
+    const prefix = formatPrefix(hostPrefix(entry.address));
+    if (!out.has(prefix)) out.set(prefix, entry);
+  }
+  // Withdrawn by this very plan: its retirement begins only after this.
+  const announced = new Set(announcements.filter(isAnnounced).map((a) => a.prefix));
+  for (const prefix of announcedPrefixes(inputs)) {
+    const entry = before.get(prefix);
+    if (entry && !announced.has(prefix) && !out.has(prefix)) out.set(prefix, entry);
+  }
+  return [...out].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry);
+}

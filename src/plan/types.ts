@@ -1,0 +1,288 @@
+// plan: what a plan is made from and what it says. Everything here is plain readonly data.
+import type {
+  BGPAdvertisement,
+  BGPPeer,
+  BGPPolicy,
+  ClusterNetwork,
+  ClusterPeering,
+  EndpointSlice,
+  IPAllocation,
+  IPPool,
+  Node,
+  NodeNetwork,
+  Service,
+} from "../api/index.ts";
+import type { Address, Prefix } from "../net/address.ts";
+import type { FibPlan, LargeCommunity, LocalPrefix, RoutePolicy, RouteView } from "../routes/index.ts";
+import type { DrainProgress } from "./drain.ts";
+import type { Reason } from "./messages.ts";
+
+/** Source objects of the last configuration that compiled, by name. Survives in the stored snapshot. */
+export interface LastGood {
+  readonly clusterNetwork?: ClusterNetwork;
+  readonly peers: Readonly<Record<string, PeerSources>>;
+  readonly advertisements: Readonly<Record<string, BGPAdvertisement>>;
+  readonly peerings: Readonly<Record<string, ClusterPeering>>;
+}
+
+/** A BGPPeer and the BGPPolicies that it names, as they were together. */
+export interface PeerSources {
+  readonly peer: BGPPeer;
+  readonly policies: Readonly<Record<string, BGPPolicy>>;
+}
+
+/** The cluster as this node's agent sees it, complete and immutable. JSON, without secrets. */
+export interface Snapshot {
+  /** UID of namespace kube-system: which cluster this is. */
+  readonly clusterUID: string;
+  /** All nodes, thinned to names, addresses, labels, taints and readiness. */
+  readonly nodes: readonly Node[];
+  readonly nodeNetwork?: NodeNetwork;
+  readonly clusterNetwork?: ClusterNetwork;
+  readonly services: readonly Service[];
+  readonly endpointSlices: readonly EndpointSlice[];
+  readonly pools: readonly IPPool[];
+  readonly allocations: readonly IPAllocation[];
+  readonly peers: readonly BGPPeer[];
+  readonly policies: readonly BGPPolicy[];
+  readonly advertisements: readonly BGPAdvertisement[];
+  readonly peerings: readonly ClusterPeering[];
+  readonly lastGood: LastGood;
+}
+
+export type ProofState = "Proven" | "Unproven" | "Failed";
+export interface Proof {
+  readonly state: ProofState;
+  readonly reason: string;
+}
+
+/** What the machine itself contributes. */
+export interface HostFacts {
+  /** Subnets of the node's interfaces. */
+  readonly connected: readonly Prefix[];
+  /** Addresses of the API server. */
+  readonly apiServer: readonly Address[];
+  /** MTU for pods' interfaces, in bytes; absent leaves the kernel's default. */
+  readonly podMTU?: number;
+  /** Directory of host-local's own state. */
+  readonly cniDataDir: string;
+}
+
+/** A VIP whose withdrawal has been decided and whose entry is still programmed. */
+export interface Retirement {
+  /** Canonical text. */
+  readonly prefix: string;
+  /** The entry as it was; absent for what is not a VIP. */
+  readonly entry?: VipEntry;
+  /** First generation without it; absent until it has been sent. */
+  readonly generation?: number;
+  /** When its withdrawal was acknowledged, unix ms. */
+  readonly ackedAt?: number;
+  readonly peers: readonly string[];
+}
+
+export interface PlanInputs {
+  /** By canonical prefix. A prefix that is not in it has not been tried. */
+  readonly proofs: ReadonlyMap<string, Proof>;
+  /** Secrets (by name) that are there with a password. Contents never enter a plan. */
+  readonly passwords: ReadonlySet<string>;
+  /** The plan that is in force. */
+  readonly previous?: InForce;
+  readonly drain: DrainProgress;
+  readonly retiring: readonly Retirement[];
+  /** Prefixes that another node, itself not draining, announces with its proofs in order; undefined = not known. */
+  readonly elsewhere?: ReadonlySet<string>;
+  /** Held plans that have been approved so far; makes each approval good for once. */
+  readonly guardSerial: number;
+  readonly learned?: RouteView;
+  readonly host: HostFacts;
+  /** Unix ms. */
+  readonly now: number;
+}
+
+export type Protocol = "TCP" | "UDP";
+
+export interface Backend {
+  readonly address: Address;
+  readonly port: number;
+  readonly node: string;
+  /** InternalIPs of its node. */
+  readonly nodeAddresses: readonly Address[];
+  readonly local: boolean;
+}
+
+export interface VipPort {
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly backends: readonly Backend[];
+}
+
+/** One VIP as the datapath delivers it. */
+export interface VipEntry {
+  readonly address: Address;
+  /** namespace/name */
+  readonly service: string;
+  readonly ports: readonly VipPort[];
+  /** Whether packets from the fabric may enter here; false once a drained node has let go of it. */
+  readonly entry: boolean;
+}
+
+export interface RouteAttributesOut {
+  readonly med?: number;
+  readonly localPref?: number;
+  /** RFC 1997, high 16 bits = ASN. */
+  readonly communities: readonly number[];
+  readonly large: readonly LargeCommunity[];
+  readonly prepend: number;
+}
+
+export interface SpeakerOrigin {
+  readonly prefix: Prefix;
+  readonly attributes: RouteAttributesOut;
+  readonly peers: readonly string[];
+}
+
+export interface SpeakerPeer {
+  readonly name: string;
+  readonly address: Address;
+  readonly port: number;
+  readonly peerASN: number;
+  readonly localASN: number;
+  readonly localAddress?: Address;
+  readonly families: readonly ("IPv4Unicast" | "IPv6Unicast")[];
+  readonly holdSeconds: number;
+  readonly connectRetrySeconds: number;
+  /** Name of the Secret; the password itself is added where the state is encoded. */
+  readonly passwordSecret?: string;
+  readonly passwordMissing: boolean;
+  /** 0 = off. */
+  readonly ttlSecurityHops: number;
+  /** 0 = directly connected. */
+  readonly multihopTTL: number;
+  readonly gracefulRestart: boolean;
+  readonly restartSeconds: number;
+  readonly maxPrefixes: { readonly ipv4: number; readonly ipv6: number };
+  readonly importPolicies: readonly string[];
+  readonly exportPolicies: readonly string[];
+  readonly nextHopIPv4?: Address;
+  readonly nextHopIPv6?: Address;
+  readonly passive: boolean;
+}
+
+export interface SpeakerPrefixMatch {
+  readonly prefix: Prefix;
+  readonly ge: number;
+  readonly le: number;
+}
+
+export interface SpeakerRule {
+  readonly name: string;
+  readonly match: {
+    readonly prefixes: readonly SpeakerPrefixMatch[];
+    readonly communities: readonly number[];
+    readonly large: readonly LargeCommunity[];
+    readonly asPathContains: readonly number[];
+  };
+  readonly accept: boolean;
+  readonly set: {
+    readonly med?: number;
+    readonly localPref?: number;
+    readonly communities: readonly number[];
+    readonly large: readonly LargeCommunity[];
+    readonly prepend: number;
+  };
+}
+
+export interface SpeakerPolicy {
+  readonly name: string;
+  readonly rules: readonly SpeakerRule[];
+}
+
+/** Content of the speaker's DesiredState, without generation and passwords. */
+export interface SpeakerState {
+  readonly asn: number;
+  /** 10.0.0.1 = 0x0a000001. */
+  readonly routerID: number;
+  readonly listen: readonly { readonly address?: Address; readonly port: number }[];
+  readonly peers: readonly SpeakerPeer[];
+  readonly origins: readonly SpeakerOrigin[];
+  readonly policies: readonly SpeakerPolicy[];
+}
+
+export type AnnouncementState = "Announced" | "DePreferred" | "Held" | "Withdrawn";
+
+/** One yes or no about one prefix, with its provenance. */
+export interface Announcement {
+  /** Absent where a Service has no address yet. */
+  readonly prefix?: string;
+  readonly kind: "Pods" | "VIPs";
+  readonly state: AnnouncementState;
+  readonly reason: Reason;
+  readonly owner: { readonly kind: "Node" | "Service"; readonly namespace?: string; readonly name: string };
+  readonly pool?: string;
+  /** BGPAdvertisements that ask for it. */
+  readonly advertisements: readonly string[];
+  /** Peers that hear it. */
+  readonly peers: readonly string[];
+  /** Peers of this node that do not, and BGPAdvertisements that do not ask for it, each with its reason. */
+  readonly refusals: readonly { readonly object: string; readonly reason: Reason }[];
+}
+
+/** Something an object's author has to mend. */
+export interface Problem {
+  /** Kind/name */
+  readonly object: string;
+  /** Path of the field, as in `spec.rules[0].match`. */
+  readonly path: string;
+  readonly message: string;
+  /** Whether an earlier configuration of the object stays in force. */
+  readonly lastGoodInForce: boolean;
+}
+
+export interface HeldPlan {
+  readonly hash: string;
+  /** Canonical prefixes, sorted. */
+  readonly withdraws: readonly string[];
+}
+
+/** A CNI network configuration list, as it is written. */
+export interface Conflist {
+  readonly cniVersion: string;
+  readonly name: string;
+  readonly plugins: readonly Readonly<Record<string, unknown>>[];
+}
+
+/** What a plan does; stored by the agent, and what the next plan compares itself with. */
+export interface InForce {
+  readonly node: string;
+  /** None: no rule of the ClusterNetwork matches this node. */
+  readonly mode: "None" | "Observe" | "Allocate" | "Announce";
+  readonly owns: readonly ("Pods" | "VIPs" | "Routes")[];
+  readonly clusterID: number;
+  readonly clusterName: string;
+  readonly drainSeconds: number;
+  /** Towards the fabric. */
+  readonly interfaces: readonly string[];
+  /** This node's own InternalIPs. */
+  readonly nodeAddresses: readonly Address[];
+  /** This node's blocks. */
+  readonly podBlocks: readonly Prefix[];
+  readonly speaker: SpeakerState;
+  readonly vips: readonly VipEntry[];
+  readonly announcements: readonly Announcement[];
+  readonly routePolicy: RoutePolicy;
+  readonly localPrefixes: readonly LocalPrefix[];
+  readonly conflist?: Conflist;
+}
+
+export interface Plan extends InForce {
+  /** Identifies what the plan does and holds; equal arguments give equal hashes. */
+  readonly hash: string;
+  /** Present where learned routes were given and Waggle owns Routes here. */
+  readonly kernelRoutes?: FibPlan;
+  readonly held?: HeldPlan;
+  /** A plan that the guard would have held, but for its approval: the serial is used up. */
+  readonly approved: boolean;
+  readonly problems: readonly Problem[];
+  readonly lastGood: LastGood;
+}
