@@ -194,9 +194,9 @@ export class Bgpd {
         path: this.path,
         controller: true,
         wantRoutes,
-        onMessage: (m) => {
+        onMessage: (m, from) => {
           this.messages.push(m);
-          if (m.case === "routes") this.#client?.acknowledge(m.value.sequence);
+          if (m.case === "routes") from.acknowledge(m.value.sequence);
           onMessage?.(m);
         },
       });

@@ -23,7 +23,7 @@ export interface SpeakerClientOptions {
   readonly controller?: boolean;
   readonly wantRoutes?: boolean;
   /** Everything but answers to queries. RouteBatches are to be acknowledged by {@link SpeakerClient.acknowledge}. */
-  readonly onMessage?: (message: FromSpeaker["message"]) => void;
+  readonly onMessage?: (message: FromSpeaker["message"], client: SpeakerClient) => void;
   readonly onClose?: (reason: string) => void;
 }
 
@@ -133,7 +133,7 @@ export class SpeakerClient {
     else if (message.case === "reply") this.#waiting.get(message.value.id)?.(message.value);
     else {
       if (message.case === "refusal") this.#refused = message.value.reason;
-      this.#options.onMessage?.(message);
+      this.#options.onMessage?.(message, this);
     }
   }
 

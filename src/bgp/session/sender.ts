@@ -115,8 +115,8 @@ export class Sender {
       writer.begin(this.#channel.negotiated!.messageBytesMax);
       // Both families share a chunk, so that a large one does not starve the other.
       for (const out of this.#out) out.fill(writer, CHUNK_BYTES / this.#out.length);
-      this.updatesSent += writer.messages;
       const bytes = writer.finish();
+      this.updatesSent += writer.messages;
       if (bytes.length > 0 && !this.#channel.write(bytes)) return;
       if (this.#closed) return;
     }
