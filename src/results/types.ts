@@ -28,6 +28,8 @@ export interface MapSchema {
     readonly max: string;
     readonly step: string;
   };
+  /** In a merged answer: the first part of the key is the node's name. */
+  readonly perNode?: true;
 }
 
 /** count,sum,min,max: value. avg,stats: count and total. hist,lhist: counts by bucket index. */

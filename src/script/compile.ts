@@ -18,6 +18,8 @@ import type {
   CompiledScript,
   CompileOptions,
   Diagnostic,
+  OutputPlan,
+  Type,
 } from "./types.ts";
 
 export interface CompileResult {
@@ -87,7 +89,7 @@ function generate(
     attach,
     begin,
     end,
-    output: plan.output({}),
+    output: plan.output(enumNames(plan, options)),
     mapBytes: mapBytes(maps, options.types.features.cpus),
   };
 }
@@ -127,6 +129,40 @@ function compileProbe(
   }
   diagnostics.report(probe.loc, say.stack(point.text));
   return undefined;
+}
+
+/** Values of an enum whose names are asked for: small ones, single bits, and a few negative ones. */
+const ENUM_VALUES = [
+  ...Array.from({ length: 512 }, (_, i) => BigInt(i)),
+  ...Array.from({ length: 55 }, (_, i) => 1n << BigInt(i + 9)),
+  ...Array.from({ length: 16 }, (_, i) => BigInt(-1 - i)),
+];
+
+/** Names of the enum values that the output may hold. */
+function enumNames(plan: Plan, options: CompileOptions): OutputPlan["enums"] {
+  const names = new Set<string>();
+  const visit = (type: Type): void => {
+    if (type.kind === "enum") names.add(type.name);
+    else if (type.kind === "tuple") type.items.forEach(visit);
+    else if (type.kind === "array") visit(type.of);
+  };
+  const { maps, actions } = plan.output({});
+  for (const m of maps) {
+    for (const k of m.key) visit(k.type);
+    if (m.value.kind === "value") visit(m.value.type);
+  }
+  for (const a of actions) for (const argument of a.arguments) visit(argument.type);
+  return Object.fromEntries(
+    [...names].map((name) => [
+      name,
+      Object.fromEntries(
+        ENUM_VALUES.flatMap((value) => {
+          const text = options.types.enumName(name, value);
+          return text === undefined ? [] : [[String(value), text]];
+        }),
+      ),
+    ]),
+  );
 }
 
 /** The kernel takes 15 characters of [A-Za-z0-9_.]. */

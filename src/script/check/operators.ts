@@ -221,14 +221,17 @@ function checkComparison(c: Checking, operator: Comparison, left: TExpr, right: 
   return { op: "same", equal: operator === "==", left: l, right: r, type: BOOL, loc };
 }
 
+const assumable = (e: TExpr): boolean => e.op === "map" && unknown(e.type) && e.map.aggregate === undefined;
+
 /** Any binary operator. */
 export function checkBinary(
   c: Checking,
   operator: BinaryOperator,
-  left: TExpr,
-  right: TExpr,
+  leftSide: TExpr,
+  rightSide: TExpr,
   loc: Loc,
 ): TExpr {
+  let [left, right] = [leftSide, rightSide];
   if (operator === "&&" || operator === "||") {
     const l = truth(c, left);
     const r = truth(c, right);
@@ -240,6 +243,9 @@ export function checkBinary(
     }
     return { op: "logical", and, left: l, right: r, type: BOOL, loc };
   }
+  // `@x = @x + 1`: a map whose type nothing else tells holds an integer.
+  if (assumable(left) && !unknown(right.type)) left = { ...left, type: I64 };
+  if (assumable(right) && !unknown(left.type)) right = { ...right, type: I64 };
   if (unknown(left.type) || unknown(right.type)) return bad(loc);
   switch (operator) {
     case "==":

@@ -1,0 +1,229 @@
+// results: maps as text and as JSON lines, in the forms that bpftrace prints.
+import { type Bucket, buckets, histogramText } from "./histogram.ts";
+import type { Cell, MapData, MapRow, MapSchema, NodeChunk, Value } from "./types.ts";
+
+export interface PrintOptions {
+  /** The largest `top` rows; 0 is all. */
+  readonly top?: number;
+  readonly divide?: number;
+  /** As bpftrace 0.17 prints. */
+  readonly old?: boolean;
+}
+
+/** Tuples are written (a, b). */
+export function valueText(value: Value): string {
+  if (Array.isArray(value)) return `(${value.map(valueText).join(", ")})`;
+  return String(value);
+}
+
+function keyText(key: readonly Value[]): string {
+  const text = key.map(valueText).join(", ");
+  // A tuple that is the whole key is written without its parentheses.
+  return key.length === 1 && Array.isArray(key[0]) ? text.slice(1, -1) : text;
+}
+
+const average = (cell: { readonly count: string; readonly total: string }): bigint =>
+  cell.count === "0" ? 0n : BigInt(cell.total) / BigInt(cell.count);
+
+/** By what rows are ordered: the reduced value; undefined where only the key counts. */
+function rank(cell: Cell): bigint | undefined {
+  if ("number" in cell) return BigInt(cell.number);
+  if ("count" in cell) return average(cell);
+  if ("buckets" in cell) return cell.buckets.reduce((sum, [, n]) => sum + BigInt(n), 0n);
+  const { value } = cell;
+  return typeof value === "number" ? BigInt(Math.trunc(value)) : undefined;
+}
+
+function compareValues(a: Value, b: Value): number {
+  if (Array.isArray(a) && Array.isArray(b)) {
+    for (const [i, x] of a.entries()) {
+      const c = compareValues(x, b[i] ?? 0);
+      if (c !== 0) return c;
+    }
+    return a.length - b.length;
+  }
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  const x = String(a);
+  const y = String(b);
+  if (/^-?\d+$/.test(x) && /^-?\d+$/.test(y)) {
+    const difference = BigInt(x) - BigInt(y);
+    return difference < 0n ? -1 : difference > 0n ? 1 : 0;
+  }
+  return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/** Ascending by value, then by key; maps whose values are no numbers by key alone. */
+export function sortRows(schema: MapSchema, rows: readonly MapRow[]): MapRow[] {
+  const numeric = schema.kind !== "value" || /^u?int\d+$/.test(schema.value);
+  const byKey = (a: MapRow, b: MapRow): number => compareValues([...a.key], [...b.key]);
+  const order = (row: MapRow): bigint => {
+    const r = rank(row.cell);
+    if (r !== undefined) return r;
+    return "value" in row.cell && /^-?\d+$/.test(String(row.cell.value))
+      ? BigInt(String(row.cell.value))
+      : 0n;
+  };
+  return [...rows].sort((a, b) => {
+    if (numeric) {
+      const difference = order(a) - order(b);
+      if (difference !== 0n) return difference < 0n ? -1 : 1;
+    }
+    return byKey(a, b);
+  });
+}
+
+function selected(schema: MapSchema, map: MapData, top: number): MapRow[] {
+  const rows = sortRows(schema, map.rows);
+  return top > 0 && rows.length > top ? rows.slice(rows.length - top) : rows;
+}
+
+function divided(value: Value, divide: bigint): Value {
+  if (divide === 1n) return value;
+  if (typeof value === "number") return Number(BigInt(value) / divide);
+  if (typeof value === "string" && /^-?\d+$/.test(value)) return String(BigInt(value) / divide);
+  return value;
+}
+
+function cellText(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): string {
+  if ("value" in cell) return valueText(divided(cell.value, divide));
+  if ("number" in cell) return String(BigInt(cell.number) / divide);
+  if ("count" in cell) {
+    const mean = average(cell) / divide;
+    if (schema.kind === "avg") return String(mean);
+    return old
+      ? `count ${cell.count}, average ${mean}, total ${cell.total}`
+      : `{ .count = ${cell.count}, .average = ${mean}, .total = ${cell.total} }`;
+  }
+  return "";
+}
+
+/** One map as print(@m) and the end of a script write it. */
+export function mapText(schema: MapSchema, map: MapData, options: PrintOptions = {}): string {
+  const old = options.old === true;
+  const divide = BigInt(options.divide || 1);
+  const rows = selected(schema, map, options.top ?? 0);
+  const histogram = schema.kind === "hist" || schema.kind === "lhist";
+  const name = (row: MapRow): string =>
+    row.key.length === 0 ? map.name : `${map.name}[${keyText(row.key)}]`;
+  if (histogram)
+    return rows
+      .map((row) => {
+        const list = "buckets" in row.cell ? buckets(schema, row.cell.buckets, old) : [];
+        return `${name(row)}:${old ? " " : ""}\n${histogramText(list, schema.kind === "hist" ? divide : 1n)}\n`;
+      })
+      .join("");
+  const text = rows.map((row) => `${name(row)}: ${cellText(schema, row.cell, divide, old)}\n`).join("");
+  if (!old) return text;
+  if (rows.length === 0) return "\n";
+  return schema.kind === "avg" || schema.kind === "stats" ? `${text}\n` : text;
+}
+
+// --- JSON -------------------------------------------------------------------------------------------------------------
+
+const quoted = (text: string): string => JSON.stringify(text);
+const object = (entries: readonly (readonly [string, string])[]): string =>
+  `{${entries.map(([k, v]) => `${quoted(k)}: ${v}`).join(", ")}}`;
+
+/** Numbers that a double holds exactly as numbers, others as strings. */
+function integerJson(value: bigint): string {
+  return BigInt(Number(value)) === value ? String(value) : quoted(String(value));
+}
+
+export function valueJson(value: Value): string {
+  if (Array.isArray(value)) return `[${value.map(valueJson).join(",")}]`;
+  return JSON.stringify(value);
+}
+
+/** Parts of a key joined by commas without spaces. */
+function keyJson(key: readonly Value[]): string {
+  const part = (v: Value): string => (Array.isArray(v) ? `(${v.map(part).join(",")})` : String(v));
+  const text = key.map(part).join(",");
+  return key.length === 1 && Array.isArray(key[0]) ? text.slice(1, -1) : text;
+}
+
+function bucketsJson(list: readonly Bucket[], divide: bigint, old: boolean): string {
+  const one = (b: Bucket): string =>
+    object([
+      ...(b.min === undefined ? [] : [["min", integerJson(b.min)] as const]),
+      ...(b.max === undefined ? [] : [["max", integerJson(b.max)] as const]),
+      ["count", String(b.count / divide)],
+    ]);
+  return `[${list.map(one).join(old ? ", " : ",")}]`;
+}
+
+function cellJson(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): string {
+  if ("value" in cell) return valueJson(divided(cell.value, divide));
+  if ("number" in cell) return integerJson(BigInt(cell.number) / divide);
+  if ("count" in cell) {
+    const mean = integerJson(average(cell) / divide);
+    if (schema.kind === "avg") return mean;
+    return object([
+      ["count", cell.count],
+      ["average", mean],
+      ["total", integerJson(BigInt(cell.total))],
+    ]);
+  }
+  return bucketsJson(buckets(schema, cell.buckets, old), schema.kind === "hist" ? divide : 1n, old);
+}
+
+/** One line `{"type": ..., "data": {"@m": ...}}`. */
+export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions = {}): string {
+  const old = options.old === true;
+  const divide = BigInt(options.divide || 1);
+  const rows = selected(schema, map, options.top ?? 0);
+  const type =
+    schema.kind === "hist" || schema.kind === "lhist"
+      ? "hist"
+      : schema.kind === "avg" || schema.kind === "stats"
+        ? "stats"
+        : "map";
+  const [only] = rows;
+  const data =
+    schema.key.length === 0
+      ? only
+        ? cellJson(schema, only.cell, divide, old)
+        : "{}"
+      : object(rows.map((row) => [keyJson(row.key), cellJson(schema, row.cell, divide, old)] as const));
+  return `{"type": ${quoted(type)}, "data": ${object([[map.name, data]])}}\n`;
+}
+
+/** A line of a node's output as a JSON line. */
+export function lineJson(chunk: Extract<NodeChunk, { kind: "line" }>): string {
+  const type = chunk.type === "system" ? "syscall" : chunk.type;
+  const data =
+    chunk.type === "value" && chunk.data !== undefined ? valueJson(chunk.data) : quoted(chunk.text);
+  return `{"type": ${quoted(type)}, "data": ${data}}\n`;
+}
+
+/** All maps that hold something, by name, as at the end of a script. */
+export function printText(
+  schemas: readonly MapSchema[],
+  maps: readonly MapData[],
+  options: PrintOptions = {},
+): string {
+  return each(schemas, maps, options, mapText);
+}
+
+export function printJson(
+  schemas: readonly MapSchema[],
+  maps: readonly MapData[],
+  options: PrintOptions = {},
+): string {
+  return each(schemas, maps, options, mapJson);
+}
+
+function each(
+  schemas: readonly MapSchema[],
+  maps: readonly MapData[],
+  options: PrintOptions,
+  print: (schema: MapSchema, map: MapData, options: PrintOptions) => string,
+): string {
+  return [...maps]
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+    .map((map) => {
+      const schema = schemas.find((s) => s.name === map.name);
+      // 0.17 prints an empty line for an empty map.
+      return schema && (map.rows.length > 0 || options.old) ? print(schema, map, options) : "";
+    })
+    .join("");
+}

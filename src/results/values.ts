@@ -1,0 +1,113 @@
+// results: raw bytes of a type to values that can leave the node: ids become names, addresses become symbols.
+import { alignOf, sizeOf, tupleLayout } from "../script/layout.ts";
+import type { OutputPlan, Type } from "../script/types.ts";
+import { integerValue, readInteger, readText } from "./bytes.ts";
+import { inetText, macText, UNKNOWN } from "./inet.ts";
+import { strftime } from "./strftime.ts";
+import type { Resolvers, Value } from "./types.ts";
+
+export interface Decoding {
+  readonly enums: OutputPlan["enums"];
+  readonly resolvers: Resolvers;
+}
+
+const hex = (value: bigint): string => `0x${value.toString(16)}`;
+
+/** The value of `type` at an offset. */
+export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: number): Value {
+  const { resolvers } = d;
+  switch (type.kind) {
+    case "none":
+      return 0;
+    case "int":
+      return integerValue(readInteger(bytes, offset, type.size, type.signed));
+    case "bool":
+      return readInteger(bytes, offset, 1, false) !== 0n;
+    case "enum": {
+      const value = readInteger(bytes, offset, type.size, type.signed);
+      return d.enums[type.name]?.[String(value)] ?? integerValue(value);
+    }
+    case "pointer":
+      return hex(readInteger(bytes, offset, 8, false));
+    case "string":
+      return readText(bytes, offset, type.size);
+    case "inet":
+      return inetText(bytes, offset, false);
+    case "prefix":
+      return inetText(bytes, offset, true);
+    case "name": {
+      const id = Number(readInteger(bytes, offset, 4, false));
+      return resolvers.name(type.dictionary, id) ?? UNKNOWN;
+    }
+    case "community": {
+      const value = Number(readInteger(bytes, offset, 4, false));
+      return value === 0 ? UNKNOWN : `${value >>> 16}:${value & 0xffff}`;
+    }
+    case "symbol": {
+      const address = readInteger(bytes, offset, 8, false);
+      const name = type.user
+        ? resolvers.userSymbol(Number(readInteger(bytes, offset + 8, 8, false)), address)
+        : resolvers.kernelSymbol(address);
+      return name ?? hex(address);
+    }
+    case "timestamp": {
+      const ns = readInteger(bytes, offset, 8, false);
+      return strftime(type.format, type.clock === "boot" ? ns + resolvers.bootOffset() : ns);
+    }
+    case "username": {
+      const uid = Number(readInteger(bytes, offset, 4, false));
+      return resolvers.userName(uid) ?? String(uid);
+    }
+    case "probe":
+      return resolvers.probe(Number(readInteger(bytes, offset, 4, false))) ?? "";
+    case "mac":
+      return macText(bytes, offset);
+    case "stack":
+      return stackText(d, type, bytes, offset);
+    case "tuple": {
+      const { offsets } = tupleLayout(type.items);
+      return type.items.map((item, i) => decodeValue(d, item, bytes, offset + (offsets[i] ?? 0)));
+    }
+    case "array": {
+      const size = sizeOf(type.of);
+      return Array.from({ length: type.length }, (_, i) => decodeValue(d, type.of, bytes, offset + i * size));
+    }
+    case "buffer": {
+      const length = Math.min(type.size, Number(readInteger(bytes, offset, 4, false)));
+      return bufferText(bytes.subarray(offset + 4, offset + 4 + length), "r");
+    }
+    case "struct":
+      return [...bytes.subarray(offset, offset + type.size)];
+  }
+}
+
+/** Frames one a line, indented by four, between line breaks, as bpftrace prints stacks. */
+function stackText(
+  d: Decoding,
+  type: Extract<Type, { kind: "stack" }>,
+  bytes: Uint8Array,
+  offset: number,
+): string {
+  const id = readInteger(bytes, offset, 8, true);
+  const pid = Number(readInteger(bytes, offset + 8, 8, false));
+  const frames = d.resolvers.stack(id, type.user) ?? [];
+  const lines = frames.slice(0, type.limit).map((address) => {
+    const raw = address.toString(16);
+    if (type.mode === "raw") return raw;
+    const name = type.user ? d.resolvers.userSymbol(pid, address) : d.resolvers.kernelSymbol(address);
+    if (type.mode === "perf") return `\t${raw.padStart(16)} ${name ?? "[unknown]"}`;
+    return `    ${name ?? hex(address)}`;
+  });
+  return `\n${lines.map((l) => `${l}\n`).join("")}`;
+}
+
+/** A buffer: printable bytes as they are and others as \xNN ("r"), all as \xNN ("rx"), or all as hex pairs with spaces ("rh"). */
+export function bufferText(bytes: Uint8Array, how: "r" | "rx" | "rh"): string {
+  const pair = (b: number): string => b.toString(16).padStart(2, "0");
+  if (how === "rh") return [...bytes].map(pair).join(" ");
+  return [...bytes]
+    .map((b) => (how === "r" && b >= 0x20 && b < 0x7f ? String.fromCharCode(b) : `\\x${pair(b)}`))
+    .join("");
+}
+
+export { alignOf };
