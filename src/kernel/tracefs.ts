@@ -7,6 +7,8 @@ import { mount } from "./ffi.ts";
 /** One field of an event's record, as its `format` file declares it. Offsets and sizes in bytes. */
 export interface EventField {
   readonly name: string;
+  /** As written: "const char * filename", "__data_loc char[] name". */
+  readonly declaration: string;
   /** The C type without name, array length or location prefix: "const char *", "__u8". */
   readonly ctype: string;
   readonly offset: number;
@@ -64,6 +66,7 @@ function parseField(line: string): EventField | undefined {
   const isArray = array !== null || suffix;
   const field = {
     name: declaration[2] ?? "",
+    declaration: (match[1] ?? "").trim(),
     ctype,
     offset: Number(match[2]),
     size,

@@ -151,6 +151,28 @@ export class KernelTypes implements TypeSource {
     return prototypeOf(btf, btf.target(found.id), { name, module, btfId: found.id });
   }
 
+  /** The FUNC of a name, for listings. */
+  functionType(name: string): { readonly btf: Btf; readonly id: number } | undefined {
+    const found = this.#find(name, BtfKind.FUNC);
+    return found && { btf: found.from.btf, id: found.id };
+  }
+
+  /** Named types of some kinds whose names match a glob, in order of ids. */
+  *namedTypes(
+    pattern: string,
+    kinds: readonly number[],
+  ): Generator<{ readonly btf: Btf; readonly id: number }> {
+    if (!isGlob(pattern)) {
+      const found = this.#find(pattern, ...kinds);
+      if (found) yield { btf: found.from.btf, id: found.id };
+      return;
+    }
+    const matches = globMatcher(pattern);
+    for (const { btf } of this.#withBtf())
+      for (let id = btf.firstId; id < btf.endId; id++)
+        if (kinds.includes(btf.kind(id)) && btf.name(id) !== "" && matches(btf.name(id))) yield { btf, id };
+  }
+
   rawTracepoint(name: string): FunctionPrototype | undefined {
     const found = this.#find(`btf_trace_${name}`, BtfKind.TYPEDEF);
     if (!found) return undefined;

@@ -1,0 +1,52 @@
+// trace: what printing alone cannot do: cat() reads a file, system() runs a command.
+import { spawnSync } from "node:child_process";
+import { closeSync, constants, openSync, readSync } from "node:fs";
+import type { DecodedRecord, NodeChunk } from "../results/types.ts";
+import { say } from "./messages.ts";
+
+type Line = Extract<DecodedRecord, { kind: "line" }>;
+
+/** Bytes that cat() prints of a file (bpftrace's max_cat_bytes) and system() of a command. */
+const catLimit = 10_240;
+const systemLimit = 1 << 20;
+const systemTimeoutMs = 30_000;
+
+function readStart(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    const bytes = Buffer.alloc(catLimit);
+    let length = 0;
+    while (length < catLimit) {
+      const n = readSync(fd, bytes, length, catLimit - length, null);
+      if (n === 0) break;
+      length += n;
+    }
+    return bytes.toString("utf8", 0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The chunks that a line becomes. Commands run only where unsafe functions are allowed; the compiler refuses them elsewhere. */
+export function carryOut(line: Line, unsafe: boolean): NodeChunk[] {
+  const { type, text } = line;
+  if (type === "cat") {
+    try {
+      return [{ kind: "line", type, text: readStart(text) }];
+    } catch (error) {
+      return [{ kind: "line", type: "error", text: say.cannotRead(text, (error as Error).message) }];
+    }
+  }
+  if (type === "system") {
+    if (!unsafe)
+      return [{ kind: "line", type: "error", text: say.commandFailed(text, "unsafe functions are off") }];
+    const done = spawnSync("/bin/sh", ["-c", text], {
+      encoding: "utf8",
+      maxBuffer: systemLimit,
+      timeout: systemTimeoutMs,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    return [{ kind: "line", type, text: done.stdout ?? "" }];
+  }
+  return [line];
+}
