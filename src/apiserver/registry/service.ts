@@ -1,0 +1,305 @@
+// apiserver/registry: what the server does for Services: cluster addresses, node ports, defaults of each type.
+import { isIP } from "node:net";
+import { endOf, formatAddress, fromInteger, parsePrefix, toInteger } from "../../net/address.ts";
+import type { ServerContext } from "../context.ts";
+import { at, isObject, type JsonObject, listAt, numberAt, objectAt, stringAt, stringsAt } from "../json.ts";
+import { type FieldError, fieldErrors, internal } from "../messages.ts";
+import type { ApiObject } from "../object.ts";
+import { isDnsLabel } from "../schema/formats.ts";
+import type { Strategy } from "./resource.ts";
+
+const nodePorts = { first: 30_000, last: 32_767 } as const;
+/** A free address or port is looked for at random this often before the range is walked. */
+const randomTries = 64;
+
+type Family = "IPv4" | "IPv6";
+
+interface Range {
+  readonly family: Family;
+  readonly first: bigint;
+  /** Addresses that may be given out: neither the network's nor, for IPv4, the broadcast address. */
+  readonly size: bigint;
+}
+
+function parseRange(cidr: string): Range {
+  const prefix = parsePrefix(cidr);
+  const first = toInteger(prefix) + 1n;
+  const v6 = prefix.family === 6;
+  return { family: v6 ? "IPv6" : "IPv4", first, size: endOf(prefix) - first - (v6 ? 0n : 1n) };
+}
+
+const addressText = (family: Family, value: bigint): string =>
+  formatAddress(fromInteger(family === "IPv6" ? 6 : 4, value));
+
+const familyOf = (address: string): Family => (isIP(address) === 6 ? "IPv6" : "IPv4");
+
+const services = (context: ServerContext): Iterable<{ object: ApiObject }> =>
+  context.store.collection("services").range("");
+
+function usedAddresses(context: ServerContext): Set<string> {
+  const used = new Set<string>();
+  for (const { object } of services(context))
+    for (const ip of stringsAt(object, "spec", "clusterIPs")) used.add(ip);
+  return used;
+}
+
+function usedNodePorts(context: ServerContext, self: ApiObject): Set<number> {
+  const used = new Set<number>();
+  for (const { object } of services(context)) {
+    const same =
+      object.metadata.name === self.metadata.name && object.metadata.namespace === self.metadata.namespace;
+    if (same) continue;
+    for (const port of listAt(object, "spec", "ports")) used.add(numberAt(port, "nodePort") ?? 0);
+    used.add(numberAt(object, "spec", "healthCheckNodePort") ?? 0);
+  }
+  return used;
+}
+
+function allocateAddress(context: ServerContext, range: Range, used: ReadonlySet<string>): string {
+  // The range of an IPv6 cluster is far larger than any cluster: 16 bits of it are plenty.
+  const size = Number(range.size > 65_534n ? 65_534n : range.size);
+  const offset = context.randomBelow(size);
+  for (let i = 0; i < size; i++) {
+    const text = addressText(range.family, range.first + BigInt((offset + i) % size));
+    if (!used.has(text)) return text;
+  }
+  throw internal("failed to allocate a serviceIP: range is full");
+}
+
+function allocateNodePort(context: ServerContext, used: Set<number>): number {
+  const size = nodePorts.last - nodePorts.first + 1;
+  let port = 0;
+  for (let i = 0; i < randomTries; i++) {
+    port = nodePorts.first + context.randomBelow(size);
+    if (!used.has(port)) break;
+  }
+  for (let i = 0; i < size && used.has(port); i++)
+    port = nodePorts.first + ((port - nodePorts.first + 1) % size);
+  if (used.has(port)) throw internal("failed to allocate a nodePort: range is full");
+  used.add(port);
+  return port;
+}
+
+/** Fills in what depends on the type; what only one type has goes when the type changes. */
+function fillDefaults(spec: JsonObject): void {
+  const type = stringAt(spec, "type");
+  const external =
+    type === "NodePort" || type === "LoadBalancer" || stringsAt(spec, "externalIPs").length > 0;
+  for (const port of listAt(spec, "ports"))
+    if (isObject(port) && port.targetPort === undefined && port.port !== undefined)
+      port.targetPort = port.port;
+  if (type === "ExternalName") return;
+  spec.internalTrafficPolicy ??= "Cluster";
+  if (external) spec.externalTrafficPolicy ??= "Cluster";
+  else delete spec.externalTrafficPolicy;
+  if (type === "LoadBalancer") spec.allocateLoadBalancerNodePorts ??= true;
+  else {
+    delete spec.allocateLoadBalancerNodePorts;
+    delete spec.loadBalancerClass;
+  }
+  if (spec.sessionAffinity === "ClientIP" && !isObject(spec.sessionAffinityConfig))
+    spec.sessionAffinityConfig = { clientIP: { timeoutSeconds: 10_800 } };
+}
+
+function chooseFamilies(spec: JsonObject, ranges: readonly Range[]): void {
+  const available = ranges.map((r) => r.family);
+  const asked = stringsAt(spec, "ipFamilies");
+  const given = [stringAt(spec, "clusterIP"), ...stringsAt(spec, "clusterIPs")].filter(
+    (ip) => isIP(ip) !== 0,
+  );
+  const wanted = [...new Set([...asked, ...given.map(familyOf)])];
+  spec.ipFamilyPolicy ??= wanted.length > 1 ? "RequireDualStack" : "SingleStack";
+  const count = spec.ipFamilyPolicy === "SingleStack" ? 1 : available.length;
+  for (const family of available) if (wanted.length < count && !wanted.includes(family)) wanted.push(family);
+  spec.ipFamilies = wanted.slice(0, Math.max(count, asked.length));
+}
+
+function allocate(next: ApiObject, old: ApiObject | undefined, context: ServerContext): void {
+  const spec = objectAt(next, "spec");
+  if (!spec) return;
+  const before = objectAt(old, "spec");
+  if (before && stringAt(before, "type") !== "ExternalName" && stringAt(spec, "type") !== "ExternalName") {
+    // What the server once chose stays when an update leaves it out.
+    if (!stringAt(spec, "clusterIP")) spec.clusterIP = before.clusterIP ?? "";
+    if (stringsAt(spec, "clusterIPs").length === 0) spec.clusterIPs = [...listAt(before, "clusterIPs")];
+    spec.ipFamilyPolicy ??= before.ipFamilyPolicy ?? "SingleStack";
+    if (stringsAt(spec, "ipFamilies").length === 0) spec.ipFamilies = [...listAt(before, "ipFamilies")];
+  }
+  fillDefaults(spec);
+  const type = stringAt(spec, "type");
+  if (type === "ExternalName") {
+    for (const field of ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]) delete spec[field];
+    return;
+  }
+  const ranges = context.serviceCidrs.map(parseRange);
+  chooseFamilies(spec, ranges);
+  allocateAddresses(spec, before, ranges, context);
+  allocatePorts(next, spec, before, type, context);
+}
+
+function allocateAddresses(
+  spec: JsonObject,
+  before: JsonObject | undefined,
+  ranges: readonly Range[],
+  context: ServerContext,
+): void {
+  if (spec.clusterIP === "None" || stringsAt(spec, "clusterIPs")[0] === "None") {
+    spec.clusterIP = "None";
+    spec.clusterIPs = ["None"];
+    return;
+  }
+  const used = usedAddresses(context);
+  for (const ip of stringsAt(before, "clusterIPs")) used.delete(ip);
+  const given = new Set([stringAt(spec, "clusterIP"), ...stringsAt(spec, "clusterIPs")].filter(Boolean));
+  const chosen = stringsAt(spec, "ipFamilies").flatMap((family) => {
+    const asked = [...given].find((ip) => familyOf(ip) === family);
+    if (asked) return [asked];
+    const range = ranges.find((r) => r.family === family);
+    return range ? [allocateAddress(context, range, used)] : [];
+  });
+  if (chosen.length === 0) return;
+  spec.clusterIPs = chosen;
+  spec.clusterIP = chosen[0]!;
+}
+
+function allocatePorts(
+  next: ApiObject,
+  spec: JsonObject,
+  before: JsonObject | undefined,
+  type: string,
+  context: ServerContext,
+): void {
+  const wanted =
+    type === "NodePort" || (type === "LoadBalancer" && spec.allocateLoadBalancerNodePorts !== false);
+  const used = usedNodePorts(context, next);
+  const old = listAt(before, "ports");
+  for (const port of listAt(spec, "ports")) {
+    if (!isObject(port)) continue;
+    if (type === "ClusterIP") delete port.nodePort;
+    if (!wanted || numberAt(port, "nodePort")) continue;
+    const same = old.find((p) => at(p, "port") === port.port && at(p, "protocol") === port.protocol);
+    const kept = numberAt(same, "nodePort");
+    port.nodePort = kept && !used.has(kept) ? kept : allocateNodePort(context, used);
+  }
+  if (type !== "LoadBalancer" || spec.externalTrafficPolicy !== "Local") delete spec.healthCheckNodePort;
+  else if (!numberAt(spec, "healthCheckNodePort"))
+    spec.healthCheckNodePort = numberAt(before, "healthCheckNodePort") ?? allocateNodePort(context, used);
+}
+
+function validate(next: ApiObject, old: ApiObject | undefined, context: ServerContext): FieldError[] {
+  const errors: FieldError[] = [];
+  const spec = objectAt(next, "spec");
+  if (!spec) return [fieldErrors.required("spec.ports")];
+  const type = stringAt(spec, "type");
+  const headless = spec.clusterIP === "None";
+  if (
+    type === "ExternalName"
+      ? !stringAt(spec, "externalName")
+      : listAt(spec, "ports").length === 0 && !headless
+  )
+    errors.push(fieldErrors.required(type === "ExternalName" ? "spec.externalName" : "spec.ports"));
+  errors.push(...validatePorts(spec));
+  const before = objectAt(old, "spec");
+  if (
+    before &&
+    stringAt(before, "clusterIP") &&
+    type !== "ExternalName" &&
+    stringAt(before, "type") !== "ExternalName"
+  )
+    if (before.clusterIP !== spec.clusterIP)
+      errors.push(
+        fieldErrors.invalid(
+          "spec.clusterIPs[0]",
+          stringsAt(spec, "clusterIPs")[0],
+          "may not change once set",
+        ),
+      );
+  if (before?.loadBalancerClass !== undefined && type === "LoadBalancer" && stringAt(before, "type") === type)
+    if (before.loadBalancerClass !== spec.loadBalancerClass)
+      errors.push(
+        fieldErrors.invalid("spec.loadBalancerClass", spec.loadBalancerClass, "may not change once set"),
+      );
+  if (type !== "ExternalName") errors.push(...validateAddresses(spec, before, context));
+  return errors;
+}
+
+function validatePorts(spec: JsonObject): FieldError[] {
+  const errors: FieldError[] = [];
+  const ports = listAt(spec, "ports");
+  const names = new Set<string>();
+  ports.forEach((port, i) => {
+    const path = `spec.ports[${i}]`;
+    const name = stringAt(port, "name");
+    if (!name && ports.length > 1) errors.push(fieldErrors.required(`${path}.name`));
+    else if (name && !isDnsLabel(name))
+      errors.push(
+        fieldErrors.invalid(`${path}.name`, name, "must be a DNS label: lower case letters, digits and '-'"),
+      );
+    if (name && names.has(name)) errors.push(fieldErrors.duplicate(`${path}.name`, name));
+    names.add(name);
+    const number = numberAt(port, "port") ?? 0;
+    if (number < 1 || number > 65_535)
+      errors.push(fieldErrors.invalid(`${path}.port`, number, "must be between 1 and 65535, inclusive"));
+    const target = at(port, "targetPort");
+    if (typeof target === "number" && (target < 1 || target > 65_535))
+      errors.push(
+        fieldErrors.invalid(`${path}.targetPort`, target, "must be between 1 and 65535, inclusive"),
+      );
+  });
+  return errors;
+}
+
+function validateAddresses(
+  spec: JsonObject,
+  before: JsonObject | undefined,
+  context: ServerContext,
+): FieldError[] {
+  const errors: FieldError[] = [];
+  const used = usedAddresses(context);
+  for (const ip of stringsAt(before, "clusterIPs")) used.delete(ip);
+  stringsAt(spec, "clusterIPs").forEach((ip, i) => {
+    if (ip === "None") return;
+    if (isIP(ip) === 0)
+      errors.push(
+        fieldErrors.invalid(
+          `spec.clusterIPs[${i}]`,
+          ip,
+          "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ),
+      );
+    else if (used.has(ip))
+      errors.push(
+        fieldErrors.invalid(
+          "spec.clusterIPs",
+          [...listAt(spec, "clusterIPs")],
+          `failed to allocate IP ${ip}: provided IP is already allocated`,
+        ),
+      );
+  });
+  const families = context.serviceCidrs.map((cidr) => (cidr.includes(":") ? "IPv6" : "IPv4"));
+  if (spec.ipFamilyPolicy === "RequireDualStack" && families.length < 2)
+    errors.push(
+      fieldErrors.invalid(
+        "spec.ipFamilyPolicy",
+        "RequireDualStack",
+        "this cluster is not configured for dual-stack services",
+      ),
+    );
+  stringsAt(spec, "ipFamilies").forEach((family, i) => {
+    if (!families.includes(family as Family))
+      errors.push(fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, "not configured on this cluster"));
+  });
+  return errors;
+}
+
+export const serviceStrategy: Strategy = {
+  generation: "none",
+  unconditionalUpdate: true,
+  prepareCreate: (next, context) => allocate(next, undefined, context),
+  prepareUpdate: (next, old, context) => allocate(next, old, context),
+  validate,
+  validateName: (name) =>
+    isDnsLabel(name) && /^[a-z]/.test(name)
+      ? undefined
+      : "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+};

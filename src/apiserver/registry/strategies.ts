@@ -1,0 +1,207 @@
+// apiserver/registry: what the server does for built-in kinds beyond what it does for all kinds.
+import { equal, isObject, listAt, objectAt, stringAt, stringsAt } from "../json.ts";
+import { type FieldError, fieldErrors } from "../messages.ts";
+import type { ApiObject } from "../object.ts";
+import { isDnsLabel } from "../schema/formats.ts";
+import type { Strategy } from "./resource.ts";
+
+const labelRule =
+  "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+
+export const plainStrategy: Strategy = { generation: "none", unconditionalUpdate: true };
+
+export const leaseStrategy: Strategy = { generation: "none", unconditionalUpdate: false };
+
+export const namespaceStrategy: Strategy = {
+  ...plainStrategy,
+  prepareCreate(next) {
+    next.spec = { finalizers: ["kubernetes"] };
+    next.status = { phase: "Active" };
+    next.metadata.labels = { ...next.metadata.labels, "kubernetes.io/metadata.name": next.metadata.name };
+  },
+  prepareUpdate(next, old) {
+    next.spec = old.spec ?? {};
+    next.metadata.labels = { ...next.metadata.labels, "kubernetes.io/metadata.name": next.metadata.name };
+  },
+  validateName: (name) => (isDnsLabel(name) ? undefined : labelRule),
+};
+
+export const nodeStrategy: Strategy = {
+  ...plainStrategy,
+  statusOnCreate: true,
+  metadataWithStatus: true,
+  prepareCreate: (next) => {
+    next.spec ??= {};
+    next.status ??= {};
+    completePodCidrs(next);
+  },
+  prepareUpdate: (next) => completePodCidrs(next),
+  validate(next, old) {
+    const errors: FieldError[] = [];
+    const before = stringsAt(old, "spec", "podCIDRs");
+    if (before.length > 0 && !equal([...before], [...listAt(next, "spec", "podCIDRs")]))
+      errors.push(
+        fieldErrors.forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'),
+      );
+    return errors;
+  },
+};
+
+/** podCIDR is the first of podCIDRs, whichever of the two was written. */
+function completePodCidrs(node: ApiObject): void {
+  const spec = objectAt(node, "spec");
+  if (!spec) return;
+  const first = stringAt(spec, "podCIDR");
+  const all = stringsAt(spec, "podCIDRs");
+  if (first && all.length === 0) spec.podCIDRs = [first];
+  else if (!first && all.length > 0) spec.podCIDR = all[0]!;
+}
+
+const secretTypes: Readonly<Record<string, readonly string[]>> = {
+  "kubernetes.io/dockerconfigjson": [".dockerconfigjson"],
+  "kubernetes.io/tls": ["tls.crt", "tls.key"],
+  "kubernetes.io/ssh-auth": ["ssh-privatekey"],
+};
+
+export const secretStrategy: Strategy = {
+  ...plainStrategy,
+  prepareCreate: (next) => {
+    next.type ??= "Opaque";
+    moveStringData(next);
+  },
+  prepareUpdate: (next, old) => {
+    next.type ??= old.type ?? "Opaque";
+    moveStringData(next);
+  },
+  validate(next, old) {
+    const errors = validateImmutable(next, old, ["data"]);
+    if (old && old.type !== next.type)
+      errors.push(fieldErrors.invalid("type", next.type, "field is immutable"));
+    for (const key of secretTypes[stringAt(next, "type")] ?? [])
+      if (!Object.hasOwn(objectAt(next, "data") ?? {}, key))
+        errors.push(fieldErrors.required(`data[${key}]`));
+    return errors;
+  },
+};
+
+function moveStringData(secret: ApiObject): void {
+  const text = objectAt(secret, "stringData");
+  delete secret.stringData;
+  if (!text) return;
+  const data = objectAt(secret, "data") ?? {};
+  for (const [key, value] of Object.entries(text))
+    if (typeof value === "string") data[key] = Buffer.from(value).toString("base64");
+  secret.data = data;
+}
+
+function validateImmutable(
+  next: ApiObject,
+  old: ApiObject | undefined,
+  fields: readonly string[],
+): FieldError[] {
+  if (old?.immutable !== true) return [];
+  const errors: FieldError[] = [];
+  if (next.immutable !== true)
+    errors.push(fieldErrors.forbidden("immutable", "field is immutable when `immutable` is set"));
+  for (const field of fields)
+    if (!equal(next[field], old[field]))
+      errors.push(fieldErrors.forbidden(field, "field is immutable when `immutable` is set"));
+  return errors;
+}
+
+export const configMapStrategy: Strategy = {
+  ...plainStrategy,
+  validate: (next, old) => validateImmutable(next, old, ["data", "binaryData"]),
+};
+
+export const podStrategy: Strategy = {
+  ...plainStrategy,
+  metadataWithStatus: true,
+  prepareCreate(next) {
+    next.status = { phase: "Pending", qosClass: "BestEffort" };
+    const spec = objectAt(next, "spec");
+    if (!spec) return;
+    spec.serviceAccountName ??= "default";
+    spec.serviceAccount ??= spec.serviceAccountName;
+    spec.securityContext ??= {};
+    for (const container of listAt(spec, "containers"))
+      if (isObject(container)) container.imagePullPolicy ??= pullPolicy(stringAt(container, "image"));
+  },
+  validate(next) {
+    const containers = listAt(next, "spec", "containers");
+    return containers.length === 0 ? [fieldErrors.required("spec.containers")] : [];
+  },
+};
+
+const pullPolicy = (image: string): string =>
+  /:[^/]+$/.test(image) && !image.endsWith(":latest") ? "IfNotPresent" : "Always";
+
+export const endpointSliceStrategy: Strategy = {
+  generation: "spec",
+  unconditionalUpdate: true,
+  validate(next, old) {
+    const errors: FieldError[] = [];
+    const addressType = stringAt(next, "addressType");
+    if (!addressType) errors.push(fieldErrors.required("addressType"));
+    if (old && old.addressType !== next.addressType)
+      errors.push(fieldErrors.invalid("addressType", next.addressType, "field is immutable"));
+    listAt(next, "endpoints").forEach((endpoint, i) => {
+      if (listAt(endpoint, "addresses").length === 0)
+        errors.push(fieldErrors.required(`endpoints[${i}].addresses`, "must contain at least 1 address"));
+    });
+    return errors;
+  },
+};
+
+export const eventStrategy: Strategy = {
+  ...plainStrategy,
+  prepareCreate(next) {
+    next.source ??= {};
+    next.reportingComponent ??= "";
+    next.reportingInstance ??= "";
+    next.firstTimestamp ??= null;
+    next.lastTimestamp ??= null;
+    next.involvedObject ??= {};
+  },
+  validate(next) {
+    const about = stringAt(next, "involvedObject", "namespace");
+    const expected = about || "default";
+    return next.metadata.namespace === expected || (!about && next.metadata.namespace === "kube-system")
+      ? []
+      : [fieldErrors.invalid("involvedObject.namespace", about, "does not match event.namespace")];
+  },
+};
+
+const bindingRoleRef = (next: ApiObject, old: ApiObject | undefined): FieldError[] => {
+  if (!stringAt(next, "roleRef", "name")) return [fieldErrors.required("roleRef.name")];
+  return old && !equal(old.roleRef, next.roleRef)
+    ? [fieldErrors.invalid("roleRef", next.roleRef, "cannot change roleRef")]
+    : [];
+};
+
+/** RBAC names may be anything that is one segment of a path: `system:node:a` is one. */
+const pathSegment = (name: string): string | undefined =>
+  name === "." || name === ".." || /[/%]/.test(name)
+    ? "may not be '.' or '..' nor contain '/' or '%'"
+    : undefined;
+
+export const roleStrategy: Strategy = { ...plainStrategy, validateName: pathSegment };
+
+export const bindingStrategy: Strategy = {
+  ...plainStrategy,
+  validateName: pathSegment,
+  prepareCreate: fillSubjects,
+  prepareUpdate: fillSubjects,
+  validate: bindingRoleRef,
+};
+
+const rbacGroup = "rbac.authorization.k8s.io";
+
+function fillSubjects(binding: ApiObject): void {
+  for (const subject of listAt(binding, "subjects")) {
+    if (!isObject(subject)) continue;
+    if (subject.kind === "User" || subject.kind === "Group") subject.apiGroup ??= rbacGroup;
+  }
+  const ref = objectAt(binding, "roleRef");
+  if (ref && !stringAt(ref, "apiGroup")) ref.apiGroup = rbacGroup;
+}

@@ -1,0 +1,161 @@
+// apiserver/rest: from a parsed body to an object of a kind: names checked, unknown fields out, defaults in, then validated.
+import type { ServerContext } from "../context.ts";
+import { isObject, type Json, type JsonObject } from "../json.ts";
+import { badRequest, type FieldError, fieldErrors, invalid } from "../messages.ts";
+import { type ApiObject, parseApiVersion } from "../object.ts";
+import { gvOf, present, type ResourceType } from "../registry/resource.ts";
+import { validateRules } from "../schema/cel.ts";
+import { applyDefaults, prune } from "../schema/prune.ts";
+import type { Schema } from "../schema/schema.ts";
+import { validateSchema } from "../schema/validate.ts";
+import { builtinType } from "../types/index.ts";
+import { readMetadata, validateMetadata } from "./metadata.ts";
+
+export type FieldValidation = "Ignore" | "Warn" | "Strict";
+
+/** What a write request says besides its object. Warnings gather what goes into Warning headers. */
+export interface WriteOptions {
+  readonly dryRun: boolean;
+  readonly fieldManager: string;
+  readonly fieldValidation: FieldValidation;
+  readonly warnings: string[];
+  /** Complaints of the reader of the body that count as strict errors: duplicate keys. */
+  readonly strictErrors: readonly string[];
+  /** Called with what is about to be written, in storage form; throws to refuse it. */
+  readonly check: (type: ResourceType, next: ApiObject, old: ApiObject | undefined) => void;
+}
+
+/** Warnings in one answer: each is a header. */
+const maxWarnings = 20;
+
+const rootSchemas = new WeakMap<Schema, Schema>();
+
+/** The schema of a kind with the parts that every kind has; field ownership is decided by it. */
+export function rootSchema(type: ResourceType): Schema {
+  if (!type.custom) return type.schema;
+  let schema = rootSchemas.get(type.schema);
+  if (!schema) {
+    const properties = new Map(type.schema.properties ?? []);
+    properties.set("apiVersion", { type: "string" });
+    properties.set("kind", { type: "string" });
+    properties.set("metadata", builtinType("ObjectMeta").schema);
+    schema = { ...type.schema, type: "object", properties };
+    rootSchemas.set(type.schema, schema);
+  }
+  return schema;
+}
+
+function checkKind(type: ResourceType, body: JsonObject): void {
+  const { apiVersion, kind } = body;
+  if (type.custom && typeof kind !== "string")
+    throw badRequest(`Object 'Kind' is missing in '${JSON.stringify(body).slice(0, 200)}'`);
+  const expected = gvOf(type);
+  if (typeof apiVersion === "string" && apiVersion && apiVersion !== expected)
+    throw badRequest(
+      `the API version in the data (${apiVersion}) does not match the expected API version (${expected})`,
+    );
+  if (typeof kind === "string" && kind && kind !== type.kind)
+    throw badRequest(
+      `${kind} in version ${JSON.stringify(parseApiVersion(expected).version)} cannot be handled as a ${type.kind}: no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(expected)}`,
+    );
+  body.apiVersion = expected;
+  body.kind = type.kind;
+}
+
+function dropNulls(value: Json): void {
+  if (Array.isArray(value)) for (const item of value) dropNulls(item);
+  else if (isObject(value))
+    for (const key of Object.keys(value)) {
+      if (value[key] === null) delete value[key];
+      else dropNulls(value[key]!);
+    }
+}
+
+const cannotHandle = (type: ResourceType, why: string): string =>
+  `${type.kind} in version ${JSON.stringify(type.version)} cannot be handled as a ${type.kind}: ${why}`;
+
+/**
+ * Makes an object of the kind out of a body, which it takes over. Throws 400 for what cannot be read as the kind, and for
+ * unknown or duplicate fields where validation is strict.
+ */
+export function decodeObject(type: ResourceType, body: Json, o: WriteOptions): ApiObject {
+  if (!isObject(body)) throw badRequest(cannotHandle(type, "the body is no JSON object"));
+  checkKind(type, body);
+  const unknown: string[] = [];
+  const metadata = readMetadata(body, unknown);
+  const object = Object.assign(body, { metadata }) as ApiObject;
+  if (!type.custom) {
+    const { metadata: _, ...rest } = object;
+    dropNulls(rest);
+    const [wrong] = validateSchema(rest, type.schema).filter((e) => e.type === "FieldValueTypeInvalid");
+    if (wrong) throw badRequest(cannotHandle(type, `json: cannot unmarshal: ${wrong.path}: ${wrong.body}`));
+  }
+  unknown.push(...prune(object, type.schema));
+  reportUnknown(type, unknown, o);
+  applyDefaults(object, type.schema);
+  return object;
+}
+
+function reportUnknown(type: ResourceType, unknown: readonly string[], o: WriteOptions): void {
+  if (o.fieldValidation === "Ignore") return;
+  const complaints = [...o.strictErrors, ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`)];
+  if (complaints.length === 0) return;
+  if (o.fieldValidation === "Strict")
+    throw badRequest(cannotHandle(type, `strict decoding error: ${complaints.join(", ")}`));
+  for (const complaint of complaints) warn(o, complaint);
+}
+
+export function warn(o: WriteOptions, text: string): void {
+  if (o.warnings.length < maxWarnings && !o.warnings.includes(text)) o.warnings.push(text);
+}
+
+const blocking: readonly FieldError["type"][] = [
+  "FieldValueNotSupported",
+  "FieldValueRequired",
+  "FieldValueTooLong",
+  "FieldValueTooMany",
+  "FieldValueTypeInvalid",
+];
+
+/** All complaints about a new or updated object, thrown as 422. Both are in storage form. */
+export function validateObject(
+  type: ResourceType,
+  stored: ApiObject,
+  oldStored: ApiObject | undefined,
+  context: ServerContext,
+  o: WriteOptions,
+): void {
+  const next = present(type, stored);
+  const old = oldStored && present(type, oldStored);
+  const errors = validateMetadata(next, type, old);
+  if (type.custom) errors.push(...validateCustom(type, next, old, o));
+  else {
+    const { metadata: _, ...rest } = next;
+    // Go's decoder knows no required fields; the kind's own strategy says what must be there.
+    errors.push(...validateSchema(rest, type.schema).filter((e) => e.type !== "FieldValueRequired"));
+  }
+  errors.push(...(type.strategy.validate?.(stored, oldStored, context) ?? []));
+  if (errors.length > 0) throw invalid(type, next.metadata.name, errors);
+}
+
+function validateCustom(
+  type: ResourceType,
+  next: ApiObject,
+  old: ApiObject | undefined,
+  o: WriteOptions,
+): FieldError[] {
+  const errors = validateSchema(next, type.schema, old);
+  if (errors.some((e) => blocking.includes(e.type))) {
+    errors.push(
+      fieldErrors.invalid(
+        "",
+        null,
+        "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+      ),
+    );
+    return errors;
+  }
+  const rules = validateRules(next, type.schema, old);
+  for (const text of rules.warnings) warn(o, text);
+  return [...errors, ...rules.errors];
+}
