@@ -1,0 +1,508 @@
+// agent: the loop. Level-triggered: whatever happens, a round takes the newest state of everything and brings the node in line.
+import type { Ack, HelloReply, RouteBatch, Session } from "../api/generated/proto/speaker_pb.js";
+import { selects } from "../api/index.ts";
+import { describeError, type Timer } from "../kube/index.ts";
+import {
+  canonical,
+  drainTaintOf,
+  drainWakesAt,
+  isAnnounced,
+  type LastGood,
+  plan as makePlan,
+  noDrain,
+  type Plan,
+  type PlanInputs,
+  pendingWithdrawals,
+  retirementsSent,
+  retirementsWakeAt,
+  type Snapshot,
+  stepDrain,
+  stepRetirements,
+} from "../plan/index.ts";
+import { Acks } from "./acks.ts";
+import { DatapathKeeper, inspectMs } from "./keeper.ts";
+import { LearnedRoutes } from "./learned.ts";
+import { eventsOf } from "./news.ts";
+import type { AgentParts, Progress } from "./ports.ts";
+import type { SpeakerListener } from "./speaker/client.ts";
+import { decodeSession, encodeDesired, type SessionView } from "./speaker/encode.ts";
+import { type StatusInputs, statusOf } from "./status.ts";
+
+/** Changes that come together are one round. */
+const debounceMs = 15;
+/** How long a start waits for the API server before the stored snapshot is taken. */
+const storedAfterMs = 3_000;
+/** How long a start waits for the first answer about passwords. */
+const passwordsWithinMs = 5_000;
+/** The snapshot is stored this long after a change at most. */
+const storeMs = 1_000;
+/** On top of the peers' restart time, before routes of a restarted speaker go. */
+const restartMarginMs = 10_000;
+/** A node that begins to drain has said so in its status within this, ms. */
+const settleMs = 300;
+
+const nothingGood: LastGood = { peers: {}, advertisements: {}, peerings: {} };
+const emptyProgress: Progress = { drain: noDrain, retiring: [], guardSerial: 0, generation: 0 };
+
+export class Agent implements Disposable {
+  readonly stats = { rounds: 0, failures: 0, sent: 0 };
+  readonly #p: AgentParts;
+  readonly #startedAt: number;
+  readonly #begun: number;
+  readonly #acks: Acks;
+  readonly #learned: LearnedRoutes;
+  readonly #keeper: DatapathKeeper;
+  readonly #sessions = new Map<string, SessionView>();
+  #timer: Timer | undefined;
+  #wake: Timer | undefined;
+  #running = false;
+  #again = false;
+  #disposed = false;
+
+  #stored: Snapshot | undefined;
+  #snapshotStored: Snapshot | undefined;
+  #snapshotStoredAt = Number.NEGATIVE_INFINITY;
+  #lastGood: LastGood | undefined;
+  #uid: string | undefined;
+  #progress: Progress = emptyProgress;
+  #progressStored: Progress | undefined;
+  #plan: Plan | undefined;
+  #planned: { readonly key: readonly unknown[]; readonly plan: Plan } | undefined;
+  #restored = false;
+  #cni: StatusInputs["cni"] = { state: "NotOwned" };
+
+  #speaker: StatusInputs["speaker"] = { connected: false, version: "", pid: "", reason: "not connected yet" };
+  /** Content of the last desired state that went out on this connection. */
+  #sent = "";
+  #lastStatus: StatusInputs | undefined;
+  #conditions: StatusInputs["previous"];
+
+  constructor(parts: AgentParts) {
+    this.#p = parts;
+    this.#startedAt = parts.clock.now();
+    this.#begun = parts.clock.monotonic();
+    this.#acks = new Acks((peer) => this.#sessions.get(peer)?.state !== "Established");
+    this.#learned = new LearnedRoutes(parts.names, parts.log);
+    this.#keeper = new DatapathKeeper(parts.datapath, parts.clock, parts.log);
+  }
+
+  /** The plan in force, for those who explain it. */
+  get plan(): Plan | undefined {
+    return this.#plan;
+  }
+
+  /** Reads the stored snapshot and begins. */
+  start(): void {
+    this.#stored = this.#p.store.readSnapshot();
+    this.#lastGood = this.#stored?.lastGood;
+    this.poke();
+  }
+
+  /** UID of the stored snapshot's cluster. Call before {@link start} to pin it. */
+  storedUID(): string | undefined {
+    return this.#p.store.readSnapshot()?.clusterUID;
+  }
+
+  /** Something has changed: a round follows within {@link debounceMs}. */
+  poke(): void {
+    if (this.#disposed) return;
+    if (this.#running) {
+      this.#again = true;
+      return;
+    }
+    this.#timer ??= this.#p.clock.after(debounceMs, () => {
+      this.#timer = undefined;
+      void this.#rounds();
+    });
+  }
+
+  /** Stops. Links, programs, maps, kernel routes and the speaker's state stay as they are. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#timer?.[Symbol.dispose]();
+    this.#wake?.[Symbol.dispose]();
+  }
+
+  /** What the speaker's connection calls. */
+  readonly listener: SpeakerListener = {
+    connected: (hello: HelloReply) => this.#connected(hello),
+    disconnected: (reason: string) => {
+      if (this.#speaker.connected || this.#speaker.reason !== reason)
+        this.#p.log.warn({ reason }, "no connection to the speaker");
+      this.#speaker = { connected: false, version: "", pid: "", reason };
+      this.#sent = "";
+      this.poke();
+    },
+    ack: (ack: Ack) => {
+      this.#acks.put(ack.peer, Number(ack.generation), ack.state);
+      this.poke();
+    },
+    session: (session: Session) => {
+      this.#sessions.set(session.peer, decodeSession(session));
+      this.poke();
+    },
+    routes: (batch: RouteBatch) => {
+      this.#learned.apply(batch, this.#p.clock.monotonic());
+      this.#p.speaker.ackRoutes(batch.sequence);
+      this.poke();
+    },
+  };
+
+  #connected(hello: HelloReply): void {
+    this.#p.log.info(
+      { pid: String(hello.pid), generation: String(hello.generation), version: hello.version },
+      "connected to the speaker",
+    );
+    this.#speaker = { connected: true, version: hello.version, pid: String(hello.pid), reason: "" };
+    this.#acks.clear();
+    this.#sessions.clear();
+    this.#sent = "";
+    const generation = Math.max(this.#progress.generation, Number(hello.generation));
+    this.#progress = { ...this.#progress, generation };
+    const peers = this.#plan?.speaker.peers ?? this.#progress.inForce?.speaker.peers ?? [];
+    const restartMs = Math.max(120, ...peers.map((p) => p.restartSeconds)) * 1000 + restartMarginMs;
+    this.#learned.connected(hello.pid, restartMs, this.#p.clock.monotonic());
+    this.poke();
+  }
+
+  async #rounds(): Promise<void> {
+    this.#running = true;
+    try {
+      do {
+        this.#again = false;
+        this.stats.rounds += 1;
+        await this.#round();
+      } while (this.#again && !this.#disposed && this.stats.rounds % 16 !== 0);
+    } catch (error) {
+      // A round that fails leaves everything as it was; the next one begins from the newest state again.
+      this.stats.failures += 1;
+      this.#p.log.error({ error: describeError(error), stack: stackOf(error) }, "a round failed");
+      this.#again = false;
+    } finally {
+      this.#running = false;
+      if (this.#again) this.poke();
+      this.#sleep();
+    }
+  }
+
+  /** Wakes up for the datapath, and when time alone moves something. */
+  #sleep(): void {
+    this.#wake?.[Symbol.dispose]();
+    if (this.#disposed) return;
+    const { clock } = this.#p;
+    const seconds = this.#plan?.drainSeconds ?? 0;
+    const due = [
+      drainWakesAt(this.#progress.drain, seconds),
+      retirementsWakeAt(this.#progress.retiring, seconds),
+      this.#progress.drain.phase === "Quiet" ? this.#progress.drain.since + settleMs : undefined,
+    ].flatMap((at) => (at === undefined || at <= clock.now() ? [] : [at - clock.now()]));
+    this.#wake = clock.after(Math.min(inspectMs, ...due), () => this.poke());
+  }
+
+  /** The newest snapshot; the stored one where the API server has not been read in full since the start. */
+  #snapshot(): Snapshot | undefined {
+    const { cluster, clock } = this.#p;
+    const fresh = cluster.snapshot(this.#lastGood ?? nothingGood);
+    if (fresh) return fresh;
+    return clock.monotonic() - this.#begun >= storedAfterMs ? this.#stored : undefined;
+  }
+
+  async #round(): Promise<void> {
+    const { clock, passwords, node } = this.#p;
+    const snapshot = this.#snapshot();
+    if (!snapshot) return this.#report();
+    this.#adopt(snapshot);
+    await this.#restore();
+    passwords.want(secretsOf(snapshot, node));
+    // A session that is up must not lose its password only because nobody has answered yet.
+    if (!passwords.settled && clock.monotonic() - this.#begun < passwordsWithinMs) return this.#report();
+
+    await this.#keeper.inspect();
+    this.#learned.expire(clock.monotonic());
+    this.#stepDrain(snapshot);
+    const first = this.#makePlan(snapshot);
+    this.#learned.configure(first, clock.monotonic());
+    await this.#keeper.program(first);
+    await this.#keeper.prove(first);
+    // With the proofs of what has just been programmed.
+    const next = this.#makePlan(snapshot);
+    this.#commit(snapshot, next);
+    this.#tell(next);
+    await this.#syncRoutes(next);
+    this.#configureCni(next);
+    this.#writeNames(next);
+    this.#report();
+  }
+
+  /** Once: takes over the route maps of an earlier run, before anything is put into them. */
+  async #restore(): Promise<void> {
+    if (this.#restored) return;
+    try {
+      await this.#learned.restore(this.#p.datapath, this.#p.clock.monotonic());
+      this.#restored = true;
+    } catch (error) {
+      this.#keeper.failed("the route maps cannot be read", error);
+    }
+  }
+
+  /** Routes that cannot be installed keep nothing from being announced. */
+  async #syncRoutes(next: Plan): Promise<void> {
+    if (!this.#restored) return;
+    try {
+      this.#keeper.setRoutes(await this.#learned.sync(next, this.#p.datapath, this.#p.kernelRoutes));
+    } catch (error) {
+      this.#learned.invalidate();
+      this.#keeper.failed("learned routes cannot be installed", error);
+    }
+  }
+
+  /** The first snapshot of a cluster brings what was in force for it. */
+  #adopt(snapshot: Snapshot): void {
+    if (this.#uid === snapshot.clusterUID) return;
+    this.#uid = snapshot.clusterUID;
+    const progress = this.#p.store.readProgress(snapshot.clusterUID);
+    if (progress)
+      this.#progress = { ...progress, generation: Math.max(progress.generation, this.#progress.generation) };
+  }
+
+  /** The plan for what is known now; the same one as before where nothing of that has changed. */
+  #makePlan(snapshot: Snapshot): Plan {
+    const { clock, host, passwords, node } = this.#p;
+    const { drain, retiring, guardSerial, inForce } = this.#progress;
+    const { proofs } = this.#keeper;
+    const elsewhere = this.#elsewhere(snapshot);
+    const present = passwords.present();
+    const facts = host();
+    const learned = this.#learned.view;
+    const inputs: PlanInputs = {
+      proofs,
+      passwords: present,
+      ...(inForce && { previous: inForce }),
+      drain,
+      retiring,
+      ...(elsewhere && { elsewhere }),
+      guardSerial,
+      learned,
+      host: facts,
+      now: clock.now(),
+    };
+    const values = canonical([[...present].sort(), facts]);
+    const key = [snapshot, proofs, inForce, drain, retiring, guardSerial, elsewhere, learned, values];
+    if (!this.#planned?.key.every((k, i) => k === key[i]))
+      this.#planned = { key, plan: makePlan(snapshot, node, inputs) };
+    return this.#planned!.plan;
+  }
+
+  /** What other nodes announce, where this node thinks of withdrawing something. */
+  #elsewhere(snapshot: Snapshot): ReadonlySet<string> | undefined {
+    const { elsewhere, node } = this.#p;
+    const { drain, inForce } = this.#progress;
+    const { proofs } = this.#keeper;
+    const ask = (since: number, everyMs: number): ReadonlySet<string> | undefined =>
+      elsewhere.get(node, snapshot.nodes, since, everyMs, () => this.poke());
+    // Another node that begins to drain in the same moment has to have said so first.
+    if (drain.phase === "Quiet") return ask(drain.since + settleMs, 1_000);
+    if (drain.phase === "None") {
+      const failing = inForce?.announcements.some(
+        (a) => isAnnounced(a) && (proofs.get(a.prefix!)?.state ?? "Proven") !== "Proven",
+      );
+      if (failing) return ask(0, 5_000);
+    }
+    elsewhere.forget();
+    return undefined;
+  }
+
+  #waiting(generation: number, peers: readonly string[]): readonly string[] {
+    if (!this.#speaker.connected) return peers;
+    const there = new Set(this.#progress.inForce?.speaker.peers.map((p) => p.name));
+    // A peer that is configured no more has no session that could hold anything.
+    return this.#acks.waiting(
+      generation,
+      peers.filter((p) => there.has(p)),
+    );
+  }
+
+  #stepDrain(snapshot: Snapshot): void {
+    const { clock, node } = this.#p;
+    const own = snapshot.nodes.find((n) => n.metadata.name === node);
+    const peers = this.#progress.inForce?.speaker.peers.map((p) => p.name) ?? [];
+    const drain = stepDrain(this.#progress.drain, {
+      taint: drainTaintOf(own),
+      drainSeconds: this.#progress.inForce?.drainSeconds ?? this.#plan?.drainSeconds ?? 5,
+      acknowledged: (generation) => this.#waiting(generation, peers).length === 0,
+      kept: this.#kept(),
+      pendingWithdrawals: pendingWithdrawals(this.#progress.retiring).length,
+      now: clock.now(),
+    });
+    this.#progress = { ...this.#progress, drain };
+  }
+
+  #kept(): readonly string[] {
+    return (this.#progress.inForce?.announcements ?? []).flatMap((a) =>
+      a.reason.code === "LastAnnouncer" && a.prefix !== undefined ? [a.prefix] : [],
+    );
+  }
+
+  /** The plan is in force from here on. */
+  #commit(snapshot: Snapshot, next: Plan): void {
+    const { clock } = this.#p;
+    const previous = this.#progress.inForce;
+    const retiring = stepRetirements(this.#progress.retiring, {
+      previous,
+      next,
+      drainSeconds: next.drainSeconds,
+      acknowledged: (generation, peers) => this.#waiting(generation, peers).length === 0,
+      now: clock.now(),
+    });
+    const same = this.#plan?.hash === next.hash && previous !== undefined;
+    if (canonical(next.lastGood) !== canonical(this.#lastGood)) this.#lastGood = next.lastGood;
+    this.#plan = next;
+    this.#progress = {
+      ...this.#progress,
+      inForce: same ? previous : inForceOf(next),
+      // The same object where nothing has changed: what depends on it is then not made again.
+      retiring:
+        canonical(retiring) === canonical(this.#progress.retiring) ? this.#progress.retiring : retiring,
+      guardSerial: this.#progress.guardSerial + (next.approved ? 1 : 0),
+    };
+    this.#acks.retain(new Set(next.speaker.peers.map((p) => p.name)));
+    if (snapshot !== this.#stored) this.#storeSnapshot(snapshot);
+    this.#storeProgress(snapshot.clusterUID);
+  }
+
+  /** At most once a second; what is put off is stored by a later round. */
+  #storeSnapshot(snapshot: Snapshot): void {
+    const { clock, store } = this.#p;
+    const now = clock.monotonic();
+    if (snapshot === this.#snapshotStored || now - this.#snapshotStoredAt < storeMs) return;
+    store.writeSnapshot(snapshot);
+    this.#snapshotStored = snapshot;
+    this.#snapshotStoredAt = now;
+  }
+
+  #storeProgress(uid: string): void {
+    const before = this.#progressStored;
+    const now = this.#progress;
+    if (
+      before?.inForce === now.inForce &&
+      before?.drain === now.drain &&
+      before?.retiring === now.retiring &&
+      before?.guardSerial === now.guardSerial &&
+      before?.generation === now.generation
+    )
+      return;
+    this.#p.store.writeProgress(uid, now);
+    this.#progressStored = now;
+  }
+
+  /** Sends the desired state if it is not what the speaker has. */
+  #tell(next: Plan): void {
+    const { speaker, passwords, log } = this.#p;
+    if (!speaker.connected || next.speaker.asn === 0) return;
+    const secrets = passwords.passwords();
+    const text = canonical([next.speaker, [...secrets]]);
+    if (text !== this.#sent) {
+      const generation = this.#progress.generation + 1;
+      if (!speaker.sendDesired(encodeDesired(next.speaker, BigInt(generation), true, secrets))) return;
+      this.#sent = text;
+      this.stats.sent += 1;
+      this.#progress = { ...this.#progress, generation };
+      log.info(
+        {
+          generation,
+          origins: next.speaker.origins.length,
+          peers: next.speaker.peers.length,
+          hash: next.hash,
+        },
+        "desired state sent to the speaker",
+      );
+    }
+    const { generation, drain, retiring } = this.#progress;
+    this.#progress = {
+      ...this.#progress,
+      retiring: retiring.some((r) => r.generation === undefined)
+        ? retirementsSent(retiring, generation)
+        : retiring,
+      drain: drain.generation === undefined && drain.phase !== "None" ? { ...drain, generation } : drain,
+    };
+    if (this.#uid !== undefined) this.#storeProgress(this.#uid);
+  }
+
+  #configureCni(next: Plan): void {
+    try {
+      this.#cni = this.#p.cni(next.owns.includes("Pods"), next.conflist);
+    } catch (error) {
+      this.#cni = { state: "Failed", message: describeError(error) };
+    }
+  }
+
+  #writeNames(next: Plan): void {
+    const clusters = Object.fromEntries([
+      ...next.routePolicy.peerings.map((p) => [p.clusterID, p.clusterName] as const),
+      [next.clusterID, next.clusterName] as const,
+    ]);
+    try {
+      this.#p.names.write(
+        { node: next.node, cluster: next.clusterName, nodeIndex: this.#p.nodeIndex },
+        clusters,
+        this.#learned.peers.names(),
+      );
+    } catch (error) {
+      this.#p.log.warn({ error: describeError(error) }, "the table of names cannot be written");
+    }
+  }
+
+  #report(): void {
+    const { clock, cluster, datapath, event, status, version } = this.#p;
+    const network = cluster.nodeNetwork;
+    const { generation } = network?.metadata ?? {};
+    const { drain, retiring } = this.#progress;
+    const peers = this.#plan?.speaker.peers.map((p) => p.name) ?? [];
+    const inputs: StatusInputs = {
+      version,
+      startedAt: this.#startedAt,
+      layout: datapath.layout,
+      generation,
+      plan: this.#plan,
+      staleBecause: cluster.staleBecause,
+      speaker: this.#speaker,
+      sessions: new Map(this.#sessions),
+      proofs: this.#keeper.proofs,
+      datapath: this.#keeper.view,
+      routes: this.#learned.view,
+      drain,
+      kept: this.#kept(),
+      unacknowledged: drain.generation === undefined ? peers : this.#waiting(drain.generation, peers),
+      retiring,
+      cni: this.#cni,
+      previous: this.#conditions ?? network?.status?.conditions,
+      now: clock.now(),
+    };
+    for (const news of eventsOf(this.#lastStatus, inputs)) event(news);
+    this.#lastStatus = inputs;
+    const next = statusOf(inputs);
+    this.#conditions = next.conditions;
+    status.set(next);
+  }
+}
+
+const stackOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? "") : "");
+
+/** Secrets that this node's peers name, in their present form or in the one that stays in force. */
+function secretsOf(snapshot: Snapshot, node: string): ReadonlySet<string> {
+  const labels = snapshot.nodes.find((n) => n.metadata.name === node)?.metadata.labels;
+  const peers = [...snapshot.peers, ...Object.values(snapshot.lastGood.peers).map((s) => s.peer)];
+  return new Set(
+    peers.flatMap((p) =>
+      p.spec.passwordSecretName !== undefined && selects(p.spec.nodeSelector, labels)
+        ? [p.spec.passwordSecretName]
+        : [],
+    ),
+  );
+}
+
+/** The part of a plan that is stored and compared with. */
+function inForceOf(next: Plan): NonNullable<Progress["inForce"]> {
+  const { hash: _h, kernelRoutes: _k, held: _d, approved: _a, problems: _p, lastGood: _l, ...rest } = next;
+  return rest;
+}

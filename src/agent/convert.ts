@@ -1,0 +1,95 @@
+// agent: between plans and the datapath: what is asked for as the datapath wants it, what it answers as plans want it.
+import type {
+  DesiredDatapath,
+  DesiredKernelRoute,
+  DesiredRoutes,
+  NodeAddresses,
+  ProofResult,
+  ProofTarget,
+  RouteAttributesEntry,
+} from "../datapath/index.ts";
+import { type Address, formatAddress, formatPrefix, hostPrefix, parseAddress } from "../net/address.ts";
+import type { InForce, Proof } from "../plan/index.ts";
+import type { FibPlan, RouteAttributes, RouteView } from "../routes/index.ts";
+
+function nodeAddresses(addresses: readonly Address[]): NodeAddresses {
+  const ipv4 = addresses.find((a) => a.family === 4);
+  const ipv6 = addresses.find((a) => a.family === 6);
+  return { ...(ipv4 && { ipv4: formatAddress(ipv4) }), ...(ipv6 && { ipv6: formatAddress(ipv6) }) };
+}
+
+/** The datapath of a plan; one service for each VIP and port that has a backend. */
+export function desiredDatapath(plan: InForce, generation: number): DesiredDatapath {
+  const active = plan.mode === "Announce";
+  return {
+    generation,
+    node: nodeAddresses(plan.nodeAddresses),
+    interfaces: active ? plan.interfaces : [],
+    podBlocks: active ? plan.podBlocks.map(formatPrefix) : [],
+    services: plan.vips.flatMap((vip) =>
+      vip.ports
+        .filter((port) => port.backends.length > 0)
+        .map((port) => ({
+          vip: formatAddress(vip.address),
+          port: port.port,
+          protocol: port.protocol,
+          entry: vip.entry,
+          backends: port.backends.map((b) => ({
+            address: formatAddress(b.address),
+            port: b.port,
+            local: b.local,
+            ...(!b.local && { node: nodeAddresses(b.nodeAddresses) }),
+          })),
+        })),
+    ),
+  };
+}
+
+/** What of a plan is to be proven: the own pod blocks and every VIP that enters here. */
+export function proofTargets(plan: InForce): readonly ProofTarget[] {
+  if (plan.mode !== "Announce") return [];
+  return [
+    ...plan.podBlocks.map((b): ProofTarget => ({ kind: "podBlock", prefix: formatPrefix(b) })),
+    ...plan.vips
+      .filter((v) => v.entry && v.ports.some((p) => p.backends.length > 0))
+      .map((v): ProofTarget => ({ kind: "vip", address: formatAddress(v.address) })),
+  ];
+}
+
+/** Canonical prefix of what was to be proven. */
+export const provenPrefix = (target: ProofTarget): string =>
+  target.kind === "podBlock" ? target.prefix : formatPrefix(hostPrefix(parseAddress(target.address)));
+
+export const proofsOf = (results: readonly ProofResult[]): ReadonlyMap<string, Proof> =>
+  new Map(results.map((r) => [provenPrefix(r.target), { state: r.state, reason: r.reason }]));
+
+/** Route maps as the datapath wants them. */
+export function desiredRoutes(view: RouteView): DesiredRoutes {
+  return {
+    attributes: view.attributes.map(({ id, attributes: a }) => ({
+      id,
+      cluster: a.cluster,
+      originASN: a.originASN,
+      peer: a.peer,
+      flags: 0,
+      ...(a.nextHop && { nextHop: formatAddress(a.nextHop) }),
+      community: a.community,
+    })),
+    prefixes: view.prefixes.map((p) => ({ prefix: formatPrefix(p.prefix), routeId: p.routeId })),
+  };
+}
+
+/** The inverse, for what is read back at start. */
+export const attributesFrom = (entry: RouteAttributesEntry): RouteAttributes => ({
+  cluster: entry.cluster,
+  originASN: entry.originASN,
+  peer: entry.peer,
+  community: entry.community,
+  ...(entry.nextHop !== undefined && { nextHop: parseAddress(entry.nextHop) }),
+});
+
+export const desiredKernelRoutes = (fib: FibPlan | undefined): readonly DesiredKernelRoute[] =>
+  (fib?.routes ?? []).map((r) => ({
+    prefix: formatPrefix(r.prefix),
+    nextHops: r.nextHops.map((hop) => ({ address: formatAddress(hop) })),
+  }));

@@ -1,0 +1,155 @@
+// agent: the datapath as the loop keeps it: programs what the plan says, proves it, looks after it, mends what is ours.
+import type { Finding } from "../datapath/index.ts";
+import { type Clock, describeError } from "../kube/index.ts";
+import type { InForce, Proof } from "../plan/index.ts";
+import { desiredDatapath, proofsOf, proofTargets } from "./convert.ts";
+import type { LearnedResult } from "./learned.ts";
+import type { DatapathPort, Log } from "./ports.ts";
+import type { DatapathView } from "./status.ts";
+
+/** The datapath is looked at this often, ms. */
+export const inspectMs = 1_500;
+/** A proof is repeated this often although nothing has changed, ms. */
+const proveMs = 10_000;
+/** After a failure the next attempt has to wait, ms. */
+const retryMs = 1_000;
+
+const never = Number.NEGATIVE_INFINITY;
+const nothing: DatapathView = {
+  refused: [],
+  findings: [],
+  repaired: [],
+  repairedAt: 0,
+  maps: [],
+  inFIB: 0,
+  fibRefused: [],
+};
+const subjectOf = (f: Finding): string => `${f.kind} ${f.subject}`;
+
+export class DatapathKeeper {
+  readonly #datapath: DatapathPort;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #view: DatapathView = nothing;
+  #routes: LearnedResult = { maps: [], inFIB: 0, fibRefused: [] };
+  #proofs: ReadonlyMap<string, Proof> = new Map();
+  #targets = "";
+  #provenAt = never;
+  #programmed = "";
+  #programmedOnce = false;
+  #inspectedAt = never;
+  #failedAt = never;
+  #generation = 0;
+
+  constructor(datapath: DatapathPort, clock: Clock, log: Log) {
+    this.#datapath = datapath;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** The same object until a proof has changed. */
+  get proofs(): ReadonlyMap<string, Proof> {
+    return this.#proofs;
+  }
+
+  get view(): DatapathView {
+    const { maps, inFIB, fibRefused } = this.#routes;
+    return { ...this.#view, maps: [...this.#view.maps, ...maps], inFIB, fibRefused };
+  }
+
+  /** What has become of learned routes. */
+  setRoutes(result: LearnedResult): void {
+    this.#routes = result;
+  }
+
+  /** Looks whether links, programs and maps are as they were left, and mends. True where something was not. */
+  async inspect(): Promise<boolean> {
+    if (!this.#programmedOnce || this.#clock.monotonic() - this.#inspectedAt < inspectMs) return false;
+    this.#inspectedAt = this.#clock.monotonic();
+    try {
+      return await this.#inspectNow();
+    } catch (error) {
+      this.failed("the datapath cannot be inspected", error);
+      return false;
+    }
+  }
+
+  async #inspectNow(): Promise<boolean> {
+    const found = await this.#datapath.inspect();
+    const known = new Set(this.#view.findings.map(subjectOf));
+    if (found.length === 0) {
+      if (known.size > 0) this.#provenAt = never;
+      if (known.size > 0) this.#view = { ...this.#view, findings: [] };
+      return false;
+    }
+    for (const finding of found)
+      if (!known.has(subjectOf(finding)))
+        this.#log.warn({ ...finding }, "the datapath is not as it was left");
+    let left = found;
+    if (found.some((f) => f.repairable)) {
+      const result = await this.#datapath.repair(found);
+      left = result.left;
+      if (result.repaired.length > 0)
+        this.#view = { ...this.#view, repaired: result.repaired, repairedAt: this.#clock.now() };
+    }
+    this.#view = { ...this.#view, findings: left };
+    // Whether packets still get through is not for the inspection to say. What is known already is proven at its own pace.
+    if (left.length !== known.size || left.some((f) => !known.has(subjectOf(f)))) this.#provenAt = never;
+    return true;
+  }
+
+  /** Programs the plan, where it is not what is programmed already. */
+  async program(plan: InForce): Promise<void> {
+    if (plan.mode !== "Announce" && !this.#programmedOnce) return;
+    const wanted = desiredDatapath(plan, this.#generation + 1);
+    const text = JSON.stringify({ ...wanted, generation: 0 });
+    if (text === this.#programmed) return;
+    if (this.#clock.monotonic() - this.#failedAt < retryMs) return;
+    try {
+      const result = await this.#datapath.sync(wanted);
+      this.#generation += 1;
+      this.#programmed = text;
+      this.#programmedOnce = true;
+      this.#failedAt = never;
+      const { failure: _, ...rest } = this.#view;
+      this.#view = { ...rest, refused: result.refused, maps: result.maps };
+      // Also where nothing was written: a proof is of this desired state.
+      this.#provenAt = never;
+    } catch (error) {
+      // What is attached and programmed stays.
+      this.failed("the datapath cannot be programmed", error);
+    }
+  }
+
+  /** Proves what the plan wants proven, where that or the datapath has changed or some time has passed. */
+  async prove(plan: InForce): Promise<void> {
+    const targets = this.#programmedOnce ? proofTargets(plan) : [];
+    const text = JSON.stringify(targets);
+    if (text === this.#targets && this.#clock.monotonic() - this.#provenAt < proveMs) return;
+    try {
+      const proofs = targets.length > 0 ? proofsOf(await this.#datapath.prove(targets)) : new Map();
+      this.#targets = text;
+      this.#provenAt = this.#clock.monotonic();
+      if (!sameProofs(proofs, this.#proofs)) this.#proofs = proofs;
+    } catch (error) {
+      // No proof is no failure of what was proven; what is new has to wait.
+      this.failed("proofs cannot be run", error);
+    }
+  }
+
+  /** Tells a failure; the next success of programming ends it. */
+  failed(message: string, error: unknown): void {
+    this.#failedAt = this.#clock.monotonic();
+    this.#programmed = "";
+    const failure = `${message}: ${describeError(error)}`;
+    if (this.#view.failure !== failure) this.#log.error({ error: describeError(error) }, message);
+    this.#view = { ...this.#view, failure };
+  }
+}
+
+const sameProofs = (a: ReadonlyMap<string, Proof>, b: ReadonlyMap<string, Proof>): boolean =>
+  a.size === b.size &&
+  [...a].every(([prefix, p]) => {
+    const other = b.get(prefix);
+    return other?.state === p.state && other.reason === p.reason;
+  });
