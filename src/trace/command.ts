@@ -1,0 +1,71 @@
+// trace: `-c COMMAND`: a process that waits, already there with its id, until the probes are on.
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Writable } from "node:stream";
+
+/** Splits a command line at blanks; quotes and backslashes keep things together, as a shell would. */
+export function splitCommand(text: string): string[] {
+  const words: string[] = [];
+  let word = "";
+  let quote = "";
+  let inWord = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i] ?? "";
+    if (quote !== "") {
+      if (c === quote) quote = "";
+      else if (c === "\\" && quote === '"' && /["\\$`]/.test(text[i + 1] ?? "")) word += text[++i] ?? "";
+      else word += c;
+    } else if (c === '"' || c === "'") {
+      quote = c;
+      inWord = true;
+    } else if (c === "\\") {
+      word += text[++i] ?? "";
+      inWord = true;
+    } else if (/\s/.test(c)) {
+      if (inWord) words.push(word);
+      word = "";
+      inWord = false;
+    } else {
+      word += c;
+      inWord = true;
+    }
+  }
+  if (inWord) words.push(word);
+  return words;
+}
+
+/** Waits for a line on descriptor 3, then becomes the command: the process id stays. */
+const gateScript = 'read -r _ <&3 || exit 0; exec 3<&-; exec "$@"';
+
+export class GatedCommand {
+  readonly #child: ChildProcess;
+  /** Resolves with its exit code (128 + signal number is not told: null then) when it ends. */
+  readonly exited: Promise<number | null>;
+
+  /** @throws Error from node:child_process for an empty command */
+  constructor(command: string) {
+    const words = splitCommand(command);
+    if (words.length === 0) throw new Error("the command is empty");
+    this.#child = spawn("/bin/sh", ["-c", gateScript, "sh", ...words], {
+      stdio: ["inherit", "inherit", "inherit", "pipe"],
+    });
+    this.exited = new Promise((resolve, reject) => {
+      this.#child.on("error", reject);
+      this.#child.on("exit", (code) => resolve(code));
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** Lets it run. */
+  start(): void {
+    (this.#child.stdio[3] as Writable).end("\n");
+  }
+
+  /** Ends it if it still runs; one that was never started goes away by itself. */
+  stop(): void {
+    (this.#child.stdio[3] as Writable).destroy();
+    if (this.#child.exitCode === null) this.#child.kill("SIGTERM");
+  }
+}

@@ -1,0 +1,264 @@
+// trace: `waggle trace --local`: a script on this machine alone, in this process, printed as bpftrace prints.
+import { existsSync, readFileSync } from "node:fs";
+import { mountTracefs, tracefsRoot } from "../kernel/tracefs.ts";
+import { schemaOf } from "../results/index.ts";
+import { renderDiagnostics } from "../script/index.ts";
+import type { CompiledScript, Diagnostic } from "../script/types.ts";
+import { GatedCommand } from "./command.ts";
+import { listProbes } from "./listing.ts";
+import type { LoadedScript } from "./load.ts";
+import { say } from "./messages.ts";
+import { type Buffering, Printer, Sink } from "./output.ts";
+import { type PreparedScript, prepareScript, TraceEnvironment } from "./prepare.ts";
+import { createResolvers } from "./resolvers.ts";
+import { Run } from "./run.ts";
+import { dumpStages, type Stage } from "./stages.ts";
+import type { Finished, TracerOptions } from "./types.ts";
+
+export interface LocalOptions {
+  /** The script's text (`-e`), or `file`, where "-" is stdin. */
+  readonly program?: string;
+  readonly file?: string;
+  /** Positional parameters, $1 first. */
+  readonly arguments?: readonly string[];
+  readonly format?: "text" | "json";
+  /** File to print to instead of stdout. */
+  readonly output?: string;
+  readonly buffering?: Buffering;
+  /** Nothing but the script's own output. */
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+  /** Compile and load, attach nothing. */
+  readonly dryRun?: boolean;
+  /** List probes that match (or those of the script) instead of running; `verbose` adds their arguments. */
+  readonly list?: string | true;
+  readonly stages?: readonly Stage[];
+  readonly command?: string;
+  readonly pid?: number;
+  readonly unsafe?: boolean;
+  readonly compat?: "0.17";
+  /** False: warnings are not shown. */
+  readonly warnings?: boolean;
+  /** The run ends after this time. */
+  readonly durationMs?: number;
+  readonly maxStrlen?: number;
+  readonly maxMapKeys?: number;
+  readonly maxProbes?: number;
+  readonly ringBytes?: number;
+  /** Where the node's maps, names and index are; an agent's node has them, others need not. */
+  readonly tracer?: Partial<TracerOptions>;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+}
+
+/** Where the index of kernel types is kept unless it is said otherwise. */
+export const defaultCacheDirectory = "/var/cache/waggle";
+
+const stderr = (text: string): void => void process.stderr.write(text);
+const complain = (text: string): void => stderr(`ERROR: ${text}\n`);
+const warn = (text: string): void => stderr(`WARNING: ${text}\n`);
+
+interface Source {
+  readonly text: string;
+  readonly name: string;
+}
+
+function readSource(options: LocalOptions): Source | undefined {
+  if (options.program !== undefined) return { text: options.program, name: "stdin" };
+  if (options.file === undefined) return undefined;
+  const name = options.file === "-" ? "stdin" : options.file;
+  return { text: readFileSync(options.file === "-" ? 0 : options.file, "utf8"), name };
+}
+
+/** Runs, lists or checks. @returns the exit code: 0, the script's own, or 1 after an error that was printed */
+export async function runLocal(options: LocalOptions): Promise<number> {
+  try {
+    return await runOrList(options);
+  } catch (error) {
+    complain((error as Error).message);
+    return 1;
+  }
+}
+
+async function runOrList(options: LocalOptions): Promise<number> {
+  if (process.geteuid?.() !== 0) throw new Error(say.notRoot());
+  const tracefs = tracefsRoot() ?? mountTracefs((path) => warn(say.mountedTracefs(path)));
+  const command =
+    options.command === undefined || options.list ? undefined : new GatedCommand(options.command);
+  const pid = options.pid ?? command?.pid;
+  if (options.pid !== undefined && !existsSync(`/proc/${options.pid}`))
+    throw new Error(say.noProcess(options.pid));
+  const environment = new TraceEnvironment({
+    cacheDirectory: defaultCacheDirectory,
+    ...options.tracer,
+    tracefs,
+    ...(pid === undefined ? {} : { pid }),
+  });
+  try {
+    if (options.list !== undefined) return list(options, environment, tracefs);
+    const source = readSource(options);
+    if (!source) throw new Error(say.noProgram());
+    return await runSource(source, options, environment, command, pid);
+  } finally {
+    command?.stop();
+  }
+}
+
+function list(options: LocalOptions, environment: TraceEnvironment, tracefs: string): number {
+  using sink = new Sink({ fd: 1 }, "full");
+  const listing = {
+    types: environment.types,
+    tracefs,
+    verbose: options.verbose === true,
+    ...(options.pid === undefined ? {} : { pid: options.pid }),
+  };
+  const pattern = options.list === true ? "" : (options.list ?? "");
+  const source =
+    pattern !== "" && !pattern.includes(":") && existsSync(pattern)
+      ? readFileSync(pattern, "utf8")
+      : undefined;
+  const patterns = source === undefined ? [pattern] : pointsOf({ ...options, program: source }, environment);
+  for (const one of patterns) for (const line of listProbes(one, listing)) sink.write(`${line}\n`);
+  return 0;
+}
+
+/** Attach points of a script, for listing them. @throws Error that holds its diagnostics */
+function pointsOf(options: LocalOptions, environment: TraceEnvironment): string[] {
+  const source = options.program ?? "";
+  let script: CompiledScript | undefined;
+  const prepared = prepareScript(environment, source, {
+    ...prepareOptions(options, "stdin"),
+    compileOnly: true,
+    compiled: (made) => {
+      script = made;
+    },
+  });
+  if (!prepared.ok)
+    throw new Error(prepared.problem ?? renderDiagnostics(source, "stdin", prepared.diagnostics).trim());
+  return (script?.attach ?? []).map((point) => point.text);
+}
+
+function prepareOptions(options: LocalOptions, name: string) {
+  const { compat, unsafe, maxStrlen, maxMapKeys, maxProbes, ringBytes } = options;
+  return {
+    name,
+    positional: options.arguments ?? [],
+    compile: {
+      ...(compat === undefined ? {} : { compat }),
+      ...(unsafe === undefined ? {} : { unsafe }),
+      ...(maxStrlen === undefined ? {} : { maxStrlen }),
+      ...(maxMapKeys === undefined ? {} : { maxMapKeys }),
+      ...(maxProbes === undefined ? {} : { maxProbes }),
+      ...(ringBytes === undefined ? {} : { ringBytes }),
+    },
+  };
+}
+
+function showDiagnostics(source: Source, diagnostics: readonly Diagnostic[], options: LocalOptions): void {
+  const shown = options.warnings === false ? diagnostics.filter((d) => d.severity === "error") : diagnostics;
+  stderr(renderDiagnostics(source.text, source.name, shown));
+}
+
+function showFailure(
+  source: Source,
+  prepared: Extract<PreparedScript, { ok: false }>,
+  options: LocalOptions,
+): void {
+  showDiagnostics(source, prepared.diagnostics, options);
+  if (prepared.problem !== undefined) complain(prepared.problem);
+  if (prepared.log && (options.verbose || options.stages?.includes("verifier")))
+    stderr(`\n${prepared.log}\n`);
+}
+
+async function runSource(
+  source: Source,
+  options: LocalOptions,
+  environment: TraceEnvironment,
+  command: GatedCommand | undefined,
+  pid: number | undefined,
+): Promise<number> {
+  const stages = options.stages ?? [];
+  const prepared = prepareScript(environment, source.text, {
+    ...prepareOptions(options, source.name),
+    verifierLog: stages.includes("verifier"),
+    compiled: (script) => {
+      for (const text of dumpStages(stages, source.text, script)) process.stdout.write(text);
+    },
+  });
+  if (!prepared.ok) {
+    showFailure(source, prepared, options);
+    return 1;
+  }
+  showDiagnostics(source, prepared.warnings, options);
+  if (environment.types.indexNotSaved !== undefined && options.verbose)
+    warn(say.indexNotKept(environment.types.indexNotSaved));
+  const { loaded } = prepared;
+  if (!loaded) return 0;
+  if (stages.includes("verifier"))
+    for (const [i, program] of loaded.programs.entries())
+      process.stdout.write(`\n${loaded.script.programs[i]?.name}:\n${program.log}\n`);
+  if (options.dryRun || stages.length > 0) {
+    loaded[Symbol.dispose]();
+    return 0;
+  }
+  return runLoaded(loaded, options, environment, command, pid);
+}
+
+async function runLoaded(
+  loaded: LoadedScript,
+  options: LocalOptions,
+  environment: TraceEnvironment,
+  command: GatedCommand | undefined,
+  pid: number | undefined,
+): Promise<number> {
+  const sink = new Sink(
+    options.output === undefined ? { fd: 1 } : { path: options.output },
+    options.buffering ?? "line",
+  );
+  const old = options.compat === "0.17";
+  const json = options.format === "json";
+  const printer = new Printer(sink, { json, old, schema: schemaOf(loaded.script.output) });
+  let tell: (end: Finished) => void = () => {};
+  const finished = new Promise<Finished>((resolve) => {
+    tell = resolve;
+  });
+  const run = new Run(loaded, {
+    resolvers: createResolvers({ loaded, names: environment.names, symbols: environment.symbols }),
+    listener: { chunk: (chunk) => printer.chunk(chunk), finished: tell },
+    endWithoutProbes: !old,
+    unsafe: options.unsafe === true,
+    ...(options.durationMs === undefined ? {} : { durationMs: options.durationMs }),
+    ...(pid === undefined ? {} : { pid }),
+  });
+  const stop = () => void run.end("stopped");
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  try {
+    if (old && !json && !options.quiet) sink.write(`${say.attaching(run.probes)}\n`);
+    const { probes } = await run.attach();
+    printer.attached(probes);
+    if (!old && !json && !options.quiet) stderr(`${say.attached(probes)}\n`);
+    const notify = (options.environment ?? process.env)["__BPFTRACE_NOTIFY_PROBES_ATTACHED"];
+    if (notify !== undefined && notify !== "") sink.write("__BPFTRACE_NOTIFY_PROBES_ATTACHED\n");
+    sink.flush();
+    command?.start();
+    void command?.exited.then(
+      () => run.end("exit"),
+      (error: Error) => run.end("error", error.message),
+    );
+    return report(await finished, run, printer, json);
+  } finally {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+    sink[Symbol.dispose]();
+  }
+}
+
+function report(end: Finished, run: Run, printer: Printer, json: boolean): number {
+  printer.lost(end.lostEvents);
+  if (!json && end.lostEvents > 0) warn(say.lost(end.lostEvents));
+  if (end.mapFull > 0) warn(say.mapFull(end.mapFull));
+  void run;
+  if (end.reason !== "error") return end.exitCode;
+  complain(end.message ?? say.failedInRun("unknown"));
+  return 1;
+}

@@ -1,0 +1,121 @@
+// trace: where a local run prints: stdout or a file, in text or JSON lines, buffered as the user wants.
+import { closeSync, openSync, writeSync } from "node:fs";
+import { lineJson, mapJson, mapText, type PrintOptions, printJson, printText } from "../results/index.ts";
+import type { NodeChunk, ResultSchema } from "../results/types.ts";
+
+export type Buffering = "none" | "line" | "full";
+
+/** Bytes that are gathered before they are written, whatever the mode. */
+const fullAt = 64 * 1024;
+
+/** A file descriptor that is written synchronously: what was printed is out when the process ends. */
+export class Sink implements Disposable {
+  readonly #fd: number;
+  readonly #owned: boolean;
+  readonly #buffering: Buffering;
+  #pending: string[] = [];
+  #length = 0;
+  #scheduled = false;
+  /** The reader went away; everything after that is dropped. */
+  broken = false;
+
+  constructor(target: { readonly fd: number } | { readonly path: string }, buffering: Buffering) {
+    this.#owned = "path" in target;
+    this.#fd = "path" in target ? openSync(target.path, "w", 0o644) : target.fd;
+    this.#buffering = buffering;
+  }
+
+  /** Lines of one turn of the event loop are written together, unless buffering is off. */
+  write(text: string): void {
+    if (text === "" || this.broken) return;
+    this.#pending.push(text);
+    this.#length += text.length;
+    if (this.#buffering === "none" || this.#length >= fullAt) {
+      this.flush();
+      return;
+    }
+    if (this.#buffering === "full" || this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+
+  flush(): void {
+    if (this.#length === 0) return;
+    const bytes = Buffer.from(this.#pending.join(""), "utf8");
+    this.#pending = [];
+    this.#length = 0;
+    for (let done = 0; done < bytes.length && !this.broken; ) {
+      try {
+        done += writeSync(this.#fd, bytes, done);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        // A non-blocking pipe whose reader is slow: wait for it, there is nothing better to do with the data.
+        if (code === "EAGAIN") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+        else if (code === "EPIPE") this.broken = true;
+        else throw error;
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.flush();
+    if (this.#owned) closeSync(this.#fd);
+  }
+}
+
+export interface PrinterOptions {
+  readonly json: boolean;
+  /** As bpftrace 0.17 prints. */
+  readonly old: boolean;
+  readonly schema: ResultSchema;
+}
+
+/** Writes what a run tells. */
+export class Printer {
+  readonly #sink: Sink;
+  readonly #options: PrinterOptions;
+  readonly #print: PrintOptions;
+
+  constructor(sink: Sink, options: PrinterOptions) {
+    this.#sink = sink;
+    this.#options = options;
+    this.#print = options.old ? { old: true } : {};
+  }
+
+  #json(type: string, data: unknown): void {
+    this.#sink.write(`{"type": ${JSON.stringify(type)}, "data": ${JSON.stringify(data)}}\n`);
+  }
+
+  attached(probes: number): void {
+    if (this.#options.json) this.#sink.write(`{"type": "attached_probes", "data": {"probes": ${probes}}}\n`);
+  }
+
+  lost(events: number): void {
+    if (this.#options.json && events > 0) this.#json("lost_events", { events });
+  }
+
+  chunk(chunk: NodeChunk): void {
+    const { json, schema } = this.#options;
+    switch (chunk.kind) {
+      case "line":
+        this.#sink.write(json ? lineJson(chunk) : chunk.text);
+        return;
+      case "round": {
+        const map = schema.maps.find((m) => m.name === chunk.map.name);
+        const site = schema.rounds.find((r) => r.site === chunk.site);
+        if (!map) return;
+        const options = { ...this.#print, top: site?.top ?? 0, divide: site?.divide ?? 1 };
+        this.#sink.write(json ? mapJson(map, chunk.map, options) : mapText(map, chunk.map, options));
+        return;
+      }
+      case "maps": {
+        const text = (json ? printJson : printText)(schema.maps, chunk.maps, this.#print);
+        // bpftrace sets the maps apart from what was printed before by an empty line.
+        this.#sink.write(json || text === "" ? text : `\n${text}`);
+      }
+    }
+  }
+}
