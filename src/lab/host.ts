@@ -31,8 +31,9 @@ export async function unmountFileSystems(mounts: readonly string[]): Promise<rea
   const left: string[] = [];
   for (const path of mounts) {
     if (!isMounted(path)) continue;
-    // Other people's pinned objects would go with the mount.
-    if (path === bpffsMount && readdirSync(path).length > 0) {
+    // Other people's pinned objects would go with the mount. Two files are the kernel's own (bpf_preload).
+    const others = (): string[] => readdirSync(path).filter((f) => f !== "maps.debug" && f !== "progs.debug");
+    if (path === bpffsMount && others().length > 0) {
       left.push(path);
       continue;
     }

@@ -113,7 +113,7 @@ type NodeStatus
 2 allocatable map<Quantity> | What pods may use of it.
 3 phase string
 4 conditions []NodeCondition list=map:type merge=type | Ready and other conditions.
-5 addresses []NodeAddress list=map:type merge=type | Addresses and names of the node.
+5 addresses []NodeAddress list=atomic | Addresses and names of the node.
 6 daemonEndpoints NodeDaemonEndpoints | Ports of the node's daemons.
 7 nodeInfo NodeSystemInfo | Software and identity of the node.
 8 images []ContainerImage list=atomic | Images on the node.
