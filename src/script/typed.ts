@@ -28,6 +28,8 @@ export interface MapInfo {
     | { readonly type: "hash" | "lru_hash" | "percpu_hash" | "lru_percpu_hash"; readonly size: number }
     | undefined;
   firstUse: Loc;
+  /** Something is assigned to it, be it wrongly: then it is not "undefined". */
+  assigned: boolean;
 }
 
 export type Arithmetic = "+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "<<" | ">>";

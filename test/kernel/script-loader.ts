@@ -1,6 +1,7 @@
 // test: loads a compiled script through the kernel room: makes its maps, patches their descriptors in, loads its programs.
-import { BpfMap, createMap } from "../../src/kernel/maps.ts";
+
 import { MapType, ProgramType } from "../../src/kernel/bpf.ts";
+import { type BpfMap, createMap } from "../../src/kernel/maps.ts";
 import { type BpfProgram, loadProgram } from "../../src/kernel/programs.ts";
 import type { CompiledMap, CompiledProgram, CompiledScript, ExternalMap } from "../../src/script/types.ts";
 
@@ -35,7 +36,9 @@ const ATTACH_TYPES: Readonly<Partial<Record<CompiledProgram["type"], number>>> =
   iter: 28,
 };
 
-export const EXTERNAL: Readonly<Record<ExternalMap, { type: MapType; keySize: number; valueSize: number; flags: number }>> = {
+export const EXTERNAL: Readonly<
+  Record<ExternalMap, { type: MapType; keySize: number; valueSize: number; flags: number }>
+> = {
   routes: { type: MapType.LPM_TRIE, keySize: 20, valueSize: 8, flags: 1 },
   route_attributes: { type: MapType.HASH, keySize: 4, valueSize: 48, flags: 0 },
   owner_netns: { type: MapType.HASH, keySize: 8, valueSize: 12, flags: 0 },
@@ -52,8 +55,7 @@ export interface Loaded extends Disposable {
 const RING = 4096 * 16;
 
 const makeExternal = (): Record<ExternalMap, BpfMap> => {
-  const make = (name: ExternalMap): BpfMap =>
-    createMap({ name, maxEntries: 64, ...EXTERNAL[name] });
+  const make = (name: ExternalMap): BpfMap => createMap({ name, maxEntries: 64, ...EXTERNAL[name] });
   return {
     routes: make("routes"),
     route_attributes: make("route_attributes"),

@@ -156,7 +156,7 @@ function checkMap(c: Checking, e: ExprOf<"map">): TExpr {
       return { op: "map", map, key, type: NONE, loc: e.loc };
     return { op: "map", map, key, type: map.signed ? I64 : U64, loc: e.loc };
   }
-  if (unknown(map.value))
+  if (unknown(map.value) && !map.assigned)
     c.report(
       e.loc,
       say.undefinedMap(
@@ -192,7 +192,8 @@ function checkIdentifier(c: Checking, name: string, loc: Loc): TExpr {
 function checkStep(c: Checking, e: ExprOf<"step">): TExpr {
   const delta = e.operator === "++" ? 1n : -1n;
   const { operand, loc } = e;
-  if (operand.node === "variable" && !substituted(c, operand.name)) {
+  const replaced = operand.node === "variable" ? substituted(c, operand.name) : undefined;
+  if (operand.node === "variable" && (!replaced || replaced.op === "variable")) {
     const target = checkVariable(c, operand.name, operand.loc);
     if (target.op !== "variable" || unknown(target.type)) return bad(loc);
     if (!isInteger(target.type) && target.type.kind !== "pointer") {

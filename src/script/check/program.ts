@@ -79,7 +79,7 @@ export function checkProgram(
     if (!c.changed || round >= MAX_ROUNDS) c.final = final = true;
   }
   for (const map of c.maps.values())
-    if (map.key === undefined || (map.aggregate === undefined && unknown(map.value)))
+    if (!map.assigned && (map.key === undefined || (map.aggregate === undefined && unknown(map.value))))
       diagnostics.report(
         map.firstUse,
         say.undefinedMap(
@@ -117,6 +117,7 @@ function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnosti
           hist: undefined,
           declared: { type, size: Number(item.size) },
           firstUse: item.loc,
+          assigned: false,
         });
     } else if (item.node === "subprogram")
       diagnostics.report(item.loc, say.unsupported("fn", "write a macro"));

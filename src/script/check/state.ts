@@ -79,6 +79,7 @@ export function useMap(c: Checking, name: string, loc: Loc): MapInfo {
       hist: undefined,
       declared: undefined,
       firstUse: loc,
+      assigned: false,
     };
     c.maps.set(name, map);
   }

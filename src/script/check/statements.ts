@@ -219,6 +219,7 @@ function assignMap(
   const map = useMap(c, substitutedMap(c, target.name), target.loc);
   const key = checkKey(c, target.keys);
   const before = map.key;
+  map.assigned = true;
   noteKey(c, map, key, target.loc);
   if (before !== undefined && before.length !== key.length) return [];
   if (
