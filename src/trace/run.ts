@@ -10,15 +10,20 @@ import type { LoadedScript } from "./load.ts";
 import { say } from "./messages.ts";
 import type { Finished, RunListener } from "./types.ts";
 
-/** Timers, handed in so that a run can be driven by a test. */
+/** Timers, handed in so that a run can be driven by a test. Each returns what cancels it. */
 export interface Timers {
   after(ms: number, call: () => void): () => void;
+  every(ms: number, call: () => void): () => void;
 }
 
 export const realTimers: Timers = {
   after(ms, call) {
     const timer = setTimeout(call, ms);
     return () => clearTimeout(timer);
+  },
+  every(ms, call) {
+    const timer = setInterval(call, ms);
+    return () => clearInterval(timer);
   },
 };
 
@@ -32,6 +37,8 @@ export interface RunOptions extends AttachOptions {
   readonly endWithoutProbes?: boolean;
   /** Whether the listener can take more; while it cannot, records stay in the ring, which counts what it loses. */
   readonly ready?: () => boolean;
+  /** Told the counters every second while the run lasts. */
+  readonly lost?: (counters: Counters) => void;
   /** May run commands and read files for system() and cat(). */
   readonly unsafe?: boolean;
 }
@@ -40,6 +47,8 @@ export interface RunOptions extends AttachOptions {
 const drainLimit = 16_384;
 /** How long a listener that is not ready is left alone. */
 const pauseMs = 5;
+/** How often a run looks whether anything was lost meanwhile; it also keeps the process of a script without output alive. */
+const watchMs = 1000;
 
 /** Byte offsets of u64 counters in the per-CPU counters element. */
 const counterOffsets = { lostEvents: 0, mapFull: 8, unattributed: 16, runtimeErrors: 24 } as const;
@@ -64,6 +73,7 @@ export class Run implements Disposable {
   #attachment: Attachment | undefined;
   #stopPolling: (() => void) | undefined;
   #stopTimer: (() => void) | undefined;
+  #stopWatching: (() => void) | undefined;
   #ended: Promise<void> | undefined;
   #exit: { readonly code: number } | undefined;
   #disposed = false;
@@ -114,6 +124,7 @@ export class Run implements Disposable {
     const finite = script.attach.length === iterators;
     this.#setGate(true);
     this.#attachment.iterate();
+    this.#stopWatching = this.#timers.every(watchMs, () => this.#options.lost?.(this.counters()));
     if (this.#options.durationMs !== undefined)
       this.#stopTimer = this.#timers.after(this.#options.durationMs, () => void this.end("deadline"));
     if (finite && (iterators > 0 || this.#options.endWithoutProbes))
@@ -250,6 +261,7 @@ export class Run implements Disposable {
 
   async #finish(reason: Finished["reason"], message: string | undefined): Promise<void> {
     this.#stopTimer?.();
+    this.#stopWatching?.();
     this.#stopPolling?.();
     const { listener } = this.#options;
     let failure = message;
