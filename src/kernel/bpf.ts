@@ -319,6 +319,17 @@ export function* objectIds(command: number, limit = 65_536): Generator<number> {
   }
 }
 
+/** The BTF object of an id as bytes; undefined if it is gone. @throws KernelError */
+export function btfById(id: number): Uint8Array | undefined {
+  using fd = openById(BpfCommand.BTF_GET_FD_BY_ID, id);
+  if (!fd) return undefined;
+  // struct bpf_btf_info: btf, btf_size, id, name, name_len, kernel_btf.
+  const size = objectInfo(fd.number, new Attr(32).bytes).getUint32(8, true);
+  const bytes = new Uint8Array(size);
+  objectInfo(fd.number, new Attr(32).pointer(0, bytes).u32(8, size).bytes);
+  return bytes;
+}
+
 /** Loads BTF; the returned descriptor goes into map or program loads. @throws KernelError with the kernel's log */
 export function loadBtf(btf: Uint8Array): Fd {
   const result = tryBpf(BpfCommand.BTF_LOAD, new Attr(32).pointer(0, btf).u32(16, btf.length));

@@ -1,5 +1,5 @@
 // kernel: network interfaces and their addresses over rtnetlink, and the VXLAN device through which nodes reach each other.
-import { type Address, fromBytes, type Prefix } from "../net/address.ts";
+import { type Address, fromBytes } from "../net/address.ts";
 import { fromCString } from "./bpf.ts";
 import {
   attribute32,
@@ -105,21 +105,13 @@ export function listAddresses(netlink: NetlinkSocket): InterfaceAddress[] {
   return found;
 }
 
-/** The subnets in a list of addresses. */
-export function connectedPrefixes(
-  addresses: readonly InterfaceAddress[],
-  mask: (address: Address, length: number) => Prefix,
-): Prefix[] {
-  return addresses.map((a) => mask(a.address, a.prefixLength));
-}
-
 /**
  * Creates a VXLAN device that takes remote address and network identifier from each packet (`external`), without
- * learning, and brings it up.
+ * learning. It is down at first.
  * @throws KernelError (EEXIST: the name, or the UDP port is another device's)
  */
 export function createTunnelDevice(netlink: NetlinkSocket, name: string, port: number, mtu: number): void {
-  const body = linkHeader(0, IFF_UP, IFF_UP)
+  const body = linkHeader()
     .attributeText(IFLA_IFNAME, name)
     .attribute32(IFLA_MTU, mtu)
     .nested(IFLA_LINKINFO, (info) =>

@@ -42,6 +42,10 @@ export interface MapInfo {
   readonly maxEntries: number;
   readonly flags: number;
   readonly name: string;
+  /** The BTF object that describes its types; 0 = none. */
+  readonly btfId: number;
+  readonly keyTypeId: number;
+  readonly valueTypeId: number;
 }
 
 /** "0-3,8" and the like, as /sys/devices/system/cpu/possible writes it: the number of CPUs, the highest + 1. */
@@ -68,8 +72,9 @@ const perCpuTypes: ReadonlySet<number> = new Set([
   MapType.LRU_PERCPU_HASH,
 ]);
 
-/** Elements of one batch call: some tens of microseconds each, and well under a millisecond. */
+/** Elements of one batch call, and the bytes that they may take: a call stays well under 10 ms. */
 const batchSize = 1024;
+const batchBytes = 256 * 1024;
 
 /** One map. Keys and values are bytes in the layout of the C declaration (host order unless that says otherwise). */
 export class BpfMap implements Disposable {
@@ -217,7 +222,7 @@ export class BpfMap implements Disposable {
   }
 
   *#batches(): Generator<[Uint8Array, Uint8Array][] | "unsupported"> {
-    let capacity = batchSize;
+    let capacity = this.#batchCapacity();
     const cursor = new Uint8Array(Math.max(this.keySize, 8));
     let first = true;
     for (;;) {
@@ -257,6 +262,11 @@ export class BpfMap implements Disposable {
     }
   }
 
+  #batchCapacity(): number {
+    const fit = Math.floor(batchBytes / (this.keySize + this.lookupSize));
+    return Math.max(8, Math.min(batchSize, fit));
+  }
+
   /**
    * Writes many elements, in batches where the type has them. Sort LPM keys first: it halves the time.
    * @returns how many were written; less than `entries.length` means that the map is full
@@ -264,8 +274,9 @@ export class BpfMap implements Disposable {
    */
   updateBatch(entries: readonly (readonly [key: Uint8Array, value: Uint8Array])[]): number {
     let written = 0;
-    for (let from = 0; from < entries.length; from += batchSize) {
-      const part = entries.slice(from, from + batchSize);
+    const capacity = this.#batchCapacity();
+    for (let from = 0; from < entries.length; from += capacity) {
+      const part = entries.slice(from, from + capacity);
       const n = this.#updatePart(part);
       written += n;
       if (n < part.length) return written;
@@ -346,5 +357,8 @@ export function mapInfo(fd: number): MapInfo {
     maxEntries: v.getUint32(16, true),
     flags: v.getUint32(20, true),
     name: fromCString(bytes.subarray(24, 40)),
+    btfId: v.getUint32(64, true),
+    keyTypeId: v.getUint32(68, true),
+    valueTypeId: v.getUint32(72, true),
   };
 }
