@@ -38,9 +38,12 @@ const passwordsWithinMs = 5_000;
 const storeMs = 1_000;
 /** On top of the peers' restart time, before routes of a restarted speaker go. */
 const restartMarginMs = 10_000;
+/** The first routes of a session have all been reported after this, ms. */
+const longStandingMs = 3_000;
 /** A node that begins to drain has said so in its status within this, ms. */
 const settleMs = 300;
 
+const away: StatusInputs["speaker"] = { connected: false, version: "", pid: "", reason: "", refused: "" };
 const nothingGood: LastGood = { peers: {}, advertisements: {}, peerings: {} };
 const emptyProgress: Progress = { drain: noDrain, retiring: [], guardSerial: 0, generation: 0 };
 
@@ -71,7 +74,7 @@ export class Agent implements Disposable {
   #restored = false;
   #cni: StatusInputs["cni"] = { state: "NotOwned" };
 
-  #speaker: StatusInputs["speaker"] = { connected: false, version: "", pid: "", reason: "not connected yet" };
+  #speaker: StatusInputs["speaker"] = { ...away, reason: "not connected yet" };
   /** Content of the last desired state that went out on this connection. */
   #sent = "";
   #lastStatus: StatusInputs | undefined;
@@ -129,7 +132,7 @@ export class Agent implements Disposable {
     disconnected: (reason: string) => {
       if (this.#speaker.connected || this.#speaker.reason !== reason)
         this.#p.log.warn({ reason }, "no connection to the speaker");
-      this.#speaker = { connected: false, version: "", pid: "", reason };
+      this.#speaker = { ...away, reason };
       this.#sent = "";
       this.poke();
     },
@@ -138,7 +141,17 @@ export class Agent implements Disposable {
       this.poke();
     },
     session: (session: Session) => {
-      this.#sessions.set(session.peer, decodeSession(session));
+      const view = decodeSession(session);
+      this.#sessions.set(session.peer, view);
+      // A session that has stood for a while when it is heard of: its End-of-RIB came before this connection.
+      const { clock } = this.#p;
+      if (view.state === "Established" && clock.now() - view.since >= longStandingMs)
+        this.#learned.endOfRibs(session, clock.monotonic());
+      this.poke();
+    },
+    refused: (reason: string) => {
+      this.#p.log.error({ reason }, "the speaker refuses the desired state");
+      this.#speaker = { ...this.#speaker, refused: reason };
       this.poke();
     },
     routes: (batch: RouteBatch) => {
@@ -153,7 +166,7 @@ export class Agent implements Disposable {
       { pid: String(hello.pid), generation: String(hello.generation), version: hello.version },
       "connected to the speaker",
     );
-    this.#speaker = { connected: true, version: hello.version, pid: String(hello.pid), reason: "" };
+    this.#speaker = { ...away, connected: true, version: hello.version, pid: String(hello.pid), reason: "" };
     this.#acks.clear();
     this.#sessions.clear();
     this.#sent = "";
@@ -217,6 +230,7 @@ export class Agent implements Disposable {
     // A session that is up must not lose its password only because nobody has answered yet.
     if (!passwords.settled && clock.monotonic() - this.#begun < passwordsWithinMs) return this.#report();
 
+    await this.#keeper.followPods();
     await this.#keeper.inspect();
     this.#learned.expire(clock.monotonic());
     this.#stepDrain(snapshot);
@@ -405,6 +419,7 @@ export class Agent implements Disposable {
       const generation = this.#progress.generation + 1;
       if (!speaker.sendDesired(encodeDesired(next.speaker, BigInt(generation), true, secrets))) return;
       this.#sent = text;
+      this.#speaker = { ...this.#speaker, refused: "" };
       this.stats.sent += 1;
       this.#progress = { ...this.#progress, generation };
       log.info(

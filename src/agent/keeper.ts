@@ -74,6 +74,17 @@ export class DatapathKeeper {
     }
   }
 
+  /** Pods come and go between two plans. */
+  async followPods(): Promise<void> {
+    if (!this.#programmedOnce) return;
+    try {
+      const attached = await this.#datapath.followPods();
+      if (attached > 0) this.#log.info({ attached }, "attached to interfaces of pods");
+    } catch (error) {
+      this.failed("interfaces of pods cannot be followed", error);
+    }
+  }
+
   async #inspectNow(): Promise<boolean> {
     const found = await this.#datapath.inspect();
     const known = new Set(this.#view.findings.map(subjectOf));
@@ -87,7 +98,7 @@ export class DatapathKeeper {
         this.#log.warn({ ...finding }, "the datapath is not as it was left");
     let left = found;
     if (found.some((f) => f.repairable)) {
-      const result = await this.#datapath.repair(found);
+      const result = await this.#datapath.repair();
       left = result.left;
       if (result.repaired.length > 0)
         this.#view = { ...this.#view, repaired: result.repaired, repairedAt: this.#clock.now() };

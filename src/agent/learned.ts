@@ -1,6 +1,5 @@
 // agent: learned routes: batches from the speaker into the table, the table into route maps and the kernel's table.
-import type { RouteBatch } from "../api/generated/proto/speaker_pb.js";
-import { Family } from "../api/generated/proto/speaker_pb.js";
+import { Family, type RouteBatch, type Session } from "../api/generated/proto/speaker_pb.js";
 import type { MapUsage } from "../datapath/index.ts";
 import { AddressError, formatPrefix, parsePrefix } from "../net/address.ts";
 import { canonical, type InForce, type Plan } from "../plan/index.ts";
@@ -84,6 +83,12 @@ export class LearnedRoutes {
     for (const { peer, family } of batch.endOfRib)
       this.#table.endOfRib(peer, family === Family.IPV6_UNICAST ? 6 : 4, now);
     if (batch.snapshotDone) this.#table.snapshotDone(now);
+  }
+
+  /** End-of-RIBs that a session has seen before. */
+  endOfRibs(session: Session, now: number): void {
+    for (const { family, endOfRibReceived } of session.counts)
+      if (endOfRibReceived) this.#table.endOfRib(session.peer, family === Family.IPV6_UNICAST ? 6 : 4, now);
   }
 
   /** Lets go of what the restart timer no longer covers. */

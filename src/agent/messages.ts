@@ -10,6 +10,8 @@ export const conditionReasons = {
   noSpeaker: (why: string) => ["SpeakerAway", `no connection to the speaker: ${why}`] as const,
   speakerConnected: (version: string, pid: string) =>
     ["Connected", `speaker ${version}, process ${pid}`] as const,
+  speakerRefuses: (why: string) =>
+    ["DesiredStateRefused", `the speaker keeps what it has, because it refuses the rest: ${why}`] as const,
   sessionsDown: (names: readonly string[]) =>
     ["SessionsDown", `not Established: ${names.join("; ")}`] as const,
   datapathFailed: (why: string) => ["DatapathFailed", why] as const,
@@ -39,7 +41,7 @@ export const conditionReasons = {
       "PlanHeld",
       `a plan that withdraws ${withdraws.join(", ")} is held; approve it: kubectl annotate nodenetwork NODE --overwrite waggle.dev/approve=${hash}`,
     ] as const,
-  notHeld: () => ["NotHeld", "no plan is held"] as const,
+  notHeld: () => ["Applied", "the plan is in force; nothing is held"] as const,
   cniWritten: (path: string) => ["Written", `${path} is this node's CNI configuration`] as const,
   cniForeign: (owner: string) =>
     ["ForeignConflist", `${owner} is there already; Waggle's own is not written beside it`] as const,

@@ -46,7 +46,10 @@ export interface DatapathPort {
   sync(desired: DesiredDatapath): Promise<SyncResult>;
   prove(targets: readonly ProofTarget[]): Promise<readonly ProofResult[]>;
   inspect(): Promise<readonly Finding[]>;
-  repair(findings: readonly Finding[]): Promise<RepairResult>;
+  /** Mends what {@link inspect} finds, where it is ours. */
+  repair(): Promise<RepairResult>;
+  /** Attaches to interfaces of pods that have come since the last sync. */
+  followPods(): Promise<number>;
   /** What the pinned route maps hold. */
   readRoutes(): Promise<{
     readonly attributes: readonly RouteAttributesEntry[];

@@ -23,6 +23,8 @@ export interface SpeakerView {
   readonly pid: string;
   /** Why it is away. */
   readonly reason: string;
+  /** Why it did not take the last desired state; empty where it did. */
+  readonly refused: string;
 }
 
 export interface DatapathView {
@@ -171,7 +173,7 @@ function datapathVerdict(inputs: StatusInputs): Verdict {
 
 function provenVerdict(inputs: StatusInputs): Verdict {
   const wanted = [...inputs.proofs];
-  if (wanted.length === 0) return ["Unknown", say.nothingToProve()];
+  if (wanted.length === 0) return ["True", say.nothingToProve()];
   const line = ([prefix, proof]: readonly [string, Proof]): string => `${prefix}: ${proof.reason}`;
   const failed = wanted.filter(([, p]) => p.state === "Failed").map(line);
   if (failed.length > 0) return ["False", say.proofFails(some(failed))];
@@ -197,9 +199,11 @@ function cniVerdict(inputs: StatusInputs): Verdict {
 }
 
 const speakerVerdict = ({ speaker }: StatusInputs): Verdict =>
-  speaker.connected
-    ? ["True", say.speakerConnected(speaker.version, speaker.pid)]
-    : ["False", say.noSpeaker(speaker.reason)];
+  speaker.refused !== ""
+    ? ["False", say.speakerRefuses(speaker.refused)]
+    : speaker.connected
+      ? ["True", say.speakerConnected(speaker.version, speaker.pid)]
+      : ["False", say.noSpeaker(speaker.reason)];
 
 function configVerdict({ plan }: StatusInputs): Verdict {
   const problems = plan?.problems ?? [];
@@ -249,9 +253,9 @@ function conditionsOf(inputs: StatusInputs): readonly Condition[] {
         ? ["True", say.tagMissing(routes.tagMissing)]
         : ["False", say.tagsPresent()],
     ConfigAccepted: configVerdict(inputs),
-    PlanHeld: plan?.held
-      ? ["True", say.held(plan.held.hash, some(plan.held.withdraws))]
-      : ["False", say.notHeld()],
+    PlanApplied: plan?.held
+      ? ["False", say.held(plan.held.hash, some(plan.held.withdraws))]
+      : ["True", say.notHeld()],
     CNIConfigured: cniVerdict(inputs),
   };
   let out: readonly Condition[] = inputs.previous ?? [];
@@ -296,6 +300,10 @@ export function statusOf(inputs: StatusInputs): NodeNetworkStatus {
       refused: routes.counts.refused + datapath.fibRefused.length,
       ignoredTags: routes.counts.ignoredTags,
       tagMissing: routes.tagMissing.slice(0, 64),
+      byPeering: Object.entries(routes.byPeering)
+        .map(([name, learned]) => ({ name, learned }))
+        .sort((x, y) => (x.name < y.name ? -1 : 1))
+        .slice(0, 64),
     },
     maps: datapath.maps.slice(0, 32).map((m) => ({ ...m })),
     ...(plan?.held && {

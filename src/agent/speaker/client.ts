@@ -19,6 +19,8 @@ import { encodeFrame, FrameReader } from "./frames.ts";
 export interface SpeakerListener {
   connected(hello: HelloReply): void;
   disconnected(reason: string): void;
+  /** The last desired state was not taken; the connection lives and the earlier state is in force. */
+  refused(reason: string): void;
   ack(ack: Ack): void;
   session(session: Session): void;
   routes(batch: RouteBatch): void;
@@ -42,6 +44,8 @@ export interface SpeakerClientOptions {
 export const speakerProtocol = 1;
 /** Bytes that may wait for the speaker to read them; a reader that slow is gone. */
 const backlogLimit = 32 * 1024 * 1024;
+/** A connection that has lived this long was a good one, ms. */
+const goodMs = 5_000;
 /** A speaker that has not answered Hello within this long is asked again on a new connection, ms. */
 const helloTimeoutMs = 5_000;
 
@@ -51,6 +55,8 @@ export class SpeakerClient implements SpeakerPort, Disposable {
   #listener: SpeakerListener | undefined;
   #socket: Socket | undefined;
   #ready = false;
+  #readyAt = 0;
+  #lastRefusal = "";
   #timer: Timer | undefined;
   #disposed = false;
   readonly #pause;
@@ -88,6 +94,7 @@ export class SpeakerClient implements SpeakerPort, Disposable {
     if (this.#disposed) return;
     const socket = createConnection({ path: this.#o.path });
     this.#socket = socket;
+    this.#lastRefusal = "";
     const reader = new FrameReader();
     let reason = "the speaker closed the connection";
     const give = (why: string): void => {
@@ -127,9 +134,11 @@ export class SpeakerClient implements SpeakerPort, Disposable {
     this.#timer?.[Symbol.dispose]();
     this.#socket = undefined;
     this.stats.failures += 1;
+    const wasReady = this.#ready;
     this.#ready = false;
     if (this.#disposed) return;
-    this.#listener?.disconnected(reason);
+    this.#listener?.disconnected(this.#lastRefusal || reason);
+    if (wasReady && this.#o.clock.monotonic() - this.#readyAt >= goodMs) this.#pause.reset();
     this.#timer = this.#o.clock.after(this.#pause.next(), () => this.#connect());
   }
 
@@ -144,7 +153,7 @@ export class SpeakerClient implements SpeakerPort, Disposable {
         }
         this.#timer?.[Symbol.dispose]();
         this.#ready = true;
-        this.#pause.reset();
+        this.#readyAt = this.#o.clock.monotonic();
         this.#listener?.connected(message.value);
         return;
       case "ack":
@@ -157,7 +166,10 @@ export class SpeakerClient implements SpeakerPort, Disposable {
         this.#listener?.routes(message.value);
         return;
       case "refusal":
-        give(`refused: ${message.value.reason}`);
+        // After hello it may be about one message only; where it is the end, the speaker closes the connection.
+        this.#lastRefusal = message.value.reason;
+        if (this.#ready) this.#listener?.refused(message.value.reason);
+        else give(message.value.reason);
         return;
       default:
         // A reply to a query that this client never sends, or a message of a newer speaker.

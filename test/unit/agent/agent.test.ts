@@ -157,7 +157,7 @@ describe("changes", () => {
     const world = await settled();
     await world.change(snapshot({ advertisements: [] }));
     expect(world.speaker.origins()).toEqual(everything);
-    expect(world.condition("PlanHeld")).toMatch(/^True PlanHeld/);
+    expect(world.condition("PlanApplied")).toMatch(/^False PlanHeld/);
     const hash = world.status!.heldPlan!.hash!;
     expect(world.events.map((e) => e.reason)).toContain("PlanHeld");
     await world.change(

@@ -123,7 +123,9 @@ export class FakeDatapath {
         if (this.broken) throw new Error("EPERM");
         return this.findings;
       },
-      repair: async (findings) => {
+      followPods: async () => 0,
+      repair: async () => {
+        const { findings } = this;
         const repaired = findings.filter((f) => f.repairable);
         this.findings = this.findings.filter((f) => !f.repairable);
         return { repaired, left: findings.filter((f) => !f.repairable) };
