@@ -2,19 +2,11 @@
 import { connect as tlsConnect } from "node:tls";
 import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { bounds, type HubEndpoint, hubServerName } from "./protocol.ts";
+import { bounds, type HubEndpoint, hubServerName, splitAddress } from "./protocol.ts";
 
 /** A way to a hub; disposing it closes its connection. */
 export interface HubConnection extends Disposable {
   readonly transport: Transport;
-}
-
-/** host:port, an IPv6 host in brackets. @throws RangeError */
-export function parseAddress(address: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address);
-  if (!match || Number(match[3]) > 65_535)
-    throw new RangeError(`${JSON.stringify(address)} is not host:port`);
-  return { host: (match[1] ?? match[2])!, port: Number(match[3]) };
 }
 
 export type Dial = (endpoint: HubEndpoint) => HubConnection;
@@ -24,7 +16,7 @@ export const dialHub: Dial = (endpoint) => {
   const { address, socket, ca } = endpoint;
   if (socket === undefined && address === undefined)
     throw new RangeError("the hub has neither an address nor a socket");
-  const where = socket === undefined ? parseAddress(address!) : { path: socket };
+  const where = socket === undefined ? splitAddress(address!) : { path: socket };
   // The authority is the name in the certificate; where the bytes go is decided by createConnection alone.
   const baseUrl = `https://${hubServerName}`;
   const sessionManager = new Http2SessionManager(

@@ -113,3 +113,11 @@ export interface Log {
   warn(members: object, message: string): void;
   error(members: object, message: string): void;
 }
+
+/** Splits host:port; an IPv6 host stands in brackets. @throws RangeError */
+export function splitAddress(text: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (!match || port > 65_535) throw new RangeError(`${JSON.stringify(text)} is not host:port`);
+  return { host: (match[1] ?? match[2])!, port };
+}

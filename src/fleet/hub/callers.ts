@@ -34,6 +34,8 @@ export class CallerRegistry {
   readonly #runs = new Map<string, HubRun>();
   /** Streams that have not shown a key yet. */
   #opening = 0;
+  /** Runs that are going on or about to. */
+  #slots = 0;
   #closed = false;
 
   constructor(options: CallerRegistryOptions) {
@@ -66,7 +68,12 @@ export class CallerRegistry {
     let run: HubRun;
     try {
       trace = await this.#admit(incoming);
-      run = await this.#begin(trace);
+      run = await this.#begin(trace).catch((error: unknown) => {
+        this.#slots -= 1;
+        const nothing = { asked: 0, compiled: 0, attached: 0, answered: 0, lostEvents: 0n, digest: "" };
+        void this.#options.traces.finished(trace, { ...nothing, failure: describeError(error) });
+        throw error;
+      });
     } catch (error) {
       this.stats.refused += 1;
       this.#options.log.info({ error: describeError(error) }, "caller refused");
@@ -101,7 +108,7 @@ export class CallerRegistry {
   async #admit(incoming: AsyncIterator<FromCaller>): Promise<Trace> {
     const { clock, timing, traces } = this.#options;
     if (this.#closed) throw new ConnectError(messages.hubStops(), Code.Unavailable);
-    if (this.#runs.size + this.#opening >= bounds.runs * 2)
+    if (this.#slots + this.#opening >= bounds.runs * 2)
       throw new ConnectError(messages.tooManyRuns(bounds.runs), Code.ResourceExhausted);
     this.#opening += 1;
     try {
@@ -112,9 +119,10 @@ export class CallerRegistry {
       // One answer for a wrong name and a wrong key, after the same work: nothing is to be learnt by trying.
       const right = keyFits(message.value.key, trace?.spec.keyHash ?? "0".repeat(64));
       if (!trace || !right) throw new ConnectError(messages.badKey(), Code.Unauthenticated);
-      if (this.#runs.size >= bounds.runs)
+      if (this.#slots >= bounds.runs)
         throw new ConnectError(messages.tooManyRuns(bounds.runs), Code.ResourceExhausted);
       if (!traces.take(trace)) throw new ConnectError(messages.callerTwice(), Code.AlreadyExists);
+      this.#slots += 1;
       return trace;
     } finally {
       this.#opening -= 1;
@@ -146,6 +154,7 @@ export class CallerRegistry {
       await within(clock, 1_000, traces.finished(trace, outcome));
       run.finish(outcome);
       this.#runs.delete(uid);
+      this.#slots -= 1;
       const { asked, answered, failure } = outcome;
       log.info({ trace: trace.metadata.name, asked, answered, failure }, "run ended");
     });

@@ -3,13 +3,13 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { AgentHub, CallerHub } from "../../api/generated/proto/hub_pb.js";
 import { type Clock, describeError, type KubeApi, type Random } from "../../kube/index.ts";
 import { keepPublished } from "../discovery.ts";
-import { defaultTiming, type HubEndpoint, type Log, type Timing } from "../protocol.ts";
+import { defaultTiming, type HubEndpoint, type Log, splitAddress, type Timing } from "../protocol.ts";
 import { every } from "../watchdog.ts";
 import { AgentRegistry, type AgentStats } from "./agents.ts";
 import { type Authenticator, tokenReviewer } from "./authenticate.ts";
 import { CallerRegistry, type CallerStats } from "./callers.ts";
 import { leafDays, makeCertificates } from "./certificate.ts";
-import { serve, splitAddress } from "./server.ts";
+import { serve } from "./server.ts";
 import { TraceKeeper } from "./traces.ts";
 
 export interface HubOptions {

@@ -10,7 +10,7 @@ import { type AddressInfo, connect } from "node:net";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { describeError } from "../../kube/index.ts";
-import { bounds, type Log } from "../protocol.ts";
+import { bounds, type Log, splitAddress } from "../protocol.ts";
 
 export interface ServerOptions {
   /** host:port; port 0 takes any. */
@@ -29,14 +29,6 @@ export interface HubServer {
 }
 
 const socketLimit = 8_192;
-
-/** Splits host:port; an IPv6 host stands in brackets. @throws RangeError */
-export function splitAddress(text: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (!match || port > 65_535) throw new RangeError(`${JSON.stringify(text)} is not host:port`);
-  return { host: (match[1] ?? match[2])!, port };
-}
 
 /** A socket file of a process that has ended would be in the way; one that answers belongs to somebody. */
 async function removeStaleSocket(path: string): Promise<void> {
