@@ -24,6 +24,7 @@ export function requestHandler(
     handle({ ...base, user: anonymous }, tools).catch((error: unknown) => {
       const x: Exchange = { ...base, user: anonymous };
       if (error instanceof ApiError) {
+        if (error.code === 413) tools.context.refused.requestsTooLarge += 1;
         sendError(x, error);
         return;
       }

@@ -1,11 +1,12 @@
 // apiserver/controllers: keeps the registry in step with the CustomResourceDefinitions, and empties kinds that go.
 import type { ServerContext } from "../context.ts";
-import { stringAt } from "../json.ts";
+import { clone, stringAt } from "../json.ts";
 import type { ApiObject } from "../object.ts";
 import { cleanupFinalizer, crdStorage, isEstablished, resourcesOf } from "../registry/crd.ts";
-import type { ResourceType } from "../registry/resource.ts";
+import { presentsAsStored, type ResourceType } from "../registry/resource.ts";
 import { deleteEntry } from "../rest/delete.ts";
 import type { Watches } from "../rest/watch.ts";
+import { applyDefaults, missesDefaults } from "../schema/prune.ts";
 import type { StoreEvent } from "../store/history.ts";
 
 const background = {
@@ -56,6 +57,29 @@ export class CrdController {
       const changed = stringAt(crd, "metadata", "name");
       if (!sameShape(before, after)) this.#watches.endAll((t) => t.storage === changed);
     } else this.#onAdded(crd.metadata.name);
+    this.#fillDefaults(crd.metadata.name, after);
+  }
+
+  /** Stored objects show the defaults that the schema has now, as the real server's do on every read. */
+  #fillDefaults(storage: string, types: readonly ResourceType[]): void {
+    const type = types.find((t) => presentsAsStored(t)) ?? types[0];
+    const { store } = this.#context;
+    if (!type) return;
+    const pending = store.collection(storage).entries();
+    const step = (): void => {
+      const deadline = performance.now() + 5;
+      for (let entry = pending.pop(); entry; entry = pending.pop()) {
+        const current = store.get(storage, entry.key);
+        if (current === entry && missesDefaults(entry.object, type.schema)) {
+          const object = clone(entry.object);
+          applyDefaults(object, type.schema);
+          store.reread(storage, entry.key, object);
+        }
+        if (performance.now() > deadline) break;
+      }
+      if (pending.length > 0) setImmediate(step);
+    };
+    step();
   }
 
   #withdraw(name: string): void {

@@ -90,12 +90,10 @@ export class GarbageCollector {
   #placeOf(owner: OwnerReference, dependant: ApiObject): Place | undefined {
     const { group, version } = parseApiVersion(owner.apiVersion);
     const type = this.#context.registry.byKind(group, version, owner.kind);
-    return (
-      type && {
-        storage: type.storage,
-        key: keyOf(type.namespaced ? dependant.metadata.namespace : undefined, owner.name),
-      }
-    );
+    const { namespace } = dependant.metadata;
+    // A cluster-wide object cannot be owned by one in a namespace: nobody can say in which.
+    if (!type || (type.namespaced && !namespace)) return undefined;
+    return { storage: type.storage, key: keyOf(type.namespaced ? namespace : undefined, owner.name) };
   }
 
   /** One bounded step; the rest of the queue waits for the next turn. */

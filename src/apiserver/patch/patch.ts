@@ -6,10 +6,9 @@ import { ApiError, badRequest } from "../messages.ts";
 /** Operations in one JSON patch; the real server's limit. */
 const maxOperations = 10_000;
 
-const rejected = (message: string): ApiError =>
-  new ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {
-    causes: [{ reason: "UnexpectedServerResponse", message }],
-  });
+/** The real server does not say which operation failed. */
+const rejected = (): ApiError =>
+  new ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {});
 
 /** Applies a JSON patch to a copy. Throws 400 for what is no patch, 422 for one that does not fit, failed tests included. */
 export function jsonPatch(target: Json, patch: Json): Json {
@@ -26,7 +25,8 @@ export function jsonPatch(target: Json, patch: Json): Json {
     const result = jsonpatch.applyPatch(document, patch as unknown as Operation[], true, true, true);
     return result.newDocument;
   } catch (error) {
-    throw rejected(error instanceof Error ? (error.message.split("\n", 1)[0] ?? "") : String(error));
+    if (error instanceof jsonpatch.JsonPatchError) throw rejected();
+    throw error;
   }
 }
 

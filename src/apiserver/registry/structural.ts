@@ -1,7 +1,7 @@
 // apiserver/registry: whether an openAPIV3Schema is structural, and whether its rules and defaults hold water.
 import { isObject, type Json, type JsonObject, listAt, stringAt, stringsAt } from "../json.ts";
 import { type FieldError, fieldErrors } from "../messages.ts";
-import { CelCompileError, compileRule } from "../schema/cel.ts";
+import { checkRules as checkRuleTypes } from "../schema/cel-types.ts";
 import { parseSchema } from "../schema/schema.ts";
 import { compilePattern, validateSchema } from "../schema/validate.ts";
 
@@ -59,7 +59,7 @@ function checkNode(schema: JsonObject, path: string, depth: number, errors: Fiel
     );
   checkLists(schema, path, errors);
   checkValues(schema, path, errors);
-  checkRules(schema, path, errors);
+  checkRules(schema, path, depth === 0, errors);
   for (const [name, property] of Object.entries(isObject(schema.properties) ? schema.properties : {}))
     if (isObject(property)) checkNode(property, `${path}.properties[${name}]`, depth + 1, errors);
   if (isObject(schema.items)) checkNode(schema.items, `${path}.items`, depth + 1, errors);
@@ -146,7 +146,7 @@ function checkValues(schema: JsonObject, path: string, errors: FieldError[]): vo
 
 const ruleReasons = ["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"];
 
-function checkRules(schema: JsonObject, path: string, errors: FieldError[]): void {
+function checkRules(schema: JsonObject, path: string, isRoot: boolean, errors: FieldError[]): void {
   const parsed = parseSchema({ "x-kubernetes-validations": [...listAt(schema, "x-kubernetes-validations")] });
   parsed.validations?.forEach((rule, i) => {
     const where = `${path}.x-kubernetes-validations[${i}]`;
@@ -167,14 +167,17 @@ function checkRules(schema: JsonObject, path: string, errors: FieldError[]): voi
           "fieldPath must be a valid path: does not refer to a valid field",
         ),
       );
-    try {
-      compileRule(rule);
-    } catch (error) {
-      if (!(error instanceof CelCompileError)) throw error;
+  });
+  if (!parsed.validations?.some((rule) => rule.rule.trim())) return;
+  checkRuleTypes(parseSchema(schema), isRoot).forEach((problems, i) => {
+    for (const { part, reason } of problems)
       errors.push(
-        fieldErrors.invalid(`${where}.rule`, rule.rule, `compilation failed: ERROR: ${error.message}`),
+        fieldErrors.invalid(
+          `${path}.x-kubernetes-validations[${i}].${part}`,
+          parsed.validations?.[i]?.[part],
+          reason,
+        ),
       );
-    }
   });
 }
 

@@ -29,8 +29,10 @@ export function toCel(value: Json, schema: Schema | undefined): CelValue {
   if (typeof value === "string") return stringToCel(value, schema?.format);
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map((item) => toCel(item, schema?.items));
-  const object: CelObject = Object.create(null) as CelObject;
+  const object: CelObject = {};
   for (const key of Object.keys(value)) {
+    // A key that would set the prototype instead is no field that a rule can name.
+    if (key === "__proto__") continue;
     const known = schema?.properties?.has(key);
     object[known ? escapeName(key) : key] = toCel(value[key]!, fieldSchema(schema, key));
   }

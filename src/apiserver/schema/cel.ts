@@ -1,8 +1,9 @@
 // apiserver/schema: runs the x-kubernetes-validations of a schema over an object, transition rules and ratcheting included.
-import type { ASTNode, Environment, ParseResult } from "@marcbachmann/cel-js";
+import { type Environment, Optional, type ParseResult } from "@marcbachmann/cel-js";
 import { equal, isObject, type Json } from "../json.ts";
 import { type FieldError, fieldErrors } from "../messages.ts";
 import { celEnvironment } from "./cel-library.ts";
+import { mentions } from "./cel-types.ts";
 import { type CelValue, toCel } from "./cel-values.ts";
 import { type CelRule, fieldSchema, type Schema } from "./schema.ts";
 import { correlate } from "./validate.ts";
@@ -14,30 +15,28 @@ interface CompiledRule {
   readonly usesOldSelf: boolean;
 }
 
-/** A rule that does not parse: the CRD that holds it is refused with this reason. */
+/** A rule that does not parse; a CRD with one is not stored, so this is met only while one is checked. */
 export class CelCompileError extends Error {}
 
-let shared: Environment | undefined;
-const environment = (): Environment => {
-  shared ??= celEnvironment().registerVariable("self", "dyn").registerVariable("oldSelf", "dyn");
-  return shared;
-};
+let environments: { readonly plain: Environment; readonly optional: Environment } | undefined;
 
-function mentions(node: ASTNode, name: string): boolean {
-  if (node.op === "id") return node.args === name;
-  const walk = (value: unknown): boolean =>
-    Array.isArray(value) ? value.some(walk) : isNode(value) ? mentions(value, name) : false;
-  return walk(node.args);
+/** Values are typed when rules are checked, not when they run: here everything is dyn. */
+function environmentFor(rule: CelRule): Environment {
+  if (!environments) {
+    const base = celEnvironment().registerVariable("self", "dyn");
+    environments = {
+      plain: base.clone().registerVariable("oldSelf", "dyn"),
+      optional: base.clone().registerVariable("oldSelf", "optional<dyn>"),
+    };
+  }
+  return rule.optionalOldSelf ? environments.optional : environments.plain;
 }
-
-const isNode = (value: unknown): value is ASTNode =>
-  typeof value === "object" && value !== null && "op" in value;
 
 /** Throws {@link CelCompileError}. */
 export function compileRule(rule: CelRule): CompiledRule {
   const parse = (text: string): ParseResult => {
     try {
-      return environment().parse(text);
+      return environmentFor(rule).parse(text);
     } catch (error) {
       throw new CelCompileError(error instanceof Error ? error.message : String(error));
     }
@@ -203,7 +202,8 @@ function evaluate(
 ): void {
   const { rule, run, usesOldSelf } = compiledRule;
   if (usesOldSelf && !old && !rule.optionalOldSelf) return;
-  const context = { self: part.cel, oldSelf: old?.cel ?? null };
+  const oldSelf = rule.optionalOldSelf ? (old ? Optional.of(old.cel) : Optional.none()) : (old?.cel ?? null);
+  const context = { self: part.cel, oldSelf };
   const type = schema.type ?? "";
   let result: unknown;
   try {

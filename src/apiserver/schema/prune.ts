@@ -61,3 +61,40 @@ function fillField(object: JsonObject, key: string, schema: Schema): void {
   if (missing && schema.default !== undefined) object[key] = clone(schema.default);
   if (Object.hasOwn(object, key)) applyDefaults(object[key]!, schema);
 }
+
+/** Whether {@link applyDefaults} would change the value. */
+export function missesDefaults(value: Json, schema: Schema): boolean {
+  if (!hasDefaults(schema)) return false;
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    return items !== undefined && value.some((item) => missesDefaults(item, items));
+  }
+  if (!isObject(value)) return false;
+  const { properties, additionalProperties } = schema;
+  for (const [key, property] of properties ?? []) {
+    const present = Object.hasOwn(value, key) && (value[key] !== null || property.nullable === true);
+    if (present ? missesDefaults(value[key]!, property) : property.default !== undefined) return true;
+  }
+  if (typeof additionalProperties !== "object") return false;
+  return Object.keys(value).some(
+    (key) => !properties?.has(key) && missesDefaults(value[key]!, additionalProperties),
+  );
+}
+
+const withDefaults = new WeakMap<Schema, boolean>();
+
+function hasDefaults(schema: Schema): boolean {
+  const known = withDefaults.get(schema);
+  if (known !== undefined) return known;
+  // A schema in a circle counts as without while it is being looked into.
+  withDefaults.set(schema, false);
+  const children = [
+    schema.items,
+    typeof schema.additionalProperties === "object" ? schema.additionalProperties : undefined,
+    ...(schema.properties?.values() ?? []),
+  ];
+  const found =
+    schema.default !== undefined || children.some((child) => child !== undefined && hasDefaults(child));
+  withDefaults.set(schema, found);
+  return found;
+}

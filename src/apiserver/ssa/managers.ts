@@ -307,7 +307,7 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
 
 /**
  * Apply as kubectl does it: its first server-side apply of an object that it applied client-side before takes over the
- * fields of the annotation without a conflict, and keeps the annotation current from then on.
+ * fields of the annotation without a conflict, and the annotation, where there is one, follows what was applied last.
  */
 export function applyAsKubectl(
   live: ApiObject | undefined,
@@ -317,11 +317,39 @@ export function applyAsKubectl(
   writer: Writer,
   force: boolean,
 ): Applied {
-  const annotation = live?.metadata.annotations?.[lastApplied];
+  if (writer.manager !== "kubectl") return apply(live, config, schema, door, writer, force);
+  const applied = applyTakingOver(live, config, schema, door, writer, force);
+  const { annotations } = applied.object.metadata;
+  if (annotations?.[lastApplied] === undefined) return applied;
+  const text = lastAppliedText(config);
+  if (annotations[lastApplied] === text) return applied;
+  const metadata = { ...applied.object.metadata, annotations: { ...annotations, [lastApplied]: text } };
+  return { object: { ...applied.object, metadata }, unchanged: false };
+}
+
+function lastAppliedText(config: JsonObject): string {
+  const metadata = isObject(config.metadata) ? { ...config.metadata } : {};
+  if (isObject(metadata.annotations)) {
+    const { [lastApplied]: _, ...others } = metadata.annotations;
+    delete metadata.annotations;
+    if (Object.keys(others).length > 0) metadata.annotations = others;
+  }
+  return `${canonical({ ...config, metadata })}\n`;
+}
+
+function applyTakingOver(
+  live: ApiObject | undefined,
+  config: JsonObject,
+  schema: Schema,
+  door: Door,
+  writer: Writer,
+  force: boolean,
+): Applied {
   try {
     return apply(live, config, schema, door, writer, force);
   } catch (error) {
-    if (!(error instanceof ApiError) || writer.manager !== "kubectl" || !annotation) throw error;
+    const annotation = live?.metadata.annotations?.[lastApplied];
+    if (!(error instanceof ApiError) || !annotation) throw error;
     const allowed = new Set(pathTexts(fieldsOf(JSON.parse(annotation) as Json, schema)));
     const causes = Array.isArray(error.details?.causes) ? error.details.causes : [];
     if (causes.some((cause) => !allowed.has(stringAt(cause, "field")))) throw error;

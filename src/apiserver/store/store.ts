@@ -145,6 +145,16 @@ export class Store {
     return entry;
   }
 
+  /**
+   * Replaces how an object reads without writing it: same revision, no event. For defaults that its kind has got since;
+   * the next start does the same again.
+   */
+  reread(resource: string, key: string, object: ApiObject): void {
+    const collection = this.#collections.get(resource);
+    const entry = collection?.get(key);
+    if (entry) collection?.set(key, { ...entry, object, json: toText(object) });
+  }
+
   #record(event: StoreEvent): void {
     this.#unpublished.push(event);
     if (!this.#committing) void this.#commit();

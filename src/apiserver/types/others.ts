@@ -269,7 +269,59 @@ type CustomResourceDefinitionVersion
 - additionalPrinterColumns []CustomResourceColumnDefinition list=atomic
 - selectableFields []SelectableField list=atomic
 type CustomResourceValidation
-- openAPIV3Schema object
+- openAPIV3Schema JSONSchemaProps | The structural schema.
+type JSONSchemaProps | A node of a schema.
+- $schema string
+- $ref string
+- id string
+- description string
+- type string
+- format string
+- title string
+- default any
+- maximum double
+- exclusiveMaximum bool
+- minimum double
+- exclusiveMinimum bool
+- maxLength int64
+- minLength int64
+- pattern string
+- maxItems int64
+- minItems int64
+- uniqueItems bool
+- multipleOf double
+- enum []any list=atomic
+- maxProperties int64
+- minProperties int64
+- required []string list=atomic
+- items JSONSchemaProps?
+- allOf []JSONSchemaProps list=atomic
+- oneOf []JSONSchemaProps list=atomic
+- anyOf []JSONSchemaProps list=atomic
+- not JSONSchemaProps
+- properties map<JSONSchemaProps>
+- additionalProperties JSONSchemaProps?
+- patternProperties map<JSONSchemaProps>
+- dependencies object
+- additionalItems JSONSchemaProps?
+- definitions map<JSONSchemaProps>
+- externalDocs object
+- example any
+- nullable bool
+- x-kubernetes-preserve-unknown-fields bool
+- x-kubernetes-embedded-resource bool
+- x-kubernetes-int-or-string bool
+- x-kubernetes-list-map-keys []string list=atomic
+- x-kubernetes-list-type string
+- x-kubernetes-map-type string
+- x-kubernetes-validations []ValidationRule list=map:rule
+type ValidationRule | A rule in CEL.
+- rule! string
+- message string
+- messageExpression string
+- reason string
+- fieldPath string
+- optionalOldSelf bool
 type CustomResourceSubresources
 - status object
 - scale CustomResourceSubresourceScale

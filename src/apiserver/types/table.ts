@@ -53,7 +53,7 @@ interface Line {
  *
  * `!` marks a required field, `[]T` a list, `map<T>` a map; flags: `list=map:key,key|set|atomic`, `merge=key`,
  * `default=JSON`, `enum=A,B`, `atomic`. A dash in place of the number says that the field never travels as protobuf.
- * `type T open` keeps fields that the table does not list.
+ * `type T open` keeps fields that the table does not list; `T?` is a T or something that is no object.
  */
 export function readTypes(tables: Readonly<Record<string, string>>): ReadonlyMap<string, BuiltinType> {
   const blocks: { name: string; openApi: string; open: boolean; doc: string; lines: Line[] }[] = [];
@@ -152,8 +152,13 @@ function typeSchema(
   if (map) return { type: "object", additionalProperties: typeSchema(map[1]!, new Map(), types) };
   const scalar = scalars[text];
   if (scalar) return { ...scalar.schema };
-  const type = types.get(text);
+  const open = text.endsWith("?");
+  const type = types.get(open ? text.slice(0, -1) : text);
   if (!type) throw new Error(`unknown type in a table: ${text}`);
+  if (open) {
+    const { type: _, ...anything } = type.schema;
+    return anything;
+  }
   return { ...type.schema };
 }
 
