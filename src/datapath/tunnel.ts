@@ -1,7 +1,8 @@
 // datapath: the VXLAN device through which a node hands packets to the nodes that have the backends.
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { KernelError } from "../kernel/ffi.ts";
 import {
+  addHostAddress,
   createTunnelDevice,
   deleteInterface,
   type InterfaceInfo,
@@ -9,6 +10,7 @@ import {
   setInterfaceUp,
 } from "../kernel/interfaces.ts";
 import type { NetlinkSocket } from "../kernel/netlink.ts";
+import { parseAddress } from "../net/address.ts";
 import { tunnelFailed, tunnelForeign, tunnelSysctl } from "./messages.ts";
 import type { Refusal } from "./types.ts";
 
@@ -16,17 +18,15 @@ export const tunnelDevice = "waggle0";
 /** IANA's port of VXLAN (RFC 7348). */
 export const defaultTunnelPort = 4789;
 
-/**
- * Settings of the device, each with why: what comes out of the tunnel has the client's address, to which the way back is
- * another interface (2 = loose, and the larger of this and `all` counts); it is forwarded; and the device speaks for
- * nobody, so it needs no address.
- */
+/** Settings of the device: what comes out of it is forwarded, and it speaks for nobody, so it needs no IPv6 address. */
 const sysctls: readonly (readonly [path: string, value: string])[] = [
-  [`ipv4/conf/${tunnelDevice}/rp_filter`, "2"],
   [`ipv4/conf/${tunnelDevice}/forwarding`, "1"],
   [`ipv6/conf/${tunnelDevice}/addr_gen_mode`, "1"],
   [`ipv6/conf/${tunnelDevice}/accept_ra`, "0"],
 ];
+
+/** On the device where reverse-path filtering cannot be switched off. Means nothing to anybody else. */
+const ownAddress = parseAddress("169.254.87.71");
 
 const isOurs = (device: InterfaceInfo, port: number): boolean =>
   device.vxlan?.collectMetadata === true && device.vxlan.port === port;
@@ -38,17 +38,29 @@ export interface TunnelState {
   readonly refused: readonly Refusal[];
 }
 
-function writeSysctls(): Refusal[] {
-  const refused: Refusal[] = [];
-  for (const [path, value] of sysctls)
-    try {
-      writeFileSync(`/proc/sys/net/${path}`, value);
-    } catch (error) {
-      // A read-only /proc/sys, or no IPv6 on this machine: worth telling, no reason to do without the tunnel.
-      const reason = tunnelSysctl(path.replaceAll("/", "."), value, String((error as Error).message));
-      refused.push({ subject: tunnelDevice, reason });
-    }
-  return refused;
+function sysctl(path: string, value: string): Refusal[] {
+  try {
+    writeFileSync(`/proc/sys/net/${path}`, value);
+    return [];
+  } catch (error) {
+    // A read-only /proc/sys, or no IPv6 on this machine: worth telling, no reason to do without the tunnel.
+    const reason = tunnelSysctl(path.replaceAll("/", "."), value, String((error as Error).message));
+    return [{ subject: tunnelDevice, reason }];
+  }
+}
+
+/**
+ * What comes out of the tunnel has the client's address, and the way back to it is another interface. So the filter must
+ * be off; where it is on for `all` interfaces, of which the stricter counts, it must be loose, and then the kernel asks
+ * that the device have any IPv4 address at all (fib_validate_source).
+ */
+function configure(netlink: NetlinkSocket, interfaceIndex: number): Refusal[] {
+  const filtered = readFileSync("/proc/sys/net/ipv4/conf/all/rp_filter", "utf8").trim() !== "0";
+  if (filtered) addHostAddress(netlink, interfaceIndex, ownAddress);
+  return [
+    ...sysctl(`ipv4/conf/${tunnelDevice}/rp_filter`, filtered ? "2" : "0"),
+    ...sysctls.flatMap(([path, value]) => sysctl(path, value)),
+  ];
 }
 
 /** Makes the device, or makes it what it should be. A foreign one of its name is left and reported. @throws KernelError */
@@ -78,8 +90,8 @@ export function ensureTunnel(netlink: NetlinkSocket, port: number, mtu: number):
         refused: [{ subject: tunnelDevice, reason: tunnelFailed(tunnelDevice, port, error.message) }],
       };
     }
-    refused = writeSysctls();
     device = listInterfaces(netlink).find((d) => d.name === tunnelDevice);
+    if (device) refused = configure(netlink, device.index);
   }
   if (!device) return { interfaceIndex: 0, changed: 1, refused };
   try {

@@ -1,5 +1,5 @@
 // kernel: network interfaces and their addresses over rtnetlink, and the VXLAN device through which nodes reach each other.
-import { type Address, fromBytes } from "../net/address.ts";
+import { type Address, fromBytes, toBytes } from "../net/address.ts";
 import { fromCString } from "./bpf.ts";
 import {
   attribute32,
@@ -84,6 +84,8 @@ export interface InterfaceAddress {
   readonly prefixLength: number;
 }
 
+const AF_INET = 2;
+const AF_INET6 = 10;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 
@@ -103,6 +105,22 @@ export function listAddresses(netlink: NetlinkSocket): InterfaceAddress[] {
     });
   }
   return found;
+}
+
+const RT_SCOPE_HOST = 254;
+
+/**
+ * Gives an interface an address that only this host knows of (scope host): never chosen as a source, no subnet with it.
+ * @throws KernelError (EEXIST)
+ */
+export function addHostAddress(netlink: NetlinkSocket, interfaceIndex: number, address: Address): void {
+  const bytes = toBytes(address);
+  const body = new NetlinkBody()
+    .u8(address.family === 4 ? AF_INET : AF_INET6, bytes.length * 8, 0, RT_SCOPE_HOST)
+    .u32(interfaceIndex)
+    .attribute(IFA_LOCAL, bytes)
+    .attribute(IFA_ADDRESS, bytes);
+  netlink.request("RTM_NEWADDR", Rtm.NEWADDR, NlmFlag.CREATE | NlmFlag.EXCL, body.bytes());
 }
 
 /**
