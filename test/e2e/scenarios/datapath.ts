@@ -53,7 +53,7 @@ export function datapathScenario(lab: () => Lab): void {
 
   it("an emptied map entry is noticed, told and filled again", async () => {
     const [vip] = await webVips(lab(), "dc1");
-    const directory = join(lab().state.bpffs, node);
+    const directory = join(lab().state.bpffs, "waggle", node);
     const layout = readdirSync(directory).find((d) => !d.startsWith("."))!;
     expect(emptyServices(join(directory, layout))).toBeGreaterThan(0);
     const ms = await timeUntil(withinMs, `the missing entry of ${vip} in status`, async () =>
