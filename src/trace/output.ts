@@ -98,7 +98,7 @@ export class Printer {
   }
 
   chunk(chunk: NodeChunk): void {
-    const { json, schema } = this.#options;
+    const { json, old, schema } = this.#options;
     switch (chunk.kind) {
       case "line":
         this.#sink.write(json ? lineJson(chunk) : chunk.text);
@@ -113,8 +113,8 @@ export class Printer {
       }
       case "maps": {
         const text = (json ? printJson : printText)(schema.maps, chunk.maps, this.#print);
-        // bpftrace sets the maps apart from what was printed before by an empty line.
-        this.#sink.write(json || text === "" ? text : `\n${text}`);
+        // bpftrace ends its main loop with two line ends, whether maps follow or not; 0.17 even between JSON lines.
+        this.#sink.write(json && !old ? text : `\n\n${text}`);
       }
     }
   }

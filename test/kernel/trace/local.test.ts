@@ -66,8 +66,8 @@ const hello = 'BEGIN { printf("hello\\n"); exit(); }';
 
 describe.skipIf(!canTrace)(`local traces (${skipped})`, () => {
   it("print the script's output on stdout and everything else on stderr", async () => {
-    expect(await run({ program: hello })).toEqual({ code: 0, out: "hello\n", err: "Attached 1 probe\n" });
-    expect(await run({ program: hello, quiet: true })).toEqual({ code: 0, out: "hello\n", err: "" });
+    expect(await run({ program: hello })).toEqual({ code: 0, out: "hello\n\n\n", err: "Attached 1 probe\n" });
+    expect(await run({ program: hello, quiet: true })).toEqual({ code: 0, out: "hello\n\n\n", err: "" });
   });
 
   it("print JSON lines", async () => {
@@ -87,8 +87,8 @@ describe.skipIf(!canTrace)(`local traces (${skipped})`, () => {
   it("read scripts from files and stdin, with positional parameters", async () => {
     const file = join(cacheDirectory, "script.bt");
     writeFileSync(file, '#!/usr/bin/env bpftrace\nBEGIN { printf("%d %s\\n", $1, str($2)); exit(); }\n');
-    expect((await run({ file, arguments: ["7", "x"] })).out).toBe("7 x\n");
-    expect((await run({ file: "-" }, { stdin: hello })).out).toBe("hello\n");
+    expect((await run({ file, arguments: ["7", "x"] })).out).toBe("7 x\n\n\n");
+    expect((await run({ file: "-" }, { stdin: hello })).out).toBe("hello\n\n\n");
     expect(await run({ file: "/nothing/here.bt" })).toMatchObject({
       code: 1,
       err: expect.stringContaining("ENOENT"),
@@ -113,7 +113,7 @@ describe.skipIf(!canTrace)(`local traces (${skipped})`, () => {
           signalWhen: (out) => (out.includes("__BPFTRACE_NOTIFY_PROBES_ATTACHED\n") ? signal : undefined),
         },
       );
-      expect(result).toMatchObject({ code: 0, out: "__BPFTRACE_NOTIFY_PROBES_ATTACHED\n\n@x: 1\n" });
+      expect(result).toMatchObject({ code: 0, out: "__BPFTRACE_NOTIFY_PROBES_ATTACHED\n\n\n@x: 1\n" });
     }
   });
 
@@ -131,7 +131,7 @@ describe.skipIf(!canTrace)(`local traces (${skipped})`, () => {
   it("write to a file, check without attaching, and show stages", async () => {
     const file = join(cacheDirectory, "out.txt");
     expect(await run({ program: hello, output: file, quiet: true })).toEqual({ code: 0, out: "", err: "" });
-    expect(readFileSync(file, "utf8")).toBe("hello\n");
+    expect(readFileSync(file, "utf8")).toBe("hello\n\n\n");
     expect(await run({ program: hello, dryRun: true })).toEqual({ code: 0, out: "", err: "" });
     const stages = await run({ program: hello, stages: ["ast", "bytecode", "verifier"] });
     expect(stages.code).toBe(0);
