@@ -9,7 +9,7 @@ import {
   uses,
   type VReg,
 } from "../ir/ir.ts";
-import { definitionCounts, liveOut } from "./flow.ts";
+import { definitionCounts, liveness } from "./flow.ts";
 
 const SAVED = [6, 7, 8, 9];
 const ALL = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
@@ -52,7 +52,7 @@ export function allocate(input: IrFunction): Allocation | undefined {
 
 /** Positions: instruction n reads at 2n and writes at 2n + 1. */
 function liveIntervals(f: IrFunction): Interval[] {
-  const out = liveOut(f);
+  const live = liveness(f);
   const found = new Map<VReg, Interval>();
   const calls: number[] = [];
   const touch = (v: VReg, at: number): Interval => {
@@ -87,8 +87,8 @@ function liveIntervals(f: IrFunction): Interval[] {
     for (const u of terminatorUses(block.end)) touch(u, 2 * n);
     n++;
     const last = 2 * n - 1;
-    for (const v of out.get(block.id) ?? []) touch(v, last);
-    for (const v of liveInOf(f, block.id, out)) touch(v, first - 1 < -1 ? -1 : first);
+    for (const v of live.liveOut(block.id)) touch(v, last);
+    for (const v of live.liveIn(block.id)) touch(v, first);
   }
   for (const i of found.values()) i.crosses = crossesCall(calls, i);
   return [...found.values()].sort((a, b) => a.start - b.start || a.end - b.end);
@@ -111,21 +111,6 @@ function crossesCall(calls: readonly number[], i: Interval): boolean {
   }
   const call = calls[low];
   return call !== undefined && call > i.start - 1 && i.start <= call && i.end > call;
-}
-
-function liveInOf(f: IrFunction, id: number, out: Map<number, Set<VReg>>): VReg[] {
-  const block = f.blocks.find((b) => b.id === id);
-  const live = new Set(out.get(id));
-  if (!block) return [];
-  for (const u of terminatorUses(block.end)) live.add(u);
-  for (let n = block.insns.length - 1; n >= 0; n--) {
-    const i = block.insns[n];
-    if (!i) continue;
-    const d = defines(i);
-    if (d !== undefined) live.delete(d);
-    for (const u of uses(i)) live.add(u);
-  }
-  return [...live];
 }
 
 function scan(

@@ -3,7 +3,6 @@
 import { foldAlu, foldCondition } from "../ir/builder.ts";
 import {
   type Address,
-  type Block,
   defines,
   type Insn,
   type IrFunction,
@@ -15,7 +14,7 @@ import {
   type Val,
   type VReg,
 } from "../ir/ir.ts";
-import { definitionCounts, liveOut } from "./flow.ts";
+import { definitionCounts, liveness } from "./flow.ts";
 
 /** Rounds; each finds what the one before made possible. */
 const ROUNDS = 4;
@@ -161,6 +160,8 @@ function propagate(f: IrFunction): void {
   };
   for (const block of f.blocks) {
     const here = new Map<VReg, Val>();
+    /** Registers that are known to be copies of one. */
+    const copies = new Map<VReg, VReg[]>();
     const replace: Replace = (v) => {
       const global = resolve(v);
       if (typeof global === "bigint") return global;
@@ -171,8 +172,12 @@ function propagate(f: IrFunction): void {
       const d = defines(i);
       if (d !== undefined) {
         here.delete(d);
-        for (const [k, v] of here) if (v === d) here.delete(k);
-        if (i.op === "mov" && i.s !== d) here.set(d, i.s);
+        for (const k of copies.get(d) ?? []) if (here.get(k) === d) here.delete(k);
+        copies.delete(d);
+        if (i.op === "mov" && i.s !== d) {
+          here.set(d, i.s);
+          if (typeof i.s === "number") copies.set(i.s, [...(copies.get(i.s) ?? []), d]);
+        }
       }
       return i;
     });
@@ -182,9 +187,9 @@ function propagate(f: IrFunction): void {
 
 /** Drops instructions without effect whose result is not read. */
 function removeDead(f: IrFunction): void {
-  const out = liveOut(f);
+  const { liveOut } = liveness(f);
   for (const block of f.blocks) {
-    const live = new Set(out.get(block.id));
+    const live = new Set(liveOut(block.id));
     for (const u of terminatorUses(block.end)) live.add(u);
     const kept: Insn[] = [];
     for (let n = block.insns.length - 1; n >= 0; n--) {
@@ -200,5 +205,3 @@ function removeDead(f: IrFunction): void {
     block.insns = kept.reverse();
   }
 }
-
-export type { Block };

@@ -142,6 +142,9 @@ const IDENTITY: Readonly<Partial<Record<AluOp, bigint>>> = {
   and: -1n,
 };
 
+/** Bytes of stack for objects that live as long as the program. */
+const PINNED_STACK = 96;
+
 /** `stackBudget`: bytes of stack for frame objects; what does not fit goes to scratch. */
 export function createBuilder(name: string, parameterCount: number, stackBudget: number): Builder {
   let registers = 0;
@@ -155,6 +158,7 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
   let stackHigh = 0;
   let scratchUsed = 0;
   const pinned: FrameObject[] = [];
+  let pinnedStack = 0;
   let scratchHigh = 0;
 
   const block = (): BlockId => {
@@ -241,7 +245,10 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
       return { where: "scratch", offset, size };
     },
     pinned: (bytes) => {
-      const object: FrameObject = { where: "stack", offset: 0, size: align8(bytes) };
+      const size = align8(bytes);
+      const fits = pinnedStack + size <= Math.min(PINNED_STACK, stackBudget);
+      if (fits) pinnedStack += size;
+      const object: FrameObject = { where: fits ? "stack" : "scratch", offset: 0, size };
       pinned.push(object);
       return object;
     },
@@ -253,10 +260,14 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
     scratchBytes: () => scratchHigh,
     finish: () => {
       let stackBytes = stackHigh;
-      for (const object of pinned) {
-        stackBytes += object.size;
-        object.offset = stackBytes;
-      }
+      for (const object of pinned)
+        if (object.where === "stack") {
+          stackBytes += object.size;
+          object.offset = stackBytes;
+        } else {
+          object.offset = scratchHigh;
+          scratchHigh += object.size;
+        }
       return {
         name,
         blocks: placed,

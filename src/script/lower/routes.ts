@@ -23,7 +23,7 @@ const ROUTE_LENGTH = 4;
 /** Writes 16 bytes: the address, IPv4 as v4-mapped. `to` is 4-aligned. */
 function mapped(l: Lowering, e: TExpr, to: Address): void {
   const { b } = l;
-  if (e.type.kind === "inet") {
+  if (e.type.kind === "inet" || e.type.kind === "prefix") {
     const from = toMemory(l, e);
     for (let i = 0; i < 16; i += 4) b.store(plus(to, i), 4, b.load(plus(from, 4 + i), 4));
     return;
@@ -230,7 +230,7 @@ function setFamily(l: Lowering, to: Address): void {
 export function addressInto(l: Lowering, address: TExpr, family: TExpr | undefined, to: Address): void {
   const { b } = l;
   b.store(to, 4, 0n);
-  if (address.type.kind === "inet") {
+  if (address.type.kind === "inet" || address.type.kind === "prefix") {
     copyFrom(l, { space: "bpf", address: toMemory(l, address) } satisfies Place, to, 20);
     return;
   }

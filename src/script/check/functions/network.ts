@@ -8,7 +8,7 @@ import { type CallArguments, call, type FunctionSpec, integerArgument, wordArgum
 
 /** Whether a value of this type can be read as an address. */
 function isAddress(type: Type): boolean {
-  if (type.kind === "inet") return true;
+  if (type.kind === "inet" || type.kind === "prefix") return true;
   if (type.kind === "int") return type.size === 4 || type.size === 8;
   if (type.kind === "array" && isInteger(type.of)) return [4, 16, 28].includes(sizeOf(type));
   if (type.kind === "struct") return type.size === 4 || type.size === 16 || /\bsockaddr/.test(type.name);
