@@ -20,7 +20,7 @@ export const features = {
   bpf: {
     name: "bpf(2)",
     since: "5.8",
-    use: "everything",
+    use: "maps and programs",
     test: () => {
       using map = createMap({ type: MapType.ARRAY, name: "probe", keySize: 4, valueSize: 4, maxEntries: 1 });
       return map.fd > 0;
@@ -35,7 +35,7 @@ export const features = {
   tcx: {
     name: "tcx",
     since: "6.6",
-    use: "attaching with links; clsact is used without it",
+    use: "attaches with links",
     test: () => {
       const attr = new Attr(64).u32(0, loopback).u32(4, AttachType.TCX_INGRESS);
       const result = tryBpf(BpfCommand.PROG_QUERY, attr);
