@@ -1,4 +1,5 @@
 // fleet: how agents and callers reach a hub: TLS that trusts this hub's certificate and nothing else, over TCP or a unix socket.
+import { existsSync } from "node:fs";
 import { connect as tlsConnect } from "node:tls";
 import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
@@ -11,12 +12,13 @@ export interface HubConnection extends Disposable {
 
 export type Dial = (endpoint: HubEndpoint) => HubConnection;
 
-/** Nothing is connected before the first call. The socket is used where the endpoint has one. */
+/** Nothing is connected before the first call. The socket is used where it is on this machine, or the only way. */
 export const dialHub: Dial = (endpoint) => {
   const { address, socket, ca } = endpoint;
   if (socket === undefined && address === undefined)
     throw new RangeError("the hub has neither an address nor a socket");
-  const where = socket === undefined ? splitAddress(address!) : { path: socket };
+  const here = socket !== undefined && (address === undefined || existsSync(socket));
+  const where = here ? { path: socket } : splitAddress(address!);
   // The authority is the name in the certificate; where the bytes go is decided by createConnection alone.
   const baseUrl = `https://${hubServerName}`;
   const sessionManager = new Http2SessionManager(

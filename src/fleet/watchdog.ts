@@ -35,8 +35,9 @@ export class Watchdog implements Disposable {
   }
 }
 
-/** Calls `beat` every `ms` until disposed. */
+/** Calls `beat` every `ms` until disposed. @throws RangeError for a time that Node's timers would take for 1 ms */
 export function every(clock: Clock, ms: number, beat: () => void): Disposable {
+  if (!(ms > 0 && ms < 2 ** 31)) throw new RangeError(`an interval of ${ms} ms cannot be kept`);
   let timer: Timer;
   const arm = (): void => {
     timer = clock.after(ms, () => {

@@ -17,8 +17,8 @@ const day = 86_400_000;
 /** Clocks of nodes differ. */
 const skewMs = 300_000;
 
-/** Days that a leaf is good for; it is replaced at half of that. */
-export const leafDays = 60;
+/** Days that a leaf is good for. It is replaced at half of that, which a timer of Node's can hold (24.8 days at most). */
+export const leafDays = 40;
 
 const pem = (label: string, der: ArrayBuffer): string =>
   `-----BEGIN ${label}-----\n${Buffer.from(der)

@@ -7,7 +7,7 @@ import type { Dial } from "../../../src/fleet/dial.ts";
 import { type HubCore, hubCore } from "../../../src/fleet/hub/index.ts";
 import { joinHub, type Member, type MemberOptions } from "../../../src/fleet/member.ts";
 import { defaultTiming, type Log } from "../../../src/fleet/protocol.ts";
-import { kinds } from "../../../src/kube/index.ts";
+import { type Clock, kinds } from "../../../src/kube/index.ts";
 import type { MapData, NodeChunk, ResultSchema } from "../../../src/results/types.ts";
 import type { Finished, Prepared, PrepareRequest, RunListener, Tracer } from "../../../src/trace/types.ts";
 import { SimulatedApi } from "../kube/simulated-api.ts";
@@ -57,10 +57,10 @@ export class FakeTracer implements Tracer {
   readonly stops: { run: string; reason: string; atMs: number }[] = [];
   prepared = 0;
   attaches = 0;
-  readonly #clock: VirtualClock;
+  readonly #clock: Clock;
   readonly #plan: () => Plan;
 
-  constructor(clock: VirtualClock, plan: () => Plan) {
+  constructor(clock: Clock, plan: () => Plan) {
     this.#clock = clock;
     this.#plan = plan;
   }
