@@ -54,7 +54,9 @@ export class DatapathKeeper {
 
   get view(): DatapathView {
     const { maps, inFIB, fibRefused } = this.#routes;
-    return { ...this.#view, maps: [...this.#view.maps, ...maps], inFIB, fibRefused };
+    // Both say how full the route maps are; what the routes' own sync said is newer.
+    const newest = new Map([...this.#view.maps, ...maps].map((m) => [m.name, m]));
+    return { ...this.#view, maps: [...newest.values()], inFIB, fibRefused };
   }
 
   /** What has become of learned routes. */

@@ -93,7 +93,9 @@ function cleanup(): Command {
     )
     .option("--password-dir <dir>", "directory with copies of passwords")
     .addOption(outputOption())
-    .action(async (flags: NodeFlags & { passwordDir?: string; output: OutputFormat }) => {
+    .action(async (_: unknown, self: Command) => {
+      // Options that the agent knows too are read by the agent's command, whichever side of "cleanup" they stand on.
+      const flags = self.optsWithGlobals<NodeFlags & { passwordDir?: string; output: OutputFormat }>();
       requireNode(flags);
       const { cleanupNode } = await import("../agent/cleanup.ts");
       const report = cleanupNode({

@@ -1,5 +1,5 @@
 // cli: waggle drain: sets or takes away the taint that drains a node, and shows the drain's phases as the agent reports them.
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { drainTaint, type Node, type NodeNetwork } from "../api/index.ts";
 import { isConflict, isNotFound, kinds } from "../kube/index.ts";
 import { type ChosenCluster, type ClusterFlags, clusterOptions, withClusters } from "./clusters.ts";
@@ -190,7 +190,11 @@ export function command(): Command {
     .option("--force", "withdraw also the virtual IPs that no other node announces")
     .option("--undo", "take the drain back")
     .option("--wait", "wait until the node is drained, and show the phases")
-    .option("--timeout <duration>", "with --wait, how long", parseDuration, 60_000)
+    .addOption(
+      new Option("--timeout <duration>", "with --wait, how long")
+        .argParser(parseDuration)
+        .default(60_000, "60s"),
+    )
     .addOption(outputOption())
     .addHelpText(
       "after",
