@@ -215,7 +215,9 @@ export class Datapath implements Disposable {
     const egress = hooks.filter((h) => h.direction === "egress");
     const table = this.#map("connections");
     using overlaps = new DisposableStack();
-    for (const hook of egress) overlaps.use(this.#attacher.overlap(hook, this.#program(hook.program)));
+    // A hook takes no program twice: the other way out stands in, which translates alike.
+    const standIn = (hook: Hook) => (hook.program === "pod_egress" ? "fabric_egress" : "pod_egress");
+    for (const hook of egress) overlaps.use(this.#attacher.overlap(hook, this.#program(standIn(hook))));
     const started = kernelSeconds() - 1;
     if (old.fresh) copyConnections(old.map, table, old.convert);
     else addNewConnections(old.map, table, old.convert, 0);

@@ -50,10 +50,9 @@ export interface MapInfo {
 
 /** "0-3,8" and the like, as /sys/devices/system/cpu/possible writes it: the number of CPUs, the highest + 1. */
 export function cpuCount(list: string): number {
-  let highest = -1;
-  for (const part of list.trim().split(",")) highest = Math.max(highest, Number(part.split("-").at(-1)));
-  if (!(highest >= 0)) throw new Error(`not a list of CPUs: ${JSON.stringify(list)}`);
-  return highest + 1;
+  if (!/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(list.trim()))
+    throw new Error(`not a list of CPUs: ${JSON.stringify(list)}`);
+  return Math.max(...[...list.matchAll(/\d+/g)].map(([n]) => Number(n))) + 1;
 }
 
 let possible: number | undefined;
