@@ -102,7 +102,19 @@ export interface TypeSource {
   /** Address of a kernel symbol. */
   kernelSymbol(name: string): bigint | undefined;
   userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined;
+  /** Every place in a file where a USDT probe stands; a provider of "" is any. */
+  usdt?(binary: string, provider: string, name: string): readonly UsdtPlace[];
   readonly features: KernelFeatures;
+}
+
+export interface UsdtPlace {
+  readonly path: string;
+  /** Offset in the file, as uprobes want it. */
+  readonly offset: bigint;
+  /** File offset of the semaphore; absent if there is none. */
+  readonly semaphore?: bigint;
+  /** As in the note: "-4@%edi 8@-16(%rbp)". */
+  readonly arguments: string;
 }
 
 export interface KernelFeatures {
@@ -200,6 +212,8 @@ export interface AttachPoint {
     readonly offset: bigint;
     readonly ret: boolean;
     readonly pid?: number;
+    /** USDT: file offset of the semaphore, which the kernel raises while the probe is on. */
+    readonly semaphore?: bigint;
   };
   /** interval and profile: period in ns; software/hardware: event and count. */
   readonly perf?: {

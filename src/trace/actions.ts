@@ -1,5 +1,4 @@
 // trace: what printing alone cannot do: cat() reads a file, system() runs a command.
-import { spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import type { DecodedRecord, NodeChunk } from "../results/types.ts";
 import { say } from "./messages.ts";
@@ -40,6 +39,8 @@ export function carryOut(line: Line, unsafe: boolean): NodeChunk[] {
   if (type === "system") {
     if (!unsafe)
       return [{ kind: "line", type: "error", text: say.commandFailed(text, "unsafe functions are off") }];
+    // Loaded when it is needed: it costs a start more than all of tracing.
+    const { spawnSync } = process.getBuiltinModule("node:child_process");
     const done = spawnSync("/bin/sh", ["-c", text], {
       encoding: "utf8",
       maxBuffer: systemLimit,

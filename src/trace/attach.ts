@@ -1,6 +1,6 @@
 // trace: a loaded script's programs put on their attach points, and taken off again.
 import { AttachType, Fd } from "../kernel/bpf.ts";
-import { closeInBackground, hasCode, read } from "../kernel/ffi.ts";
+import { close, closeInBackground, hasCode, read } from "../kernel/ffi.ts";
 import { type BpfLink, createIterator, linkTracing, openRawTracepoint } from "../kernel/links.ts";
 import {
   attachPerfEvent,
@@ -23,14 +23,17 @@ export interface AttachOptions {
 
 type Handle = BpfLink | Fd;
 
+/** Descriptors that one process can be handed at its start without fuss. */
+const mostHandedOver = 200;
+
 /** What is attached. Iterators are not: they are run once, by {@link Attachment.iterate}. */
 export class Attachment {
   readonly #handles: Handle[];
-  readonly #iterators: readonly BpfLink[];
+  readonly #iterators: BpfLink[];
   /** Attach points that are on. */
   readonly probes: number;
 
-  constructor(handles: Handle[], iterators: readonly BpfLink[], probes: number) {
+  constructor(handles: Handle[], iterators: BpfLink[], probes: number) {
     this.#handles = handles;
     this.#iterators = iterators;
     this.probes = probes;
@@ -45,12 +48,36 @@ export class Attachment {
     }
   }
 
-  /** Takes everything off. The last close of a tracepoint waits for the kernel's grace periods: none of it on this thread. */
-  async detach(): Promise<void> {
-    const fds = [...this.#handles.splice(0), ...this.#iterators].flatMap((handle) =>
+  #take(): number[] {
+    return [...this.#handles.splice(0), ...this.#iterators.splice(0)].flatMap((handle) =>
       handle instanceof Fd && !handle.open ? [] : [handle.disown()],
     );
-    await Promise.all(fds.map(closeInBackground));
+  }
+
+  /**
+   * For a process that is about to end: whoever closes a tracepoint last waits for it, in exit(2) as well. A small process
+   * inherits the descriptors, waits for our end, and does that waiting in our place. The run's gate is shut: nothing is
+   * recorded any more.
+   */
+  async leave(): Promise<void> {
+    if (this.#handles.length === 0 || this.#handles.length > mostHandedOver) return this.detach();
+    const { spawn } = process.getBuiltinModule("node:child_process");
+    const fds = this.#take();
+    const heir = spawn("/bin/sh", ["-c", "read -r _"], {
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore", ...fds],
+    });
+    heir.on("error", () => {
+      // Without a shell the closes below are the last ones, and wait.
+    });
+    heir.unref();
+    (heir.stdin as unknown as { unref?: () => void } | null)?.unref?.();
+    for (const fd of fds) close(fd);
+  }
+
+  /** Takes everything off. The last close of a tracepoint waits for the kernel's grace periods: none of it on this thread. */
+  async detach(): Promise<void> {
+    await Promise.all(this.#take().map(closeInBackground));
   }
 }
 
@@ -99,8 +126,12 @@ function attachOne(loaded: LoadedScript, point: AttachPoint, options: AttachOpti
     return [attachPerfEvent(fd, kprobeEvent(name, offset, ret))];
   }
   if (point.userFunction) {
-    const { path, offset, ret } = point.userFunction;
-    return [attachPerfEvent(fd, uprobeEvent(path, offset, ret, pid === undefined ? {} : { pid }))];
+    const { path, offset, ret, semaphore } = point.userFunction;
+    const which = {
+      ...(pid === undefined ? {} : { pid }),
+      ...(semaphore === undefined ? {} : { semaphore }),
+    };
+    return [attachPerfEvent(fd, uprobeEvent(path, offset, ret, which))];
   }
   if (point.perf) return attachSampled(fd, point, point.perf, options.pid);
   if (point.iterator !== undefined) return [linkTracing(fd, AttachType.TRACE_ITER)];

@@ -4,7 +4,7 @@ import { mountTracefs, tracefsRoot } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
 import { renderDiagnostics } from "../script/index.ts";
 import type { CompiledScript, Diagnostic } from "../script/types.ts";
-import { GatedCommand } from "./command.ts";
+import type { GatedCommand } from "./command.ts";
 import { listProbes } from "./listing.ts";
 import type { LoadedScript } from "./load.ts";
 import { say } from "./messages.ts";
@@ -82,8 +82,7 @@ export async function runLocal(options: LocalOptions): Promise<number> {
 async function runOrList(options: LocalOptions): Promise<number> {
   if (process.geteuid?.() !== 0) throw new Error(say.notRoot());
   const tracefs = tracefsRoot() ?? mountTracefs((path) => warn(say.mountedTracefs(path)));
-  const command =
-    options.command === undefined || options.list ? undefined : new GatedCommand(options.command);
+  const command = options.command === undefined || options.list ? undefined : await gated(options.command);
   const pid = options.pid ?? command?.pid;
   if (options.pid !== undefined && !existsSync(`/proc/${options.pid}`))
     throw new Error(say.noProcess(options.pid));
@@ -102,6 +101,10 @@ async function runOrList(options: LocalOptions): Promise<number> {
     command?.stop();
   }
 }
+
+/** Only `-c` pays for child processes. */
+const gated = async (command: string): Promise<GatedCommand> =>
+  new (await import("./command.ts")).GatedCommand(command);
 
 function list(options: LocalOptions, environment: TraceEnvironment, tracefs: string): number {
   using sink = new Sink({ fd: 1 }, "full");
@@ -224,6 +227,7 @@ async function runLoaded(
   const run = new Run(loaded, {
     resolvers: createResolvers({ loaded, names: environment.names, symbols: environment.symbols }),
     listener: { chunk: (chunk) => printer.chunk(chunk), finished: tell },
+    leaving: true,
     endWithoutProbes: !old,
     unsafe: options.unsafe === true,
     ...(options.durationMs === undefined ? {} : { durationMs: options.durationMs }),
@@ -245,7 +249,7 @@ async function runLoaded(
       () => run.end("exit"),
       (error: Error) => run.end("error", error.message),
     );
-    return report(await finished, run, printer, json);
+    return report(await finished, printer, json);
   } finally {
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
@@ -253,11 +257,10 @@ async function runLoaded(
   }
 }
 
-function report(end: Finished, run: Run, printer: Printer, json: boolean): number {
+function report(end: Finished, printer: Printer, json: boolean): number {
   printer.lost(end.lostEvents);
   if (!json && end.lostEvents > 0) warn(say.lost(end.lostEvents));
   if (end.mapFull > 0) warn(say.mapFull(end.mapFull));
-  void run;
   if (end.reason !== "error") return end.exitCode;
   complain(end.message ?? say.failedInRun("unknown"));
   return 1;

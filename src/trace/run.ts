@@ -1,4 +1,5 @@
 // trace: one run of a script on this node: BEGIN, probes, the ring while it lasts, END, the maps. Results come before the slow detaching.
+import { constants } from "node:os";
 import { whenReadable } from "../kernel/ffi.ts";
 import { RingConsumer } from "../kernel/ring.ts";
 import { decodeMap, decodeRecord } from "../results/index.ts";
@@ -37,6 +38,8 @@ export interface RunOptions extends AttachOptions {
   readonly endWithoutProbes?: boolean;
   /** Whether the listener can take more; while it cannot, records stay in the ring, which counts what it loses. */
   readonly ready?: () => boolean;
+  /** This process ends with the run: descriptors are left to another, so that nobody waits for their closing. */
+  readonly leaving?: boolean;
   /** Told the counters every second while the run lasts. */
   readonly lost?: (counters: Counters) => void;
   /** May run commands and read files for system() and cat(). */
@@ -76,6 +79,7 @@ export class Run implements Disposable {
   #stopWatching: (() => void) | undefined;
   #ended: Promise<void> | undefined;
   #exit: { readonly code: number } | undefined;
+  readonly #signals: (readonly [name: NodeJS.Signals, handler: () => void])[] = [];
   #disposed = false;
 
   /** @throws KernelError if the ring cannot be mapped */
@@ -118,10 +122,14 @@ export class Run implements Disposable {
   async attach(): Promise<{ readonly probes: number }> {
     const { script } = this.#loaded;
     this.#setGate(false);
+    for (const { signal } of script.attach)
+      if (signal !== undefined && !(signal.replace(/^(?!SIG)/, "SIG") in constants.signals))
+        throw new Error(say.signal(signal));
     this.#attachment = await attachAll(this.#loaded, this.#options);
     this.#runPrograms(script.begin);
     const iterators = script.attach.filter((point) => point.iterator !== undefined).length;
     const finite = script.attach.length === iterators;
+    this.#listenToSignals();
     this.#setGate(true);
     this.#attachment.iterate();
     this.#stopWatching = this.#timers.every(watchMs, () => this.#options.lost?.(this.counters()));
@@ -134,6 +142,17 @@ export class Run implements Disposable {
       });
     else this.#timers.after(0, () => this.#poll());
     return { probes: this.probes };
+  }
+
+  /** `self:signal:SIGUSR1` probes: their programs are run by hand when the signal comes. */
+  #listenToSignals(): void {
+    for (const point of this.#loaded.script.attach) {
+      if (point.signal === undefined) continue;
+      const name = (/^SIG/.test(point.signal) ? point.signal : `SIG${point.signal}`) as NodeJS.Signals;
+      const handler = () => this.#runPrograms([point.program]);
+      process.on(name, handler);
+      this.#signals.push([name, handler]);
+    }
   }
 
   #poll(): void {
@@ -263,6 +282,7 @@ export class Run implements Disposable {
     this.#stopTimer?.();
     this.#stopWatching?.();
     this.#stopPolling?.();
+    for (const [name, handler] of this.#signals.splice(0)) process.off(name, handler);
     const { listener } = this.#options;
     let failure = message;
     try {
@@ -285,7 +305,8 @@ export class Run implements Disposable {
       unattributed,
       exitCode: this.#exit?.code ?? 0,
     });
-    await this.#attachment?.detach();
+    if (this.#options.leaving) await this.#attachment?.leave();
+    else await this.#attachment?.detach();
     this[Symbol.dispose]();
   }
 

@@ -10,7 +10,14 @@ import { probePmu } from "../kernel/perf.ts";
 import { loadProgram } from "../kernel/programs.ts";
 import { findBinary, KernelSymbols } from "../kernel/symbols.ts";
 import { eventCategories, eventFormat, eventsOf, filterFunctions } from "../kernel/tracefs.ts";
-import type { FunctionPrototype, KernelFeatures, Structure, Type, TypeSource } from "../script/types.ts";
+import type {
+  FunctionPrototype,
+  KernelFeatures,
+  Structure,
+  Type,
+  TypeSource,
+  UsdtPlace,
+} from "../script/types.ts";
 import { anonymousId, prototypeOf, structureOf, typeOf } from "./btf-types.ts";
 import { globMatcher, isGlob } from "./glob.ts";
 import { recordOf } from "./tracepoint-types.ts";
@@ -228,6 +235,20 @@ export class KernelTypes implements TypeSource {
     if (address === undefined) return undefined;
     const offset = elf.fileOffset(address + BigInt(plus?.[2] ?? 0));
     return offset === undefined ? undefined : { offset, path };
+  }
+
+  usdt(binary: string, provider: string, name: string): readonly UsdtPlace[] {
+    const path = this.binary(binary);
+    if (path === undefined) return [];
+    using elf = new ElfFile(path);
+    return elf.usdtProbes().flatMap((probe): UsdtPlace[] => {
+      if (probe.name !== name || (provider !== "" && probe.provider !== provider)) return [];
+      const offset = elf.fileOffset(probe.address);
+      if (offset === undefined) return [];
+      const semaphore = probe.semaphore === 0n ? undefined : elf.fileOffset(probe.semaphore);
+      const place = { path, offset, arguments: probe.arguments };
+      return [semaphore === undefined ? place : { ...place, semaphore }];
+    });
   }
 
   /** The file that an attach point names; undefined if there is none. */
