@@ -31,8 +31,8 @@ export interface CompileResult {
 const RING_BYTES = 8 << 20;
 /** Most instructions of a program; the kernel's own limit is a million. */
 const MAX_INSTRUCTIONS = 32_000;
-/** Bytes of stack for a program's objects, tried in turn until the registers that must be spilled fit beside them. */
-const STACK_BUDGETS = [320, 192, 64, 0];
+/** Share of the stack for a program's objects, tried in turn until the registers that must be spilled fit beside them. */
+const STACK_SHARES = [0.6, 0.35, 0.1, 0];
 
 export function compile(source: string, options: CompileOptions): CompileResult {
   const lines = lineMap(source);
@@ -105,12 +105,9 @@ function compileProbe(
 ): CompiledProgram | undefined {
   const [point] = probe.points;
   if (!point) return undefined;
-  for (const budget of STACK_BUDGETS) {
+  for (const share of STACK_SHARES) {
     const mark = plan.mark();
-    const code = finish(
-      lowerProbe(probe, pointIndex, plan, options, typed.settings.maxStrlen, budget),
-      lines,
-    );
+    const code = finish(lowerProbe(probe, pointIndex, plan, options, typed.settings.maxStrlen, share), lines);
     if (!code) {
       plan.rewind(mark);
       continue;
@@ -172,7 +169,7 @@ const programName = (text: string): string =>
 function finish(lowered: LoweredProgram, lines: LineMap): ReturnType<typeof emitProgram> | undefined {
   const allocations = [];
   for (const f of lowered.functions) {
-    const allocation = allocate(legalise(optimise(f)));
+    const allocation = allocate(legalise(optimise(f)), lowered.stackLimit);
     if (!allocation) return undefined;
     allocations.push(allocation);
   }

@@ -13,9 +13,6 @@ import { definitionCounts, liveness } from "./flow.ts";
 
 const SAVED = [6, 7, 8, 9];
 const ALL = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
-/** Bytes of stack that a program has. */
-export const STACK = 512;
-
 export interface Allocation {
   readonly f: IrFunction;
   /** Machine register by virtual register. */
@@ -33,19 +30,20 @@ interface Interval {
   friend: VReg | undefined;
 }
 
-/** undefined if the stack does not hold all that must be spilled. */
-export function allocate(input: IrFunction): Allocation | undefined {
+/** undefined if `stackLimit` bytes do not hold the function's objects and all that must be spilled. */
+export function allocate(input: IrFunction, stackLimit: number): Allocation | undefined {
   let f = input;
   let spillBytes = 0;
   const fixed = new Set<VReg>();
   for (let round = 0; round < 64; round++) {
     const intervals = liveIntervals(f);
     const { registers, spilled } = scan(intervals, fixed);
+    if (f.stackBytes + spillBytes > stackLimit) return undefined;
     if (spilled.length === 0) return { f, registers, stackBytes: f.stackBytes + spillBytes };
     const rewritten = spill(f, spilled, fixed, f.stackBytes + spillBytes);
     f = rewritten.f;
     spillBytes += rewritten.bytes;
-    if (f.stackBytes + spillBytes > STACK) return undefined;
+    if (f.stackBytes + spillBytes > stackLimit) return undefined;
   }
   return undefined;
 }

@@ -21,7 +21,7 @@ export function legalise(f: IrFunction): IrFunction {
     const small = (v: Val): Val => (typeof v === "bigint" && !fits32(v) ? inRegister(v) : v);
     const near = (a: Address): Address => {
       let { base, offset } = a;
-      if (typeof base !== "number" && base.where === "scratch" && f.scratch !== undefined) {
+      if (typeof base !== "number" && base.where === "scratch") {
         offset += base.offset;
         base = f.scratch;
       }

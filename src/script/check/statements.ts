@@ -127,6 +127,10 @@ function checkFor(c: Checking, s: Extract<Statement, { node: "for" }>): TStateme
     c.report(over.map.loc, say.needsKey(map.name));
     return [];
   }
+  if (map.aggregate === "hist" || map.aggregate === "lhist") {
+    c.report(over.map.loc, say.unsupported(`a loop over a ${map.aggregate} map`));
+    return [];
+  }
   const [only] = map.key;
   const key: Type = map.key.length === 1 && only ? only : { kind: "tuple", items: map.key };
   const value: Type = map.aggregate === undefined ? map.value : map.signed ? I64 : U64;

@@ -48,12 +48,11 @@ export interface Builder {
   /** Memory until `release` of an earlier mark. */
   frame(size: number): FrameObject;
   /** Memory that is kept until the program ends; up to 64 bytes each. */
-  pinned(size: number): FrameObject;
+  pinned(size: number, where?: FrameObject["where"]): FrameObject;
   mark(): FrameMark;
   release(mark: FrameMark): void;
-  finish(): IrFunction;
-  /** Bytes of the scratch element in use at most. */
-  scratchBytes(): number;
+  /** `scratchBase`: where this function's part of the scratch element begins. */
+  finish(scratchBase: number): { readonly f: IrFunction; readonly scratchBytes: number };
   readonly scratch: VReg;
 }
 
@@ -159,6 +158,7 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
   let scratchUsed = 0;
   const pinned: FrameObject[] = [];
   let pinnedStack = 0;
+  const scratchObjects: FrameObject[] = [];
   let scratchHigh = 0;
 
   const block = (): BlockId => {
@@ -239,14 +239,16 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
         stackHigh = Math.max(stackHigh, stack);
         return { where: "stack", offset: stack, size };
       }
-      const offset = scratchUsed;
+      const object: FrameObject = { where: "scratch", offset: scratchUsed, size };
       scratchUsed += size;
       scratchHigh = Math.max(scratchHigh, scratchUsed);
-      return { where: "scratch", offset, size };
+      scratchObjects.push(object);
+      return object;
     },
-    pinned: (bytes) => {
+    pinned: (bytes, where) => {
       const size = align8(bytes);
-      const fits = pinnedStack + size <= Math.min(PINNED_STACK, stackBudget);
+      const fits =
+        where === undefined ? pinnedStack + size <= Math.min(PINNED_STACK, stackBudget) : where === "stack";
       if (fits) pinnedStack += size;
       const object: FrameObject = { where: fits ? "stack" : "scratch", offset: 0, size };
       pinned.push(object);
@@ -257,8 +259,7 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
       stack = mark.stack;
       scratchUsed = mark.scratch;
     },
-    scratchBytes: () => scratchHigh,
-    finish: () => {
+    finish: (scratchBase) => {
       let stackBytes = stackHigh;
       for (const object of pinned)
         if (object.where === "stack") {
@@ -267,14 +268,12 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
         } else {
           object.offset = scratchHigh;
           scratchHigh += object.size;
+          scratchObjects.push(object);
         }
+      for (const object of scratchObjects) object.offset += scratchBase;
       return {
-        name,
-        blocks: placed,
-        parameters,
-        registers,
-        scratch: scratchHigh > 0 ? scratch : undefined,
-        stackBytes,
+        f: { name, blocks: placed, parameters, registers, scratch, stackBytes },
+        scratchBytes: scratchHigh,
       };
     },
   };

@@ -79,8 +79,8 @@ export interface IrFunction {
   readonly parameters: readonly VReg[];
   /** One more than the highest register. */
   registers: number;
-  /** Holds the address of the scratch element where that is used. */
-  readonly scratch: VReg | undefined;
+  /** Holds the address of the scratch element. */
+  readonly scratch: VReg;
   /** Bytes of stack that frame objects take; spills go below. */
   readonly stackBytes: number;
 }

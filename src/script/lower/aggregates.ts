@@ -150,11 +150,16 @@ function linearBucket(l: Lowering, operand: Val, map: MapInfo): Val {
 
 /** The reduced value of an aggregate in an expression: all CPUs' copies are read. */
 export function readAggregate(l: Lowering, e: TExprOf<"map">): Val {
+  const mark = l.b.mark();
+  const result = reduceCpus(l, e.map, storeKey(l, e.map, e.key));
+  l.b.release(mark);
+  return result;
+}
+
+/** The same for a key that lies in memory. */
+export function reduceCpus(l: Lowering, map: MapInfo, slot: Address): Val {
   const { b } = l;
-  const { map } = e;
   const storage = l.plan.storage(map);
-  const mark = b.mark();
-  const slot = storeKey(l, map, e.key);
   const total = b.reg();
   const number = b.reg();
   const cpu = b.reg();
@@ -196,7 +201,6 @@ export function readAggregate(l: Lowering, e: TExprOf<"map">): Val {
   b.set(cpu, b.alu("add", cpu, 1n));
   b.jump(head);
   b.enter(done);
-  b.release(mark);
   if (map.aggregate !== "avg" && map.aggregate !== "stats") return total;
   const result = b.reg();
   b.set(result, 0n);

@@ -105,7 +105,8 @@ export function claim(l: Lowering): Owner | undefined {
   const { ownership, types } = l.options;
   if (!ownership || !hasOwner(l.point)) return undefined;
   const { b } = l;
-  const slot = b.pinned(16);
+  // Functions of loops reach what is in scratch, not what is on this function's stack.
+  const slot = b.pinned(16, l.program.contextSlot ? "scratch" : undefined);
   b.store(at(slot), 8, 0n);
   b.store(at(slot, 8), 8, 0n);
   const found = b.reg();

@@ -17,13 +17,27 @@ export interface Lowering {
   readonly point: ResolvedPoint;
   readonly pointIndex: number;
   readonly ctx: VReg;
+  /** In a loop's function: the parameter that points to where the context is kept. */
+  readonly callbackContext: VReg | undefined;
   readonly variables: Map<Variable, VReg | FrameObject>;
   readonly owner: Owner | undefined;
   /** Values that need not be computed twice where the earlier place dominates this one; one map per open scope. */
   readonly caches: Map<string, Val>[];
   readonly maxStrlen: number;
   readonly loops: { readonly next: number; readonly exit: number }[];
+  /** Ends the program: a block that returns, or in a loop's function one that makes the caller return too. */
   exitBlock(): number;
+  readonly program: ProgramParts;
+}
+
+/** What the functions of one program share: the probe's own and one for each loop. */
+export interface ProgramParts {
+  readonly builders: Builder[];
+  /** Pointer to the program's context, on the stack of the probe's function, for the functions of loops. */
+  readonly contextSlot: FrameObject | undefined;
+  /** Set by a loop whose body ends the program. */
+  readonly ended: FrameObject | undefined;
+  readonly stackBudget: number;
 }
 
 export type Space = "bpf" | "ctx" | "kernel" | "user";

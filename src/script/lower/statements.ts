@@ -5,10 +5,11 @@ import type { MemorySize } from "../ir/ir.ts";
 import { isScalar, sizeOf } from "../layout.ts";
 import type { TStatement, Variable } from "../typed.ts";
 import { aggregate } from "./aggregates.ts";
+import { lowerLoop } from "./loops.ts";
 import { setMap } from "./maps.ts";
 import { into } from "./memory.ts";
 import { branchOn, value } from "./scalars.ts";
-import { at, count, inMemory, type Lowering, plus, scoped, when } from "./state.ts";
+import { at, count, inMemory, type Lowering, plus, scoped, when, zero } from "./state.ts";
 
 export function lowerStatements(l: Lowering, body: readonly TStatement[]): void {
   for (const s of body) {
@@ -79,7 +80,8 @@ function lowerStatement(l: Lowering, s: TStatement): void {
     case "while":
     case "for_range":
     case "for_map":
-      throw new Error(`${s.op} is lowered by loops.ts`);
+      lowerLoop(l, s);
+      break;
     case "break":
     case "continue": {
       const around = l.loops.at(-1);
@@ -112,10 +114,23 @@ function chooseAction(l: Lowering, e: Extract<TStatement, { op: "expr" }>["value
   b.enter(done);
 }
 
-/** Where a variable lives: a register, or memory for what is larger. */
+/** Where a variable lives: a register, or memory for what is larger and for all that functions of loops share. */
 export function declare(l: Lowering, variable: Variable): void {
   if (l.variables.has(variable)) return;
-  l.variables.set(variable, isScalar(variable.type) ? l.b.reg() : l.b.frame(sizeOf(variable.type)));
+  const size = sizeOf(variable.type);
+  if (l.program.contextSlot) {
+    const home = l.b.pinned(Math.max(8, size), "scratch");
+    l.variables.set(variable, home);
+    zero(l, at(home), home.size);
+  } else if (isScalar(variable.type)) {
+    const home = l.b.reg();
+    l.variables.set(variable, home);
+    l.b.set(home, 0n);
+  } else {
+    const home = l.b.frame(size);
+    l.variables.set(variable, home);
+    zero(l, at(home), home.size);
+  }
 }
 
 function setVariable(l: Lowering, variable: Variable, s: Extract<TStatement, { op: "set_variable" }>): void {
@@ -125,6 +140,9 @@ function setVariable(l: Lowering, variable: Variable, s: Extract<TStatement, { o
   if (typeof home === "number") {
     const v = value(l, s.value);
     if (b.reachable()) b.set(home, v);
+  } else if (home && isScalar(variable.type)) {
+    const v = value(l, s.value);
+    if (b.reachable()) b.store(at(home), sizeOf(variable.type) as MemorySize, v);
   } else if (home) {
     // The value may read the variable itself: it is made elsewhere first, unless it plainly does not.
     if (s.value.op === "text" || s.value.op === "builtin") into(l, s.value, at(home), variable.type, true);
