@@ -118,7 +118,7 @@ async function proveAndAnnounce(lab: Lab, story: Story): Promise<void> {
       );
       story.quote(
         `birdc show route table master${family} where ${filter}     # on ${cluster.router.name}`,
-        view.replace(/^BIRD .* ready\.\n/, ""),
+        view,
       );
       const nodes = cluster.nodes.length;
       insist(
@@ -286,7 +286,7 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
     "where",
     `net ~ [ ${two!.pods.ipv4}+, ${two!.vips.ipv4}+ ]`,
   );
-  story.quote(`birdc show route     # on ${two!.router.name}, after`, view.replace(/^BIRD .* ready\.\n/, ""));
+  story.quote(`birdc show route     # on ${two!.router.name}, after`, view);
   insist(
     !view.includes(drained.address.ipv4),
     `${two!.router.name} still has routes by way of ${drained.name}`,

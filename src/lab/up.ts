@@ -306,11 +306,11 @@ export async function applyManifests(lab: Lab): Promise<void> {
   );
 }
 
-/** What BIRD of a cluster's router says. */
-export const birdc = (lab: Lab, cluster: string, ...command: readonly string[]): Promise<string> =>
-  run("birdc", [
-    "-r",
-    "-s",
-    lab.state.clusters.find((c) => c.name === cluster)!.router.controlSocket,
-    ...command,
-  ]);
+/** What BIRD of a cluster's router says, without its greeting. */
+export async function birdc(lab: Lab, cluster: string, ...command: readonly string[]): Promise<string> {
+  const socket = lab.state.clusters.find((c) => c.name === cluster)!.router.controlSocket;
+  return (await run("birdc", ["-r", "-s", socket, ...command])).replace(
+    /^(BIRD .* ready\.|Access restricted)\n/gm,
+    "",
+  );
+}
