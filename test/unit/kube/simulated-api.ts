@@ -71,6 +71,9 @@ function matches(object: Stored, options: { labelSelector?: string; fieldSelecto
 export class SimulatedApi {
   /** Thrown before (`effect` false) or after the operation has taken effect. */
   fault: (operation: Operation, effect: boolean, client: string) => Error | undefined = () => undefined;
+  /** Sees every write that takes effect. */
+  onWrite: (kind: string, type: "ADDED" | "MODIFIED" | "DELETED", object: KubernetesObject) => void = () =>
+    undefined;
   /** Extra ms before an operation takes effect; beyond the call's timeout the caller gives up and the effect comes later. */
   stall: (operation: Operation, client: string) => number = () => 0;
   /** Kinds that are not served now: their CustomResourceDefinition is gone. */
@@ -170,6 +173,7 @@ export class SimulatedApi {
       object: stored,
       ...(previous && { previous }),
     });
+    this.onWrite(r.kind, type, stored);
     for (const wake of [...this.#wake]) wake();
     return stored as unknown as T;
   }

@@ -1,0 +1,331 @@
+// operator: claims. A claim is the create of an IPAllocation named from its prefix; it counts once it has been verified.
+//
+// Create is a lock for one prefix only. Two prefixes of different length can overlap though their names differ, and pools
+// overlap for a moment whenever a user edits them into each other. So a claim has two steps. It is created, without a phase.
+// Then everything that could overlap it is listed from the API server (not from a cache), and only if nothing older is there
+// its phase becomes Bound, on condition that it has not changed. Of two unverified claims that overlap, the one with the lower
+// resourceVersion was created first, and the other's list, made after its own create, must show it. So at most one of them
+// becomes Bound, whoever runs, whatever their caches hold, and wherever a process dies. A pool's quota is kept the same way.
+// Nothing uses a claim that is not Bound.
+import type { IPAllocation } from "../api/index.ts";
+import {
+  bucketLabel,
+  bucketOf,
+  Occupancy,
+  type Pool,
+  parseClaimName,
+  poolLabel,
+  poolLabelValue,
+} from "../ipam/index.ts";
+import {
+  type Clock,
+  type Informer,
+  isAlreadyExists,
+  isConflict,
+  isNotFound,
+  type KubeApi,
+  kinds,
+  setCondition,
+  timestamp,
+} from "../kube/index.ts";
+import { claimName, formatPrefix, overlaps, type Prefix, parsePrefix } from "../net/address.ts";
+import { claimSays } from "./messages.ts";
+
+export type Owner = IPAllocation["spec"]["owner"];
+export type Phase = NonNullable<NonNullable<IPAllocation["status"]>["phase"]>;
+
+/** undefined: not verified. */
+export const phaseOf = (claim: IPAllocation): Phase | undefined => claim.status?.phase;
+export const isBound = (claim: IPAllocation): boolean => phaseOf(claim) === "Bound";
+export const prefixOf = (claim: IPAllocation): Prefix => parsePrefix(claim.spec.prefix);
+
+/** `namespace/name`, or `name`. */
+export const ownerKey = (o: Owner): string => (o.namespace ? `${o.namespace}/${o.name}` : o.name);
+export const describeOwner = (o: Owner): string => `${o.kind} ${ownerKey(o)}`;
+
+export type ClaimOutcome =
+  | { readonly ok: true; readonly claim: IPAllocation }
+  /** Somebody else has it, or something that overlaps it; look for another. */
+  | { readonly ok: false; readonly by: string }
+  /** The pool's quota is used up, though the cache did not know. */
+  | { readonly ok: false; readonly quota: true };
+
+const options = { fieldManager: "waggle-ipam" } as const;
+const versionOf = (claim: IPAllocation): bigint => BigInt(claim.metadata.resourceVersion ?? "0");
+const guard = (claim: IPAllocation): { readonly uid: string; readonly resourceVersion: string } => ({
+  uid: claim.metadata.uid ?? "",
+  resourceVersion: claim.metadata.resourceVersion ?? "",
+});
+
+interface Known {
+  readonly claim: IPAllocation;
+  readonly prefix: Prefix;
+}
+
+/**
+ * All claims as far as this process knows: the cache, and on top of it what this process has written or been told and the
+ * cache does not show yet. It only makes good guesses; what is so, the API server decides.
+ */
+export class ClaimLedger implements Disposable {
+  readonly taken = new Occupancy();
+  readonly #api: KubeApi;
+  readonly #clock: Clock;
+  readonly #informer: Informer<IPAllocation>;
+  readonly #known = new Map<string, Known>();
+  readonly #byOwner = new Map<string, Set<string>>();
+  /** By kind and namespace/name. */
+  readonly #byOwnerName = new Map<string, Set<string>>();
+  readonly #perPool = new Map<string, number>();
+  readonly #releasing = new Set<string>();
+  /** Newer than the cache; undefined: deleted. */
+  readonly #written = new Map<string, IPAllocation | undefined>();
+  /** Names that are being claimed by this process, so that its workers do not try the same. */
+  readonly #pending = new Map<string, number>();
+  readonly #subscription: Disposable;
+
+  constructor(api: KubeApi, informer: Informer<IPAllocation>, clock: Clock) {
+    this.#api = api;
+    this.#clock = clock;
+    this.#informer = informer;
+    this.#subscription = informer.onChange((name) => this.#changed(name));
+    for (const name of informer.cache.keys()) this.#refresh(name);
+  }
+
+  [Symbol.dispose](): void {
+    this.#subscription[Symbol.dispose]();
+  }
+
+  get(name: string): IPAllocation | undefined {
+    return this.#known.get(name)?.claim;
+  }
+  all(): readonly IPAllocation[] {
+    return [...this.#known.values()].map((k) => k.claim);
+  }
+  /** In the order of their names. */
+  ofOwner(uid: string | undefined): readonly IPAllocation[] {
+    return [...(this.#byOwner.get(uid ?? "") ?? [])].sort().map((name) => this.#known.get(name)!.claim);
+  }
+  /** Names of the claims of whoever has this name, whatever its UID. */
+  ofOwnerNamed(kind: Owner["kind"], key: string): readonly string[] {
+    return [...(this.#byOwnerName.get(`${kind} ${key}`) ?? [])];
+  }
+  /** Names of claims that wait for withdrawals. */
+  get releasing(): readonly string[] {
+    return [...this.#releasing];
+  }
+  /** Claims of a pool, in any phase. */
+  readonly used = (pool: string): number => this.#perPool.get(pool) ?? 0;
+  /** Whether this process is in the middle of claiming it. */
+  isPending(name: string): boolean {
+    return this.#pending.has(name);
+  }
+
+  /**
+   * Claims a prefix for an owner, or finds that it already has it. `quota` is the pool's, if it is to be kept: what is
+   * adopted because it is in use is never refused for a quota.
+   * @throws ApiError, TransportError: nothing is known; call again, it goes on where it was
+   */
+  async claim(
+    owner: Owner,
+    pool: Pick<Pool, "name" | "quota">,
+    prefix: Prefix,
+    adopt = false,
+  ): Promise<ClaimOutcome> {
+    const name = claimName(prefix);
+    this.#pending.set(name, (this.#pending.get(name) ?? 0) + 1);
+    if (!this.#known.has(name)) this.taken.set(name, prefix);
+    try {
+      const made = await this.#create(name, owner, pool, prefix);
+      if (!made) return { ok: false, by: "another claim that is going" };
+      if (made.spec.owner.uid !== owner.uid) return { ok: false, by: describeOwner(made.spec.owner) };
+      return await this.verify(made, adopt ? undefined : pool.quota);
+    } finally {
+      const left = (this.#pending.get(name) ?? 1) - 1;
+      if (left > 0) this.#pending.set(name, left);
+      else this.#pending.delete(name);
+      this.#refresh(name);
+    }
+  }
+
+  /** Creates the claim, or reads the one that is there; undefined when it vanished in between. */
+  async #create(
+    name: string,
+    owner: Owner,
+    pool: Pick<Pool, "name">,
+    prefix: Prefix,
+  ): Promise<IPAllocation | undefined> {
+    const known = this.#known.get(name)?.claim;
+    if (known && known.spec.owner.uid === owner.uid) return known;
+    const object: IPAllocation = {
+      apiVersion: "waggle.dev/v1alpha1",
+      kind: "IPAllocation",
+      metadata: {
+        name,
+        labels: { [bucketLabel]: bucketOf(prefix), [poolLabel]: poolLabelValue(pool.name) },
+      },
+      spec: { prefix: formatPrefix(prefix), pool: pool.name, owner },
+    };
+    try {
+      return this.#wrote(await this.#api.create(kinds.IPAllocation, object, options));
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+    }
+    try {
+      return this.#wrote(await this.#api.get(kinds.IPAllocation, name));
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      this.#gone(name);
+      return undefined;
+    }
+  }
+
+  /**
+   * Makes a claim count: Bound if nothing older overlaps it and the quota has room, else deleted.
+   * @throws ApiError Conflict when it has changed meanwhile
+   */
+  async verify(claim: IPAllocation, quota: number | undefined): Promise<ClaimOutcome> {
+    const phase = phaseOf(claim);
+    if (phase === "Bound") return { ok: true, claim };
+    if (phase !== undefined) return { ok: false, by: `${describeOwner(claim.spec.owner)}, ${phase}` };
+    const prefix = prefixOf(claim);
+    const near = await this.#list(bucketLabel, bucketOf(prefix));
+    const before = (other: IPAllocation): boolean =>
+      other.metadata.uid !== claim.metadata.uid &&
+      (phaseOf(other) !== undefined || versionOf(other) < versionOf(claim));
+    const older = near.find((other) => before(other) && overlaps(prefixOf(other), prefix));
+    if (older) {
+      await this.#yield(claim);
+      return { ok: false, by: `${describeOwner(older.spec.owner)} (${older.spec.prefix})` };
+    }
+    if (quota !== undefined) {
+      const same = await this.#list(poolLabel, poolLabelValue(claim.spec.pool));
+      if (same.filter((c) => c.spec.pool === claim.spec.pool && before(c)).length >= quota) {
+        await this.#yield(claim);
+        return { ok: false, quota: true };
+      }
+    }
+    const conditions = setCondition(
+      undefined,
+      { type: "Ready", status: "True", ...claimSays.bound() },
+      this.#clock.now(),
+    );
+    return { ok: true, claim: await this.#patchStatus(claim, { phase: "Bound", conditions }) };
+  }
+
+  /** From the API server itself; everything in it is newer than what was created before. */
+  async #list(label: string, value: string): Promise<readonly IPAllocation[]> {
+    const { items } = await this.#api.list(kinds.IPAllocation, { labelSelector: `${label}=${value}` });
+    return items;
+  }
+
+  /** A claim that was never used goes without a rest. */
+  async #yield(claim: IPAllocation): Promise<void> {
+    await this.remove(claim);
+  }
+
+  /** Begins the release of a claim: it still excludes everybody until it has been withdrawn everywhere and has rested. */
+  async release(claim: IPAllocation, announcedBy: readonly string[]): Promise<IPAllocation> {
+    return this.#patchStatus(claim, {
+      phase: "Releasing",
+      releasedAt: timestamp(this.#clock.now()),
+      announcedBy: [...announcedBy],
+    });
+  }
+
+  /** A change of status on condition that the claim is as it was. @throws ApiError Conflict */
+  async setStatus(claim: IPAllocation, status: Readonly<Record<string, unknown>>): Promise<IPAllocation> {
+    return this.#patchStatus(claim, status);
+  }
+
+  /** Deletes on condition that the claim is as it was; one that has gone already is fine. @throws ApiError Conflict */
+  async remove(claim: IPAllocation): Promise<void> {
+    try {
+      await this.#api.delete(kinds.IPAllocation, claim.metadata.name, { preconditions: guard(claim) });
+    } catch (error) {
+      if (!isNotFound(error)) throw await this.#stale(claim, error);
+    }
+    this.#gone(claim.metadata.name);
+  }
+
+  async #patchStatus(claim: IPAllocation, status: object): Promise<IPAllocation> {
+    const observed = { observedGeneration: claim.metadata.generation ?? 1 };
+    try {
+      return this.#wrote(
+        await this.#api.patch(
+          kinds.IPAllocation,
+          claim.metadata.name,
+          "merge",
+          { metadata: guard(claim), status: { ...observed, ...status } },
+          { ...options, subresource: "status" },
+        ),
+      );
+    } catch (error) {
+      if (isNotFound(error)) this.#gone(claim.metadata.name);
+      throw await this.#stale(claim, error);
+    }
+  }
+
+  /** After a conflict what we believed is known to be wrong: read it, so that the next attempt starts from what is so. */
+  async #stale(claim: IPAllocation, error: unknown): Promise<unknown> {
+    if (!isConflict(error)) return error;
+    try {
+      this.#wrote(await this.#api.get(kinds.IPAllocation, claim.metadata.name, { retries: 0 }));
+    } catch (readError) {
+      if (isNotFound(readError)) this.#gone(claim.metadata.name);
+    }
+    return error;
+  }
+
+  #wrote(claim: IPAllocation): IPAllocation {
+    this.#written.set(claim.metadata.name, claim);
+    this.#refresh(claim.metadata.name);
+    return claim;
+  }
+  #gone(name: string): void {
+    this.#written.set(name, undefined);
+    this.#refresh(name);
+  }
+
+  #changed(name: string): void {
+    const cached = this.#informer.cache.get(name);
+    const written = this.#written.get(name);
+    if (!cached || !written || versionOf(cached) >= versionOf(written)) this.#written.delete(name);
+    this.#refresh(name);
+  }
+
+  #refresh(name: string): void {
+    const old = this.#known.get(name)?.claim;
+    if (old) {
+      drop(this.#byOwner, old.spec.owner.uid, name);
+      drop(this.#byOwnerName, `${old.spec.owner.kind} ${ownerKey(old.spec.owner)}`, name);
+      this.#perPool.set(old.spec.pool, this.used(old.spec.pool) - 1);
+      this.#known.delete(name);
+      this.#releasing.delete(name);
+    }
+    const claim = this.#written.has(name) ? this.#written.get(name) : this.#informer.cache.get(name);
+    if (!claim) {
+      if (!this.#pending.has(name)) this.taken.delete(name);
+      return;
+    }
+    // A claim whose name does not say its prefix locks nothing, but its prefix is respected all the same.
+    const prefix = parseClaimName(name) ?? prefixOf(claim);
+    this.#known.set(name, { claim, prefix });
+    this.taken.set(name, prefix);
+    add(this.#byOwner, claim.spec.owner.uid, name);
+    add(this.#byOwnerName, `${claim.spec.owner.kind} ${ownerKey(claim.spec.owner)}`, name);
+    this.#perPool.set(claim.spec.pool, this.used(claim.spec.pool) + 1);
+    if (phaseOf(claim) === "Releasing") this.#releasing.add(name);
+  }
+}
+
+function add(index: Map<string, Set<string>>, key: string, name: string): void {
+  const names = index.get(key);
+  if (names) names.add(name);
+  else index.set(key, new Set([name]));
+}
+
+function drop(index: Map<string, Set<string>>, key: string, name: string): void {
+  const names = index.get(key);
+  names?.delete(name);
+  if (names?.size === 0) index.delete(key);
+}

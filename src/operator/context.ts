@@ -1,0 +1,129 @@
+// operator: what every reconciler is given: the API, the caches, the claims, time and a log.
+import type {
+  BGPAdvertisement,
+  BGPPeer,
+  BGPPolicy,
+  ClusterNetwork,
+  ClusterPeering,
+  IPAllocation,
+  IPPool,
+  IPReservation,
+  KubernetesObject,
+  Node,
+  NodeNetwork,
+  Service,
+} from "../api/index.ts";
+import {
+  type Clock,
+  type ClusterIdentity,
+  type EventRecorder,
+  Informer,
+  type InformerOptions,
+  type KubeApi,
+  kinds,
+  type Random,
+  type ReflectorState,
+  type Resource,
+} from "../kube/index.ts";
+import type { ClaimLedger } from "./claims.ts";
+import type { PoolBook } from "./pool-book.ts";
+
+/** pino's shape, as far as it is used. */
+export interface Log {
+  debug(members: object, message: string): void;
+  info(members: object, message: string): void;
+  warn(members: object, message: string): void;
+  error(members: object, message: string): void;
+}
+
+export const fieldManager = "waggle-operator";
+
+/** IPs that a Service shows. */
+export const ingressOf = (service: Service): readonly string[] =>
+  (service.status?.loadBalancer?.ingress ?? []).flatMap((i) => (i.ip ? [i.ip] : []));
+
+export interface Caches {
+  readonly nodes: Informer<Node>;
+  readonly networks: Informer<NodeNetwork>;
+  readonly services: Informer<Service>;
+  readonly clusterNetworks: Informer<ClusterNetwork>;
+  readonly pools: Informer<IPPool>;
+  readonly allocations: Informer<IPAllocation>;
+  readonly reservations: Informer<IPReservation>;
+  readonly peers: Informer<BGPPeer>;
+  readonly policies: Informer<BGPPolicy>;
+  readonly advertisements: Informer<BGPAdvertisement>;
+  readonly peerings: Informer<ClusterPeering>;
+}
+
+/** Names of indexes. */
+export const indexes = {
+  /** Services by an IP that they show. */
+  ingress: "ingress",
+  /** NodeNetworks by a pod block that they show. */
+  block: "block",
+  /** NodeNetworks by a prefix that their node announces, or has not yet withdrawn everywhere. */
+  announced: "announced",
+  /** IPReservations by the Service that they are for, as namespace/name. */
+  service: "service",
+} as const;
+
+export interface CacheOptions {
+  readonly api: KubeApi;
+  readonly identity: ClusterIdentity;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onState: (kind: string, state: ReflectorState) => void;
+  readonly onHandlerError: (error: unknown) => void;
+}
+
+export function makeCaches(options: CacheOptions): Caches {
+  const { onState, ...rest } = options;
+  const follow = <T extends KubernetesObject>(
+    resource: Resource<T>,
+    more: Partial<InformerOptions<T>> = {},
+  ): Informer<T> =>
+    new Informer<T>({ ...rest, resource, onState: (state) => onState(resource.kind, state), ...more });
+  return {
+    nodes: follow(kinds.Node),
+    networks: follow(kinds.NodeNetwork, {
+      indexes: {
+        [indexes.block]: (n) => (n.spec.podBlocks ?? []).map((b) => b.prefix),
+        [indexes.announced]: announcedBy,
+      },
+    }),
+    services: follow(kinds.Service, { indexes: { [indexes.ingress]: ingressOf } }),
+    clusterNetworks: follow(kinds.ClusterNetwork),
+    pools: follow(kinds.IPPool),
+    allocations: follow(kinds.IPAllocation),
+    reservations: follow(kinds.IPReservation, {
+      indexes: { [indexes.service]: (r) => [`${r.metadata.namespace}/${r.spec.serviceName}`] },
+    }),
+    peers: follow(kinds.BGPPeer),
+    policies: follow(kinds.BGPPolicy),
+    advertisements: follow(kinds.BGPAdvertisement),
+    peerings: follow(kinds.ClusterPeering),
+  };
+}
+
+/** Prefixes of a NodeNetwork whose withdrawal has not been reported. */
+export const announcedBy = (network: NodeNetwork): readonly string[] =>
+  (network.status?.announced ?? []).filter((a) => a.state !== "Withdrawn").map((a) => a.prefix);
+
+export const allCaches = (caches: Caches): readonly Informer<KubernetesObject>[] =>
+  Object.values(caches) as unknown as readonly Informer<KubernetesObject>[];
+
+export interface OperatorContext {
+  readonly api: KubeApi;
+  readonly caches: Caches;
+  readonly claims: ClaimLedger;
+  readonly pools: PoolBook;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly events: EventRecorder;
+  readonly log: Log;
+}
+
+/** The one ClusterNetwork. */
+export const clusterNetworkOf = (caches: Caches): ClusterNetwork | undefined =>
+  caches.clusterNetworks.cache.get("default");

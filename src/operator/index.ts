@@ -1,0 +1,3 @@
+// operator: what the command line starts.
+export { Operator, type OperatorOptions, type OperatorState } from "./operator.ts";
+export { type RunOptions, run } from "./run.ts";

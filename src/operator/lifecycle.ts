@@ -1,0 +1,229 @@
+// operator: the life of a claim: verified, Bound, Releasing until every node has withdrawn it, Cooling, deleted.
+import type { IPAllocation, KubernetesObject, NodeNetwork, Service } from "../api/index.ts";
+import { describePrefix } from "../ipam/index.ts";
+import {
+  type ClusterIdentity,
+  isNotFound,
+  kinds,
+  type Resource,
+  type Result,
+  sameJson,
+  setCondition,
+  timestamp,
+} from "../kube/index.ts";
+import { overlaps } from "../net/address.ts";
+import { phaseOf, prefixOf } from "./claims.ts";
+import { announcedBy, indexes, ingressOf, type OperatorContext } from "./context.ts";
+import { claimSays, type Say } from "./messages.ts";
+import { tryHost } from "./pool-book.ts";
+
+/** An unverified claim of another process is left to it for this long. */
+const verifyMs = 5_000;
+/** From release to the first conclusion that nobody announces it: what an agent has just begun to announce it reports by then. */
+const settleMs = 2_000;
+/** Looked at again without any news. */
+const lookMs = 15_000;
+/** Rest of an address whose pool is gone: the default of the CRD. */
+const defaultCooldownMs = 30_000;
+
+/** Owners are asked for at the API server before a claim goes: caches alone never give an address away. */
+type Existence = "there" | "gone";
+
+export class ClaimLifecycle {
+  readonly #c: OperatorContext;
+  readonly #identity: ClusterIdentity;
+  /** The last complete list of NodeNetworks: asked for at monotonic ms. One serves all claims that wait at the time. */
+  #networks: { readonly askedAt: number; readonly items: Promise<readonly NodeNetwork[]> } | undefined;
+
+  constructor(context: OperatorContext, identity: ClusterIdentity) {
+    this.#c = context;
+    this.#identity = identity;
+  }
+
+  readonly reconcile = async (name: string): Promise<Result | undefined> => {
+    const claim = this.#c.claims.get(name);
+    if (!claim) return undefined;
+    switch (phaseOf(claim)) {
+      case undefined:
+        return this.#unverified(claim);
+      case "Bound":
+        return this.#bound(claim);
+      case "Releasing":
+        return this.#releasing(claim);
+      case "Cooling":
+        return this.#cooling(claim);
+    }
+  };
+
+  /** What a process that died left behind: finished for its owner, or taken back. */
+  async #unverified(claim: IPAllocation): Promise<Result | undefined> {
+    if (this.#c.claims.isPending(claim.metadata.name)) return { requeueAfterMs: verifyMs };
+    const age = this.#c.clock.now() - Date.parse(claim.metadata.creationTimestamp ?? "");
+    if (age < verifyMs) return { requeueAfterMs: verifyMs - age };
+    if ((await this.#owner(claim)) === "gone") await this.#c.claims.remove(claim);
+    else await this.#c.claims.verify(claim, this.#c.pools.get(claim.spec.pool)?.pool.quota);
+    return undefined;
+  }
+
+  async #bound(claim: IPAllocation): Promise<Result | undefined> {
+    if (!this.#seemsUnwanted(claim) || (await this.#owner(claim)) === "there") return undefined;
+    const nodes = this.#c.caches.networks.cache
+      .byIndex(indexes.announced, claim.spec.prefix)
+      .map((n) => n.metadata.name);
+    this.#c.log.info(
+      { prefix: claim.spec.prefix, owner: claim.spec.owner.name },
+      "releasing: its owner is gone",
+    );
+    await this.#c.claims.release(claim, nodes);
+    return undefined;
+  }
+
+  /** By the caches: whether it is worth asking the API server. */
+  #seemsUnwanted(claim: IPAllocation): boolean {
+    const { caches } = this.#c;
+    const { kind, namespace, name, uid } = claim.spec.owner;
+    const key = namespace ? `${namespace}/${name}` : name;
+    if (kind === "Node") return caches.nodes.cache.get(key)?.metadata.uid !== uid;
+    if (kind === "Service") return caches.services.cache.get(key)?.metadata.uid !== uid;
+    const reservation = caches.reservations.cache.get(key);
+    const prefix = reservation && tryHost(reservation.spec.address);
+    const wanted = reservation?.metadata.uid === uid && prefix && overlaps(prefix, prefixOf(claim));
+    return !wanted && !this.#shownBy(claim);
+  }
+
+  /** A Service of the namespace that shows a reservation's address though the reservation is gone: it keeps it. */
+  #shownBy(claim: IPAllocation): Service | undefined {
+    return this.#c.caches.services.cache
+      .byIndex(indexes.ingress, describePrefix(prefixOf(claim)))
+      .find((s) => s.metadata.namespace === claim.spec.owner.namespace);
+  }
+
+  /** Whether the owner exists and wants the claim, by the API server of the right cluster. @throws when that cannot be found out */
+  async #owner(claim: IPAllocation): Promise<Existence> {
+    const { owner } = claim.spec;
+    const asked = this.#c.clock.monotonic();
+    const existence =
+      owner.kind === "Node"
+        ? await this.#exists(kinds.Node, claim)
+        : owner.kind === "Service"
+          ? await this.#exists(kinds.Service, claim)
+          : await this.#reservationWants(claim);
+    if (existence === "gone") await this.#identity.verify(asked);
+    return existence;
+  }
+
+  async #exists(resource: Resource, claim: IPAllocation): Promise<Existence> {
+    const { name, namespace, uid } = claim.spec.owner;
+    const found = await this.#read(resource, name, namespace);
+    return found?.metadata.uid === uid ? "there" : "gone";
+  }
+
+  async #reservationWants(claim: IPAllocation): Promise<Existence> {
+    const { name, namespace = "", uid } = claim.spec.owner;
+    const found = await this.#read(kinds.IPReservation, name, namespace);
+    const prefix = found && tryHost(found.spec.address);
+    if (found?.metadata.uid === uid && prefix && overlaps(prefix, prefixOf(claim))) return "there";
+    // The definition may be gone rather than the object; then nobody has said that the address may go.
+    if (!found) {
+      const verbs = await this.#c.api.verbs(kinds.IPReservation);
+      if (!verbs?.includes("create")) return "there";
+    }
+    const address = describePrefix(prefixOf(claim));
+    const { items } = await this.#c.api.list(kinds.Service, { namespace });
+    return items.some((s) => ingressOf(s).includes(address)) ? "there" : "gone";
+  }
+
+  async #read<T extends KubernetesObject>(
+    resource: Resource<T>,
+    name: string,
+    namespace: string | undefined,
+  ): Promise<T | undefined> {
+    try {
+      return await this.#c.api.get(resource, name, namespace === undefined ? {} : { namespace });
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #releasing(claim: IPAllocation): Promise<Result | undefined> {
+    const { claims, clock } = this.#c;
+    const prefix = claim.spec.prefix;
+    const cached = this.#c.caches.networks.cache.byIndex(indexes.announced, prefix);
+    let waiting = await this.#alive(cached.map((n) => n.metadata.name));
+    const releasedAt = Date.parse(claim.status?.releasedAt ?? "") || clock.now();
+    const settle = releasedAt + settleMs - clock.now();
+    if (waiting.length === 0 && settle > 0) {
+      await this.#say(claim, [], claimSays.settling());
+      return { requeueAfterMs: Math.min(settle, settleMs) };
+    }
+    // The cache may be behind; what was reported up to now is in a list that is asked for now.
+    if (waiting.length === 0) waiting = await this.#alive(await this.#announcers(prefix));
+    if (waiting.length > 0) {
+      await this.#say(claim, waiting, claimSays.awaiting(waiting));
+      return { requeueAfterMs: lookMs };
+    }
+    const cooldown = this.#c.pools.get(claim.spec.pool)?.pool.cooldownMs ?? defaultCooldownMs;
+    const until = timestamp(clock.now() + cooldown + 999);
+    await claims.setStatus(claim, {
+      phase: "Cooling",
+      coolingUntil: until,
+      announcedBy: null,
+      conditions: this.#conditions(claim, claimSays.cooling(until)),
+    });
+    return undefined;
+  }
+
+  async #announcers(prefix: string): Promise<readonly string[]> {
+    const now = this.#c.clock.monotonic();
+    if (this.#networks?.askedAt !== now) {
+      const items = this.#c.api.list(kinds.NodeNetwork).then((l) => l.items);
+      this.#networks = { askedAt: now, items };
+    }
+    const networks = await this.#networks.items;
+    return networks.filter((n) => announcedBy(n).includes(prefix)).map((n) => n.metadata.name);
+  }
+
+  /** Those of these nodes whose Node is there: a machine that is gone reports nothing any more. */
+  async #alive(nodes: readonly string[]): Promise<readonly string[]> {
+    const out: string[] = [];
+    for (const name of nodes)
+      if (this.#c.caches.nodes.cache.has(name) || (await this.#read(kinds.Node, name, undefined)))
+        out.push(name);
+    return out.sort();
+  }
+
+  async #say(claim: IPAllocation, waiting: readonly string[], say: Say): Promise<void> {
+    const conditions = this.#conditions(claim, say);
+    const same =
+      sameJson(claim.status?.announcedBy ?? [], waiting) &&
+      sameJson(claim.status?.conditions ?? [], conditions);
+    if (!same) await this.#c.claims.setStatus(claim, { announcedBy: [...waiting], conditions });
+  }
+
+  #conditions(claim: IPAllocation, say: Say) {
+    return setCondition(
+      claim.status?.conditions,
+      { type: "Ready", status: "False", ...say },
+      this.#c.clock.now(),
+    );
+  }
+
+  async #cooling(claim: IPAllocation): Promise<Result | undefined> {
+    const until = Date.parse(claim.status?.coolingUntil ?? "");
+    const left = until - this.#c.clock.now();
+    // Without a readable time it rests the longest that a pool can ask for, from its release.
+    if (Number.isNaN(until)) return this.#repairCooling(claim);
+    if (left > 0) return { requeueAfterMs: Math.min(left, 3_600_000) };
+    this.#c.log.info({ prefix: claim.spec.prefix, pool: claim.spec.pool }, "free again");
+    await this.#c.claims.remove(claim);
+    return undefined;
+  }
+
+  async #repairCooling(claim: IPAllocation): Promise<Result | undefined> {
+    await this.#c.claims.setStatus(claim, {
+      coolingUntil: timestamp(this.#c.clock.now() + defaultCooldownMs),
+    });
+    return undefined;
+  }
+}

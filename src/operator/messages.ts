@@ -1,0 +1,148 @@
+// operator: every sentence of conditions and events that the operator writes. One place.
+import type { Overlap } from "../ipam/index.ts";
+import { formatPrefix } from "../net/address.ts";
+
+/** Reason and message of a condition. */
+export interface Say {
+  readonly reason: string;
+  readonly message: string;
+}
+
+const say = (reason: string, message: string): Say => ({ reason, message });
+
+/** Items that a message names. */
+const named = 8;
+export const some = (items: readonly string[]): string =>
+  items.length > named
+    ? `${items.slice(0, named).join(", ")} and ${items.length - named} more`
+    : items.join(", ");
+
+const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;
+
+export const poolSays = {
+  accepted: () => say("Accepted", "overlaps no other pool; addresses are given out"),
+  invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
+  overlap: ({ other, mine, theirs }: Overlap) =>
+    say(
+      "Overlap",
+      `${formatPrefix(mine)} overlaps ${formatPrefix(theirs)} of the older IPPool ${other}; nothing new is given out, what is allocated stays`,
+    ),
+  ready: () => say("Ready", "in use"),
+  disabled: () => say("Disabled", "disabled: nothing new is given out, what is allocated stays"),
+  full: () => say("Full", "everything is allocated, cooling down or reserved"),
+  overlapsPeering: ({ other, mine, theirs }: Overlap) =>
+    say(
+      "OverlapsPeering",
+      `${formatPrefix(mine)} overlaps ${formatPrefix(theirs)}, which ClusterPeering ${other} declares as another cluster's; nothing new is given out inside, what is allocated stays`,
+    ),
+  claimsOutside: (prefixes: readonly string[]) =>
+    say(
+      "PrefixInUse",
+      `allocated outside the pool's blocks: ${some(prefixes)}; put the blocks back, or delete what uses them`,
+    ),
+} as const;
+
+export const claimSays = {
+  bound: () => say("Bound", "in use"),
+  awaiting: (nodes: readonly string[]) =>
+    say(
+      "AwaitingWithdrawal",
+      `waiting until ${some(nodes)} no longer announce${nodes.length === 1 ? "s" : ""} it`,
+    ),
+  settling: () => say("Settling", "withdrawn; waiting for late reports of nodes"),
+  cooling: (until: string) => say("Cooling", `rests until ${until}`),
+} as const;
+
+export const serviceSays = {
+  allocated: (addresses: readonly string[], missing: string | undefined) =>
+    say(
+      "Allocated",
+      missing === undefined ? addresses.join(", ") : `${addresses.join(", ")}; no other: ${missing}`,
+    ),
+  contested: (others: readonly string[]) =>
+    say(
+      "Contested",
+      `another controller keeps writing ${others.length > 0 ? some(others) : "nothing"} into the Service's status; give the Service a loadBalancerClass that only one of them serves`,
+    ),
+  requestInvalid: (why: string) => say("AddressInvalid", `annotation waggle.dev/addresses: ${why}`),
+  reservationPending: (name: string) =>
+    say("ReservationPending", `IPReservation ${name} keeps an address for it and has not got it yet`),
+  reservationBroken: (name: string, why: string) =>
+    say("ReservationNotReady", `IPReservation ${name} keeps an address for it: ${why}`),
+  familyWanted: (family: number, why: string) => `IPv${family}: ${why}`,
+  moreThanOne: (family: number) => `more than one IPv${family} address is asked for`,
+  notAsked: (address: string) => `${address} is of a family that the Service does not have`,
+} as const;
+
+export const reservationSays = {
+  kept: (pool: string) => say("Kept", `kept in IPPool ${pool}`),
+  inUse: (service: string) => say("InUse", `Service ${service} has it`),
+  waits: (phase: string) =>
+    say("Cooling", `its earlier claim is ${phase}; it is kept as soon as that has ended`),
+  invalid: (why: string) => say("Invalid", `spec.address ${why}`),
+  observing: () => say("Observing", "no rule of the ClusterNetwork allocates; nothing is claimed"),
+} as const;
+
+export const networkSays = {
+  ready: (nodes: number) => say("Ready", `${plural(nodes, "node")} selected`),
+  noNodes: () => say("NoNodes", "no rule matches any node"),
+  routerIDMissing: (nodes: readonly string[]) =>
+    say(
+      "NoRouterID",
+      `routerIDSource NodeAddress needs an IPv4 InternalIP, which ${some(nodes)} ${nodes.length === 1 ? "has" : "have"} not; use Hash`,
+    ),
+  nodesWithoutBlock: (nodes: readonly string[]) =>
+    say("NodesWithoutBlock", `no pod block for ${some(nodes)}`),
+  invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
+} as const;
+
+export const peerSays = {
+  established: (n: number) => say("Established", `${plural(n, "session")} Established`),
+  noNodes: () => say("NoNodes", "nodeSelector matches no node that announces"),
+  invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
+  secretMissing: (secret: string, nodes: readonly string[]) =>
+    say(
+      "PasswordSecretMissing",
+      `Secret waggle-system/${secret} with key password is not there; the session is kept down on ${some(nodes)}`,
+    ),
+  notEstablished: (lines: readonly string[]) => say("NotEstablished", some(lines)),
+  noReport: (nodes: readonly string[]) =>
+    say("NoReport", `the agent of ${some(nodes)} has not reported this session`),
+} as const;
+
+export const policySays = {
+  used: (peers: number) =>
+    say("Ready", peers === 0 ? "no BGPPeer names it" : `used by ${plural(peers, "BGPPeer")}`),
+  invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
+} as const;
+
+export const advertisementSays = {
+  announcing: (routes: number) =>
+    say("Announcing", `${plural(routes, "prefix")} originated`.replace("prefixs", "prefixes")),
+  nothing: () => say("NothingToAnnounce", "selects nothing that has an address and may be announced"),
+  noNodes: () => say("NoNodes", "nodeSelector matches no node that announces"),
+  noPeers: () => say("NoPeers", "peerSelector matches no BGPPeer of these nodes"),
+  invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
+} as const;
+
+export const peeringSays = {
+  ready: (learned: number) =>
+    say("Ready", `${plural(learned, "prefix")} known`.replace("prefixs", "prefixes")),
+  nothingLearned: () => say("NothingLearned", "no prefix of it is known on any node"),
+  noPeers: () => say("NoPeers", "peerSelector matches no BGPPeer"),
+  invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
+  overlaps: (what: readonly string[]) =>
+    say("Overlap", `${some(what)}; who is there stays, nothing new is given out inside`),
+  disjoint: () => say("Disjoint", "overlaps neither a pool of this cluster nor another peering"),
+  tagMissing: (nodes: readonly string[]) =>
+    say(
+      "TagMissing",
+      `its routes arrive at ${some(nodes)} without their large community; the declared prefixes name the cluster`,
+    ),
+  tagged: () => say("Tagged", "its routes carry their large community, or none is known"),
+} as const;
+
+export const eventNotes = {
+  noBlock: (family: number, why: string) => `no IPv${family} pod block: ${why}`,
+  allocated: (prefix: string, pool: string) => `${prefix} of IPPool ${pool}`,
+} as const;

@@ -1,0 +1,184 @@
+// operator: the operator as a whole: caches, election, terms of office. It needs nothing that it cannot derive again.
+import {
+  backoff,
+  type Clock,
+  ClusterIdentity,
+  describeError,
+  EventRecorder,
+  type KubeApi,
+  LeaseElector,
+  type Random,
+  type ReflectorState,
+  sleep,
+} from "../kube/index.ts";
+import { ClaimLedger } from "./claims.ts";
+import { allCaches, type Caches, type Log, makeCaches, type OperatorContext } from "./context.ts";
+import { PoolBook } from "./pool-book.ts";
+import { Reconcilers } from "./reconcilers.ts";
+
+export interface OperatorOptions {
+  readonly api: KubeApi;
+  /** Unique among replicas. */
+  readonly identity: string;
+  /** Where the Lease and Secrets are. */
+  readonly namespace: string;
+  /** UID of the cluster that this operator served before, where it is known: another one is never believed. */
+  readonly expectedUID?: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export const leaseName = "waggle-operator";
+
+export interface OperatorState {
+  readonly leading: boolean;
+  /** Everything in use is claimed and new addresses may be given out. */
+  readonly serving: boolean;
+  /** Kinds that are not followed now, each with the last error. */
+  readonly stale: Readonly<Record<string, string>>;
+  readonly clusterUID: string | undefined;
+}
+
+export class Operator implements AsyncDisposable {
+  readonly caches: Caches;
+  readonly claims: ClaimLedger;
+  readonly #o: OperatorOptions;
+  readonly #identity: ClusterIdentity;
+  readonly #context: OperatorContext;
+  readonly #elector: LeaseElector;
+  readonly #pools: PoolBook;
+  readonly #stale = new Map<string, string>();
+  #term: AbortController | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #serving = false;
+
+  constructor(options: OperatorOptions) {
+    this.#o = options;
+    const { api, clock, random, log } = options;
+    this.#identity = new ClusterIdentity(api, {
+      clock,
+      ...(options.expectedUID !== undefined && { expected: options.expectedUID }),
+    });
+    this.caches = makeCaches({
+      api,
+      identity: this.#identity,
+      clock,
+      random,
+      onState: (kind, state) => this.#onState(kind, state),
+      onHandlerError: (error) => log.error({ error: describeError(error) }, "handler failed"),
+    });
+    this.claims = new ClaimLedger(api, this.caches.allocations, clock);
+    this.#pools = new PoolBook(this.caches, this.claims);
+    this.#context = {
+      api,
+      caches: this.caches,
+      claims: this.claims,
+      pools: this.#pools,
+      clock,
+      random,
+      log,
+      events: new EventRecorder({
+        api,
+        controller: "waggle.dev/operator",
+        instance: options.identity,
+        clock,
+        onError: (message) => log.debug({ message }, "event"),
+      }),
+    };
+    this.#elector = new LeaseElector({
+      api,
+      namespace: options.namespace,
+      name: leaseName,
+      identity: options.identity,
+      clock,
+      random,
+      onElected: () => this.#begin(),
+      onLost: (reason) => this.#end(reason),
+      onError: (message) => log.debug({ message }, "election"),
+    });
+  }
+
+  get state(): OperatorState {
+    return {
+      leading: this.#elector.leading,
+      serving: this.#serving,
+      stale: Object.fromEntries(this.#stale),
+      clusterUID: this.#identity.uid,
+    };
+  }
+
+  start(): this {
+    for (const informer of allCaches(this.caches)) informer.start();
+    this.#elector.start();
+    return this;
+  }
+
+  /** Stops; nothing is patched and nothing is released but the Lease. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#term?.abort();
+    await this.#running;
+    await this.#elector[Symbol.asyncDispose]();
+    for (const informer of allCaches(this.caches)) informer[Symbol.dispose]();
+    this.#pools[Symbol.dispose]();
+    this.claims[Symbol.dispose]();
+  }
+
+  #begin(): void {
+    this.#o.log.info({ identity: this.#o.identity }, "leading");
+    this.#term?.abort();
+    const term = new AbortController();
+    this.#term = term;
+    // A term begins when the one before has ended: its reconciles are aborted, not abandoned.
+    this.#running = this.#running.then(() => this.#serve(term.signal));
+  }
+
+  #end(reason: string): void {
+    this.#o.log.info({ reason }, "leadership ended; nothing is taken back");
+    this.#term?.abort();
+  }
+
+  /** Never rejects. */
+  async #serve(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#o;
+    const ended = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await Promise.race([Promise.all(allCaches(this.caches).map((i) => i.synced)), ended]);
+    const reconcilers = new Reconcilers(this.#context, this.#identity);
+    const pause = backoff(200, 10_000, random);
+    while (!signal.aborted)
+      try {
+        await reconcilers.adopt();
+        break;
+      } catch (error) {
+        log.warn(
+          { error: describeError(error) },
+          "what is in use could not be claimed again; nothing new is given out",
+        );
+        await sleep(clock, pause.next(), signal);
+      }
+    if (!signal.aborted) {
+      log.info({ claims: this.claims.all().length }, "serving");
+      this.#serving = true;
+      reconcilers.start();
+    }
+    await ended;
+    this.#serving = false;
+    await reconcilers[Symbol.asyncDispose]();
+  }
+
+  #onState(kind: string, state: ReflectorState): void {
+    const { log } = this.#o;
+    const before = this.#stale.get(kind);
+    if (state.fresh) {
+      if (before !== undefined) log.info({ kind }, "followed again");
+      this.#stale.delete(kind);
+      return;
+    }
+    const error = state.lastError ?? "not listed yet";
+    if (before !== error) log.warn({ kind, error }, "not followed; what is known stays in force");
+    this.#stale.set(kind, error);
+  }
+}

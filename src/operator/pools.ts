@@ -1,0 +1,104 @@
+// operator: IPPools: which are accepted, how full they are, and whether something is wrong with them.
+import type { IPPool, IPPoolStatus } from "../api/index.ts";
+import { capacityOf, overlapOf } from "../ipam/index.ts";
+import { applyStatus, kinds, type Result, setCondition } from "../kube/index.ts";
+import { contains } from "../net/address.ts";
+import { phaseOf, prefixOf } from "./claims.ts";
+import { fieldManager, type OperatorContext } from "./context.ts";
+import { poolSays, type Say } from "./messages.ts";
+import { type PoolView, storedAccepted } from "./pool-book.ts";
+
+type Verdict = { readonly status: "True" | "False"; readonly say: Say };
+
+/** A pool that has to wait for another's refusal is looked at again after this; the other's change comes first usually. */
+const waitMs = 250;
+
+export class PoolReconciler {
+  readonly #c: OperatorContext;
+
+  constructor(context: OperatorContext) {
+    this.#c = context;
+  }
+
+  readonly reconcile = async (name: string): Promise<Result | undefined> => {
+    const view = this.#c.pools.get(name);
+    if (!view) return undefined;
+    const { object } = view;
+    const accepted = this.#accepted(view);
+    if (accepted === "later") return { requeueAfterMs: waitMs };
+    const claims = this.#c.claims.all().filter((c) => c.spec.pool === name);
+    const used = claims.filter((c) => phaseOf(c) !== undefined);
+    const { generation } = object.metadata;
+    const observed = generation === undefined ? {} : { observedGeneration: generation };
+    const now = this.#c.clock.now();
+    let conditions = setCondition(
+      object.status?.conditions,
+      { type: "Accepted", status: accepted.status, ...accepted.say, ...observed },
+      now,
+    );
+    const ready = this.#ready(view, accepted, used.length);
+    conditions = setCondition(
+      conditions,
+      { type: "Ready", status: ready.status, ...ready.say, ...observed },
+      now,
+    );
+    const status: IPPoolStatus = {
+      ...observed,
+      allocated: used.filter((c) => phaseOf(c) === "Bound").length,
+      cooling: used.filter((c) => phaseOf(c) !== "Bound").length,
+      capacity: view.faults.length > 0 ? "0" : String(capacityOf(view.pool)),
+      conditions,
+    };
+    await applyStatus(this.#c.api, kinds.IPPool, object, status, { fieldManager });
+    const refusedNow = accepted.status === "False" && storedAccepted(object) !== false;
+    if (refusedNow)
+      this.#c.events.record(object, {
+        type: "Warning",
+        reason: accepted.say.reason,
+        action: "Accept",
+        note: accepted.say.message,
+      });
+    return undefined;
+  };
+
+  /**
+   * A pool is accepted only when each pool that overlaps it says in its status, for its present spec, that it is not.
+   * Statuses are written on condition that the object has not changed since it was read, so two overlapping pools are never
+   * both accepted, even while two operators write with caches of different age.
+   */
+  #accepted(view: PoolView): Verdict | "later" {
+    if (view.faults.length > 0)
+      return {
+        status: "False",
+        say: poolSays.invalid(view.faults.map((f) => `${f.path}: ${f.message}`)),
+      };
+    if (view.refusedBy) return { status: "False", say: poolSays.overlap(view.refusedBy) };
+    const rivals = [...this.#c.pools.views.values()].filter(
+      (v) => v !== view && overlapOf(view.pool.blocks, v.pool.blocks, v.pool.name),
+    );
+    if (rivals.some((v) => storedAccepted(v.object) !== false)) return "later";
+    return { status: "True", say: poolSays.accepted() };
+  }
+
+  #ready(view: PoolView, accepted: Verdict, used: number): Verdict {
+    if (accepted.status === "False") return accepted;
+    const outside = this.#outside(view.object, view);
+    if (outside.length > 0) return { status: "False", say: poolSays.claimsOutside(outside) };
+    if (view.peering) return { status: "False", say: poolSays.overlapsPeering(view.peering) };
+    if (view.pool.disabled) return { status: "True", say: poolSays.disabled() };
+    const full =
+      BigInt(used) >= capacityOf(view.pool) || used >= (view.pool.quota ?? Number.POSITIVE_INFINITY);
+    return { status: "True", say: full ? poolSays.full() : poolSays.ready() };
+  }
+
+  /** Claims of the pool that its blocks no longer hold. */
+  #outside(object: IPPool, { pool }: PoolView): readonly string[] {
+    return this.#c.claims
+      .all()
+      .filter(
+        (c) => c.spec.pool === object.metadata.name && !pool.blocks.some((b) => contains(b, prefixOf(c))),
+      )
+      .map((c) => c.spec.prefix)
+      .sort();
+  }
+}

@@ -1,0 +1,125 @@
+// operator: the daemon: a client from a kubeconfig, the operator, and the cluster's hub beside it.
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { systemNamespace } from "../api/index.ts";
+import {
+  backoff,
+  describeError,
+  type KubeClient,
+  loadKubeConfig,
+  sleep,
+  systemClock,
+} from "../kube/index.ts";
+import { clusterNetworkOf, type Log } from "./context.ts";
+import { Operator } from "./operator.ts";
+
+export interface RunOptions {
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly socket?: string;
+  /** host:port. */
+  readonly hubListen?: string;
+  /** host:port that agents and callers dial. */
+  readonly hubAdvertise?: string;
+  readonly hubSocket?: string;
+  /** Remembers which cluster this is; without it the first cluster that answers is believed. */
+  readonly stateDir?: string;
+  readonly logLevel: string;
+  /** Unique among replicas; default the host's name and the process. */
+  readonly identity?: string;
+}
+
+const uidFile = (directory: string): string => join(directory, "cluster-uid");
+
+function rememberedUID(directory: string | undefined): string | undefined {
+  if (directory === undefined) return undefined;
+  try {
+    return readFileSync(uidFile(directory), "utf8").trim() || undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function remember(directory: string, uid: string): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  writeFileSync(`${uidFile(directory)}.new`, `${uid}\n`, { mode: 0o600 });
+  renameSync(`${uidFile(directory)}.new`, uidFile(directory));
+}
+
+/** Starts the hub as soon as the cluster's name is known, and again if it cannot start yet. Never rejects. */
+async function keepHub(
+  options: RunOptions,
+  client: KubeClient,
+  clusterName: () => string | undefined,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  if (options.hubListen === undefined && options.hubSocket === undefined) return;
+  const { startHub } = await import("../fleet/hub/index.ts");
+  const pause = backoff(500, 30_000, Math.random);
+  while (!signal.aborted) {
+    try {
+      await using _hub = await startHub({
+        client,
+        clock: systemClock,
+        random: Math.random,
+        log,
+        cluster: clusterName() ?? "",
+        ...(options.hubListen !== undefined && { listen: options.hubListen }),
+        ...(options.hubAdvertise !== undefined && { advertise: options.hubAdvertise }),
+        ...(options.hubSocket !== undefined && { socket: options.hubSocket }),
+      });
+      await new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+    } catch (error) {
+      log.error({ error: describeError(error) }, "the hub could not start; traces across nodes wait for it");
+      await sleep(systemClock, pause.next(), signal);
+    }
+  }
+}
+
+/**
+ * Runs until the signal aborts. An API server that is away delays everything and ends nothing.
+ * @throws TransportError where there is no kubeconfig to begin with
+ */
+export async function run(options: RunOptions, signal: AbortSignal): Promise<void> {
+  const log = pino({ level: options.logLevel, base: { component: "operator" } }, pino.destination(2));
+  const { client, server } = await loadKubeConfig(
+    {
+      ...(options.kubeconfig !== undefined && { kubeconfig: options.kubeconfig }),
+      ...(options.context !== undefined && { context: options.context }),
+      ...(options.socket !== undefined && { socket: options.socket }),
+    },
+    { name: "waggle-operator" },
+  );
+  await using _client = client;
+  const expectedUID = rememberedUID(options.stateDir);
+  const identity = options.identity ?? `${hostname()}_${process.pid}_${Date.now().toString(36)}`;
+  await using operator = new Operator({
+    api: client,
+    identity,
+    namespace: systemNamespace,
+    ...(expectedUID !== undefined && { expectedUID }),
+    clock: systemClock,
+    random: Math.random,
+    log,
+  });
+  operator.start();
+  log.info({ server, identity }, "started");
+  const ended = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await Promise.race([operator.caches.clusterNetworks.synced, ended]);
+  const { clusterUID } = operator.state;
+  if (options.stateDir !== undefined && clusterUID !== undefined && expectedUID === undefined)
+    remember(options.stateDir, clusterUID);
+  const cluster = (): string | undefined => clusterNetworkOf(operator.caches)?.spec.clusterName;
+  await Promise.all([ended, keepHub(options, client, cluster, log, signal)]);
+  log.info({}, "stopping");
+}

@@ -1,0 +1,313 @@
+// operator: Services of type LoadBalancer: an address of each family is claimed, and shown in the status after the claim.
+import type { IPAllocation, Service } from "../api/index.ts";
+import { describePrefix, refusals } from "../ipam/index.ts";
+import { isNotFound, kinds, type Result, sameJson, setCondition } from "../kube/index.ts";
+import { type Family, formatPrefix, type Prefix } from "../net/address.ts";
+import { type Allocation, allocate, claimOnce } from "./allocate.ts";
+import { isBound, type Owner, phaseOf, prefixOf } from "./claims.ts";
+import { Contest } from "./contest.ts";
+import { indexes, ingressOf, type OperatorContext } from "./context.ts";
+import { eventNotes, type Say, serviceSays } from "./messages.ts";
+import { tryHost } from "./pool-book.ts";
+import { ServiceSources, type Source, sayRefusal } from "./service-sources.ts";
+import { ownershipOf, type Wish, wishOf } from "./service-wish.ts";
+
+export const allocatedCondition = "waggle.dev/Allocated";
+const fieldManager = "waggle-ipam";
+
+/** A reservation's claim is about to come: look again after this. */
+const reservationMs = 500;
+
+export const serviceOwner = (service: Service): Owner => ({
+  kind: "Service",
+  namespace: service.metadata.namespace ?? "",
+  name: service.metadata.name,
+  uid: service.metadata.uid ?? "",
+});
+
+/** What the Service is to show. */
+interface Shown {
+  readonly ips: readonly string[];
+  readonly claims: readonly IPAllocation[];
+  readonly wish: Wish;
+  /** Nothing is lacking. */
+  readonly complete: boolean;
+}
+
+export class ServiceReconciler {
+  /** Keys of Services that lack an address. */
+  readonly waiting = new Set<string>();
+  readonly #c: OperatorContext;
+  readonly #contest: Contest;
+  readonly #sources: ServiceSources;
+
+  constructor(context: OperatorContext) {
+    this.#c = context;
+    this.#contest = new Contest(context.clock);
+    this.#sources = new ServiceSources(context);
+  }
+
+  readonly reconcile = async (key: string): Promise<Result | undefined> => {
+    const service = this.#c.caches.services.cache.get(key);
+    if (!service) {
+      this.waiting.delete(key);
+      this.#contest.forget(key);
+      return undefined;
+    }
+    const ownership = ownershipOf(service, this.#c.caches);
+    if (ownership === "not ours") {
+      this.waiting.delete(key);
+      await this.#letGo(service);
+      return undefined;
+    }
+    if (ownership === "not now") return undefined;
+    return this.#serve(key, service);
+  };
+
+  /** Claims again what the Service shows and nothing claims. */
+  async adopt(service: Service): Promise<void> {
+    if (ownershipOf(service, this.#c.caches) !== "ours") return;
+    for (const ip of ingressOf(service)) {
+      const prefix = tryHost(ip);
+      if (prefix && this.#sources.adoptable(service, prefix)) await this.#claimShown(service, prefix);
+    }
+  }
+
+  async #claimShown(service: Service, prefix: Prefix): Promise<IPAllocation | undefined> {
+    const pool = this.#c.pools.poolOf(prefix, "LoadBalancers");
+    if (!pool) return undefined;
+    const result = await claimOnce(this.#c, serviceOwner(service), pool, prefix, true);
+    return result.ok ? result.claim : undefined;
+  }
+
+  async #serve(key: string, service: Service): Promise<Result | undefined> {
+    if (this.#sources.isForeign(service)) return undefined;
+    const parsed = wishOf(service, this.#sources.hasPool);
+    if ("invalid" in parsed) return this.#report(key, service, undefined, parsed.invalid);
+    const { wish } = parsed;
+
+    const sources = new Map(wish.families.map((f) => [f, this.#sources.of(key, service, f, wish)]));
+    let waits = false;
+    const held = new Map<Family, IPAllocation>();
+    const lacking = new Map<Family, Say>();
+    for (const [family, source] of sources)
+      if (source.kind === "refused" || source.kind === "wait") {
+        lacking.set(family, source.say);
+        waits ||= source.kind === "wait";
+      }
+    const hopeless = wish.all && lacking.size > 0;
+    for (const [family, source] of sources) {
+      if (source.kind === "refused" || source.kind === "wait") continue;
+      // With RequireDualStack nothing new is claimed for one family while the other cannot be had.
+      if (source.kind === "choose" && hopeless) continue;
+      const result = await this.#obtain(service, family, source);
+      if ("claim" in result) held.set(family, result.claim);
+      else {
+        lacking.set(family, result.say);
+        waits ||= result.wait === true;
+      }
+    }
+    const claims = wish.families.flatMap((f) => held.get(f) ?? []);
+    const half = wish.all && lacking.size > 0 && ingressOf(service).length === 0;
+    const result =
+      claims.length === 0 || half
+        ? await this.#report(key, service, undefined, [...lacking.values()][0]!)
+        : await this.#show(key, service, wish, claims, lacking);
+    return result ?? (waits ? { requeueAfterMs: reservationMs } : undefined);
+  }
+
+  async #obtain(
+    service: Service,
+    family: Family,
+    source: Exclude<Source, { kind: "refused" | "wait" }>,
+  ): Promise<{ readonly claim: IPAllocation } | { readonly say: Say; readonly wait?: true }> {
+    if (source.kind === "held") return { claim: source.claim };
+    if (source.kind === "adopt") {
+      const claim = await this.#claimShown(service, source.prefix);
+      return claim
+        ? { claim }
+        : { say: sayRefusal(family, refusals.taken(describePrefix(source.prefix), "somebody else")) };
+    }
+    const { claims, pools } = this.#c;
+    const unfinished = claims
+      .ofOwner(service.metadata.uid)
+      .find((c) => phaseOf(c) === undefined && prefixOf(c).family === family);
+    if (unfinished && (!source.exactly || formatPrefix(source.exactly) === unfinished.spec.prefix)) {
+      const outcome = await claims.verify(unfinished, pools.get(unfinished.spec.pool)?.pool.quota);
+      if (outcome.ok) return { claim: outcome.claim };
+    }
+    // A reservation is applied together with its Service often, and its watch may be the slower one.
+    const reserved = source.exactly ? undefined : await this.#reservedLately(service, family);
+    if (reserved) return { say: serviceSays.reservationPending(reserved), wait: true };
+    const result = await this.#allocate(service, source);
+    if (!result.ok) return { say: sayRefusal(family, result.refusal) };
+    this.#c.events.record(service, {
+      type: "Normal",
+      reason: "Allocated",
+      action: "Allocate",
+      note: eventNotes.allocated(result.claim.spec.prefix, result.claim.spec.pool),
+    });
+    return result;
+  }
+
+  /** An address that was asked for is tried once: there is no other to go on to. */
+  #allocate(service: Service, source: Source & { readonly kind: "choose" }): Promise<Allocation> {
+    const owner = serviceOwner(service);
+    if (!source.exactly) return allocate(this.#c, owner, source.choose);
+    const choice = source.choose();
+    return choice.ok ? claimOnce(this.#c, owner, choice.pool, choice.prefix) : Promise.resolve(choice);
+  }
+
+  /** Name of a reservation for this Service that the API server has and the cache may not. */
+  async #reservedLately(service: Service, family: Family): Promise<string | undefined> {
+    const namespace = service.metadata.namespace ?? "";
+    const { items } = await this.#c.api.list(kinds.IPReservation, { namespace });
+    const found = items.find(
+      (r) => r.spec.serviceName === service.metadata.name && tryHost(r.spec.address)?.family === family,
+    );
+    return found?.metadata.name;
+  }
+
+  async #show(
+    key: string,
+    service: Service,
+    wish: Wish,
+    claims: readonly IPAllocation[],
+    lacking: ReadonlyMap<Family, Say>,
+  ): Promise<Result | undefined> {
+    const missing = [...lacking.values()].map((s) => s.message).join("; ") || undefined;
+    const complete = missing === undefined || (!wish.all && wish.families.length > 1 && !wish.requested.size);
+    const ips = claims.map((c) => describePrefix(prefixOf(c)));
+    const say = complete ? serviceSays.allocated(ips, missing) : [...lacking.values()][0]!;
+    return this.#report(key, service, { ips, claims, wish, complete: missing === undefined }, say);
+  }
+
+  /** Writes addresses (where given) and the condition, if they differ; then gives back what is not shown. */
+  async #report(
+    key: string,
+    service: Service,
+    shown: Shown | undefined,
+    say: Say,
+  ): Promise<Result | undefined> {
+    const { api } = this.#c;
+    if (shown?.complete) this.waiting.delete(key);
+    else this.waiting.add(key);
+    const now = ingressOf(service);
+    let ips = shown?.ips;
+    // Nothing new to show. What is shown stays, unless another has claimed it.
+    if (ips === undefined && now.length > 0)
+      ips = now.filter((ip) => !this.#sources.isOthers(key, service, ip));
+    let verdict = say;
+    if (ips !== undefined && !sameJson(ips, now)) {
+      const pause = this.#contest.mayWrite(key, ips);
+      if (pause > 0) {
+        verdict = serviceSays.contested(now.filter((ip) => !ips?.includes(ip)));
+        await this.#write(api, service, undefined, "False", verdict);
+        return { requeueAfterMs: pause };
+      }
+    }
+    const granted = ips !== undefined && ips.length > 0 && verdict.reason === "Allocated";
+    const live = await this.#write(api, service, ips, granted ? "True" : "False", verdict);
+    if (shown) {
+      this.#contest.wrote(key, shown.ips);
+      await this.#releaseSurplus(live, shown);
+    }
+    return undefined;
+  }
+
+  async #write(
+    api: OperatorContext["api"],
+    service: Service,
+    ips: readonly string[] | undefined,
+    status: "True" | "False",
+    say: Say,
+  ): Promise<Service> {
+    const { name, namespace = "", resourceVersion, generation } = service.metadata;
+    const old = service.status?.conditions;
+    const conditions = setCondition(
+      old,
+      {
+        type: allocatedCondition,
+        status,
+        ...say,
+        ...(generation !== undefined && { observedGeneration: generation }),
+      },
+      this.#c.clock.now(),
+    );
+    const ingressChanged = ips !== undefined && !sameJson(ips, ingressOf(service));
+    const sorted = [...(old ?? [])].sort((a, b) => (a.type < b.type ? -1 : 1));
+    const conditionsChanged = !sameJson(conditions, sorted);
+    if (!ingressChanged && !conditionsChanged) return service;
+    const ingress = ips?.map((ip) => ({ ip, ipMode: "VIP" }));
+    return api.patch(
+      kinds.Service,
+      name,
+      "merge",
+      {
+        metadata: { resourceVersion },
+        status: {
+          ...(ingressChanged && { loadBalancer: { ingress } }),
+          ...(conditionsChanged && { conditions }),
+        },
+      },
+      { namespace, subresource: "status", fieldManager },
+    );
+  }
+
+  /**
+   * Gives back own claims that the Service does not show, in families of which it shows another or wants none. Decided on
+   * the Service as the API server has it: nobody else at work can then make it show one of these without a conflict.
+   */
+  async #releaseSurplus(service: Service, shown: Shown): Promise<void> {
+    const { api, claims } = this.#c;
+    const families = new Set(shown.claims.map((c) => prefixOf(c).family));
+    const surplus = claims
+      .ofOwner(service.metadata.uid)
+      .filter((c) => isBound(c) && !shown.ips.includes(describePrefix(prefixOf(c))))
+      .filter((c) => families.has(prefixOf(c).family) || !shown.wish.families.includes(prefixOf(c).family));
+    if (surplus.length === 0) return;
+    const live = await api.get(kinds.Service, service.metadata.name, {
+      namespace: service.metadata.namespace ?? "",
+    });
+    if (live.metadata.uid !== service.metadata.uid || !sameJson(ingressOf(live), shown.ips)) return;
+    for (const claim of surplus) await claims.release(claim, this.#announcers(claim));
+  }
+
+  /** The Service is no longer ours: what we showed goes, then what we claimed for it. */
+  async #letGo(service: Service): Promise<void> {
+    const { api, claims } = this.#c;
+    const mine = claims.ofOwner(service.metadata.uid).filter((c) => phaseOf(c) === "Bound");
+    if (mine.length === 0) return;
+    let live: Service;
+    try {
+      live = await api.get(kinds.Service, service.metadata.name, {
+        namespace: service.metadata.namespace ?? "",
+      });
+    } catch (error) {
+      if (isNotFound(error)) return;
+      throw error;
+    }
+    if (live.metadata.uid !== service.metadata.uid || ownershipOf(live, this.#c.caches) !== "not ours")
+      return;
+    const ours = new Set(mine.map((c) => describePrefix(prefixOf(c))));
+    const rest = (live.status?.loadBalancer?.ingress ?? []).filter((i) => !i.ip || !ours.has(i.ip));
+    if (rest.length < (live.status?.loadBalancer?.ingress ?? []).length)
+      await api.patch(
+        kinds.Service,
+        live.metadata.name,
+        "merge",
+        {
+          metadata: { resourceVersion: live.metadata.resourceVersion },
+          status: { loadBalancer: { ingress: rest.length > 0 ? rest : null } },
+        },
+        { namespace: live.metadata.namespace ?? "", subresource: "status", fieldManager },
+      );
+    for (const claim of mine) await claims.release(claim, this.#announcers(claim));
+  }
+
+  #announcers(claim: IPAllocation): readonly string[] {
+    return this.#c.caches.networks.cache
+      .byIndex(indexes.announced, claim.spec.prefix)
+      .map((n) => n.metadata.name);
+  }
+}
