@@ -1,7 +1,6 @@
 // agent: the loop. Level-triggered: whatever happens, a round takes the newest state of everything and brings the node in line.
 import type { Ack, HelloReply, RouteBatch, Session } from "../api/generated/proto/speaker_pb.js";
-import { selects } from "../api/index.ts";
-import { describeError, type Timer } from "../kube/index.ts";
+import { describeError } from "../kube/index.ts";
 import {
   canonical,
   drainTaintOf,
@@ -20,16 +19,16 @@ import {
   stepRetirements,
 } from "../plan/index.ts";
 import { Acks } from "./acks.ts";
+import { inForceOf, secretsOf } from "./convert.ts";
 import { DatapathKeeper, inspectMs } from "./keeper.ts";
 import { LearnedRoutes } from "./learned.ts";
 import { eventsOf } from "./news.ts";
 import type { AgentParts, Progress } from "./ports.ts";
+import { Rounds } from "./rounds.ts";
 import type { SpeakerListener } from "./speaker/client.ts";
 import { decodeSession, encodeDesired, type SessionView } from "./speaker/encode.ts";
 import { type StatusInputs, statusOf } from "./status.ts";
 
-/** Changes that come together are one round. */
-const debounceMs = 15;
 /** How long a start waits for the API server before the stored snapshot is taken. */
 const storedAfterMs = 3_000;
 /** How long a start waits for the first answer about passwords. */
@@ -48,19 +47,16 @@ const nothingGood: LastGood = { peers: {}, advertisements: {}, peerings: {} };
 const emptyProgress: Progress = { drain: noDrain, retiring: [], guardSerial: 0, generation: 0 };
 
 export class Agent implements Disposable {
-  readonly stats = { rounds: 0, failures: 0, sent: 0 };
+  /** Desired states that went to the speaker. */
+  sent = 0;
   readonly #p: AgentParts;
   readonly #startedAt: number;
   readonly #begun: number;
   readonly #acks: Acks;
   readonly #learned: LearnedRoutes;
   readonly #keeper: DatapathKeeper;
+  readonly #rounds: Rounds;
   readonly #sessions = new Map<string, SessionView>();
-  #timer: Timer | undefined;
-  #wake: Timer | undefined;
-  #running = false;
-  #again = false;
-  #disposed = false;
 
   #stored: Snapshot | undefined;
   #snapshotStored: Snapshot | undefined;
@@ -84,9 +80,18 @@ export class Agent implements Disposable {
     this.#p = parts;
     this.#startedAt = parts.clock.now();
     this.#begun = parts.clock.monotonic();
+    this.#rounds = new Rounds({
+      clock: parts.clock,
+      run: () => this.#round(),
+      failed: (error) =>
+        parts.log.error({ error: describeError(error), stack: stackOf(error) }, "a round failed"),
+      dueIn: () => this.#dueIn(),
+    });
     this.#acks = new Acks((peer) => this.#sessions.get(peer)?.state !== "Established");
     this.#learned = new LearnedRoutes(parts.names, parts.log);
-    this.#keeper = new DatapathKeeper(parts.datapath, parts.clock, parts.log);
+    this.#keeper = new DatapathKeeper(parts.datapath, parts.connect, parts.clock, parts.log, () =>
+      this.poke(),
+    );
   }
 
   /** The plan in force, for those who explain it. */
@@ -101,29 +106,14 @@ export class Agent implements Disposable {
     this.poke();
   }
 
-  /** UID of the stored snapshot's cluster. Call before {@link start} to pin it. */
-  storedUID(): string | undefined {
-    return this.#p.store.readSnapshot()?.clusterUID;
-  }
-
-  /** Something has changed: a round follows within {@link debounceMs}. */
+  /** Something has changed: a round follows at once. */
   poke(): void {
-    if (this.#disposed) return;
-    if (this.#running) {
-      this.#again = true;
-      return;
-    }
-    this.#timer ??= this.#p.clock.after(debounceMs, () => {
-      this.#timer = undefined;
-      void this.#rounds();
-    });
+    this.#rounds.poke();
   }
 
   /** Stops. Links, programs, maps, kernel routes and the speaker's state stay as they are. */
   [Symbol.dispose](): void {
-    this.#disposed = true;
-    this.#timer?.[Symbol.dispose]();
-    this.#wake?.[Symbol.dispose]();
+    this.#rounds[Symbol.dispose]();
   }
 
   /** What the speaker's connection calls. */
@@ -178,38 +168,17 @@ export class Agent implements Disposable {
     this.poke();
   }
 
-  async #rounds(): Promise<void> {
-    this.#running = true;
-    try {
-      do {
-        this.#again = false;
-        this.stats.rounds += 1;
-        await this.#round();
-      } while (this.#again && !this.#disposed && this.stats.rounds % 16 !== 0);
-    } catch (error) {
-      // A round that fails leaves everything as it was; the next one begins from the newest state again.
-      this.stats.failures += 1;
-      this.#p.log.error({ error: describeError(error), stack: stackOf(error) }, "a round failed");
-      this.#again = false;
-    } finally {
-      this.#running = false;
-      if (this.#again) this.poke();
-      this.#sleep();
-    }
-  }
-
-  /** Wakes up for the datapath, and when time alone moves something. */
-  #sleep(): void {
-    this.#wake?.[Symbol.dispose]();
-    if (this.#disposed) return;
+  /** Ms until the datapath is looked at again, or time alone moves something. */
+  #dueIn(): number {
     const { clock } = this.#p;
+    const { drain, retiring } = this.#progress;
     const seconds = this.#plan?.drainSeconds ?? 0;
     const due = [
-      drainWakesAt(this.#progress.drain, seconds),
-      retirementsWakeAt(this.#progress.retiring, seconds),
-      this.#progress.drain.phase === "Quiet" ? this.#progress.drain.since + settleMs : undefined,
+      drainWakesAt(drain, seconds),
+      retirementsWakeAt(retiring, seconds),
+      drain.phase === "Quiet" ? drain.since + settleMs : undefined,
     ].flatMap((at) => (at === undefined || at <= clock.now() ? [] : [at - clock.now()]));
-    this.#wake = clock.after(Math.min(inspectMs, ...due), () => this.poke());
+    return Math.min(inspectMs, ...due);
   }
 
   /** The newest snapshot; the stored one where the API server has not been read in full since the start. */
@@ -420,7 +389,7 @@ export class Agent implements Disposable {
       if (!speaker.sendDesired(encodeDesired(next.speaker, BigInt(generation), true, secrets))) return;
       this.#sent = text;
       this.#speaker = { ...this.#speaker, refused: "" };
-      this.stats.sent += 1;
+      this.sent += 1;
       this.#progress = { ...this.#progress, generation };
       log.info(
         {
@@ -502,22 +471,3 @@ export class Agent implements Disposable {
 }
 
 const stackOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? "") : "");
-
-/** Secrets that this node's peers name, in their present form or in the one that stays in force. */
-function secretsOf(snapshot: Snapshot, node: string): ReadonlySet<string> {
-  const labels = snapshot.nodes.find((n) => n.metadata.name === node)?.metadata.labels;
-  const peers = [...snapshot.peers, ...Object.values(snapshot.lastGood.peers).map((s) => s.peer)];
-  return new Set(
-    peers.flatMap((p) =>
-      p.spec.passwordSecretName !== undefined && selects(p.spec.nodeSelector, labels)
-        ? [p.spec.passwordSecretName]
-        : [],
-    ),
-  );
-}
-
-/** The part of a plan that is stored and compared with. */
-function inForceOf(next: Plan): NonNullable<Progress["inForce"]> {
-  const { hash: _h, kernelRoutes: _k, held: _d, approved: _a, problems: _p, lastGood: _l, ...rest } = next;
-  return rest;
-}

@@ -1,4 +1,5 @@
 // agent: between plans and the datapath: what is asked for as the datapath wants it, what it answers as plans want it.
+import { selects } from "../api/index.ts";
 import type {
   DesiredDatapath,
   DesiredKernelRoute,
@@ -9,7 +10,7 @@ import type {
   RouteAttributesEntry,
 } from "../datapath/index.ts";
 import { type Address, formatAddress, formatPrefix, hostPrefix, parseAddress } from "../net/address.ts";
-import type { InForce, Proof } from "../plan/index.ts";
+import type { InForce, Plan, Proof, Snapshot } from "../plan/index.ts";
 import type { FibPlan, RouteAttributes, RouteView } from "../routes/index.ts";
 
 function nodeAddresses(addresses: readonly Address[]): NodeAddresses {
@@ -93,3 +94,22 @@ export const desiredKernelRoutes = (fib: FibPlan | undefined): readonly DesiredK
     prefix: formatPrefix(r.prefix),
     nextHops: r.nextHops.map((hop) => ({ address: formatAddress(hop) })),
   }));
+
+/** Secrets that this node's peers name, in their present form or in the one that stays in force. */
+export function secretsOf(snapshot: Snapshot, node: string): ReadonlySet<string> {
+  const labels = snapshot.nodes.find((n) => n.metadata.name === node)?.metadata.labels;
+  const peers = [...snapshot.peers, ...Object.values(snapshot.lastGood.peers).map((s) => s.peer)];
+  return new Set(
+    peers.flatMap((p) =>
+      p.spec.passwordSecretName !== undefined && selects(p.spec.nodeSelector, labels)
+        ? [p.spec.passwordSecretName]
+        : [],
+    ),
+  );
+}
+
+/** The part of a plan that is stored and compared with. */
+export function inForceOf(next: Plan): InForce {
+  const { hash: _h, kernelRoutes: _k, held: _d, approved: _a, problems: _p, lastGood: _l, ...rest } = next;
+  return rest;
+}

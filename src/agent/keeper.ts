@@ -2,9 +2,10 @@
 import type { Finding } from "../datapath/index.ts";
 import { type Clock, describeError } from "../kube/index.ts";
 import type { InForce, Proof } from "../plan/index.ts";
+import { type ConnectTarget, connectTargets, proveByConnecting } from "./connect-proof.ts";
 import { desiredDatapath, proofsOf, proofTargets } from "./convert.ts";
 import type { LearnedResult } from "./learned.ts";
-import type { DatapathPort, Log } from "./ports.ts";
+import type { ConnectPort, DatapathPort, Log } from "./ports.ts";
 import type { DatapathView } from "./status.ts";
 
 /** The datapath is looked at this often, ms. */
@@ -28,11 +29,18 @@ const subjectOf = (f: Finding): string => `${f.kind} ${f.subject}`;
 
 export class DatapathKeeper {
   readonly #datapath: DatapathPort;
+  readonly #connect: ConnectPort;
+  readonly #onProofs: () => void;
   readonly #clock: Clock;
   readonly #log: Log;
   #view: DatapathView = nothing;
   #routes: LearnedResult = { maps: [], inFIB: 0, fibRefused: [] };
   #proofs: ReadonlyMap<string, Proof> = new Map();
+  #programmedProofs: ReadonlyMap<string, Proof> = new Map();
+  #connectProofs: ReadonlyMap<string, Proof> = new Map();
+  #connects = "[]";
+  #connectedAt = never;
+  #connecting = false;
   #targets = "";
   #provenAt = never;
   #programmed = "";
@@ -41,8 +49,11 @@ export class DatapathKeeper {
   #failedAt = never;
   #generation = 0;
 
-  constructor(datapath: DatapathPort, clock: Clock, log: Log) {
+  /** `onProofs`: connections have been tried; what they showed is in {@link proofs}. */
+  constructor(datapath: DatapathPort, connect: ConnectPort, clock: Clock, log: Log, onProofs: () => void) {
+    this.#onProofs = onProofs;
     this.#datapath = datapath;
+    this.#connect = connect;
     this.#clock = clock;
     this.#log = log;
   }
@@ -137,17 +148,45 @@ export class DatapathKeeper {
   /** Proves what the plan wants proven, where that or the datapath has changed or some time has passed. */
   async prove(plan: InForce): Promise<void> {
     const targets = this.#programmedOnce ? proofTargets(plan) : [];
+    this.#connectInBackground(connectTargets(plan));
     const text = JSON.stringify(targets);
     if (text === this.#targets && this.#clock.monotonic() - this.#provenAt < proveMs) return;
     try {
-      const proofs = targets.length > 0 ? proofsOf(await this.#datapath.prove(targets)) : new Map();
+      this.#programmedProofs = targets.length > 0 ? proofsOf(await this.#datapath.prove(targets)) : new Map();
       this.#targets = text;
       this.#provenAt = this.#clock.monotonic();
-      if (!sameProofs(proofs, this.#proofs)) this.#proofs = proofs;
+      this.#mergeProofs();
     } catch (error) {
       // No proof is no failure of what was proven; what is new has to wait.
       this.failed("proofs cannot be run", error);
     }
+  }
+
+  /** A connection may take a second to fail: no round waits for it. */
+  #connectInBackground(targets: readonly ConnectTarget[]): void {
+    const text = JSON.stringify(targets);
+    const due = text !== this.#connects || this.#clock.monotonic() - this.#connectedAt >= proveMs;
+    if (this.#connecting || !due) return;
+    if (targets.length === 0) {
+      this.#connects = text;
+      this.#connectProofs = new Map();
+      this.#mergeProofs();
+      return;
+    }
+    this.#connecting = true;
+    void proveByConnecting(targets, this.#connect).then((proofs) => {
+      this.#connecting = false;
+      this.#connects = text;
+      this.#connectedAt = this.#clock.monotonic();
+      this.#connectProofs = proofs;
+      this.#mergeProofs();
+      this.#onProofs();
+    });
+  }
+
+  #mergeProofs(): void {
+    const proofs = new Map([...this.#programmedProofs, ...this.#connectProofs]);
+    if (!sameProofs(proofs, this.#proofs)) this.#proofs = proofs;
   }
 
   /** Tells a failure; the next success of programming ends it. */

@@ -67,6 +67,9 @@ export interface KernelRoutesPort {
   close(): void;
 }
 
+/** Opens a TCP connection and closes it. Undefined where it stood; else why not. */
+export type ConnectPort = (address: string, port: number, timeoutMs: number) => Promise<string | undefined>;
+
 /** What an agent keeps over a restart, besides the snapshot. */
 export interface Progress {
   readonly inForce?: InForce;
@@ -137,6 +140,7 @@ export interface AgentParts {
   readonly speaker: SpeakerPort;
   readonly datapath: DatapathPort;
   readonly kernelRoutes: KernelRoutesPort;
+  readonly connect: ConnectPort;
   readonly store: StateStore;
   readonly host: () => HostFacts;
   /** @throws Error when the directory cannot be read or written */

@@ -5,6 +5,7 @@ import { EventRecorder, loadKubeConfig, systemClock } from "../kube/index.ts";
 import { Agent } from "./agent.ts";
 import { ClusterView } from "./cluster.ts";
 import { syncConflist } from "./conflist-file.ts";
+import { tcpConnect } from "./connect-proof.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { hostFacts } from "./host.ts";
 import { startErrors } from "./messages.ts";
@@ -110,6 +111,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       speaker,
       datapath,
       kernelRoutes,
+      connect: tcpConnect,
       store,
       host: hostFacts({
         server,

@@ -181,6 +181,7 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     podBlocks,
     speaker: announced.speaker,
     vips: mergeVips(delivered, announced.keptVips, announced.announcements, inputs),
+    delegated: delegatedVips(entries, delivered, decisions),
     announcements: announced.announcements,
     routePolicy: {
       clusterID: context.clusterID,
@@ -259,6 +260,17 @@ function assemble(
     keptVips: kept.vips,
   };
 }
+
+/** Addresses that are asked for and have backends, but are not ours to deliver. */
+const delegatedVips = (
+  entries: ReadonlyMap<string, VipEntry>,
+  delivered: ReadonlyMap<string, VipEntry>,
+  decisions: readonly Decision[],
+): readonly VipEntry[] =>
+  decisions.flatMap(({ announcement: { prefix, advertisements } }) => {
+    const entry = prefix === undefined || delivered.has(prefix) ? undefined : entries.get(prefix);
+    return entry && advertisements.length > 0 ? [entry] : [];
+  });
 
 /** The claimed blocks, and those that are held, or withdrawn and not let go of yet. */
 function withKeptBlocks(

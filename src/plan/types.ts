@@ -269,6 +269,8 @@ export interface InForce {
   readonly podBlocks: readonly Prefix[];
   readonly speaker: SpeakerState;
   readonly vips: readonly VipEntry[];
+  /** VIPs that somebody else delivers and a BGPAdvertisement asks for: proven by connecting to them. */
+  readonly delegated: readonly VipEntry[];
   readonly announcements: readonly Announcement[];
   readonly routePolicy: RoutePolicy;
   readonly localPrefixes: readonly LocalPrefix[];

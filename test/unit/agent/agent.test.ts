@@ -304,6 +304,24 @@ describe("datapath", () => {
   });
 });
 
+describe("VIPs that somebody else delivers", () => {
+  it("are proven by connecting, and the proof says so", async () => {
+    const world = new World();
+    world.cluster = snapshot({ clusterNetwork: clusterNetwork({ owns: ["Pods"] }) });
+    world.start();
+    await world.clock.advance(500);
+    expect(world.datapath.desired!.services).toEqual([]);
+    expect(world.speaker.origins()).toEqual([...blocks]);
+    expect(world.condition("Proven")).toMatch(/^False ProofFails: 10.101.0.5\/32: .*connection refused/);
+    world.answering.add("10.101.0.5").add("fd20:1::5");
+    await world.clock.advance(12_000);
+    expect(world.speaker.origins()).toEqual(everything);
+    expect(world.status?.proofs?.find((p) => p.prefix === "10.101.0.5/32")?.reason).toMatch(
+      /end-to-end connect/,
+    );
+  });
+});
+
 describe("drain", () => {
   it("goes through its phases and ends with the entries unprogrammed", async () => {
     const world = await settled();

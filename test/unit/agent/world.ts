@@ -255,6 +255,8 @@ export class World {
   passwords = new Map<string, string>();
   passwordsSettled = true;
   elsewhere: ReadonlySet<string> | undefined;
+  /** Addresses that take connections. */
+  answering = new Set<string>();
   agent: Agent | undefined;
   status: NodeNetworkStatus | undefined;
   events: NewEvent[] = [];
@@ -304,6 +306,7 @@ export class World {
       },
       datapath: this.datapath.port(),
       kernelRoutes: this.datapath.kernel(),
+      connect: async (address) => (this.answering.has(address) ? undefined : "connection refused"),
       store: {
         readSnapshot: () =>
           this.disk.snapshot === undefined ? undefined : (parseCanonical(this.disk.snapshot) as Snapshot),
