@@ -188,7 +188,7 @@ describe.skipIf(!canRun)(`BIRD: routes${why}`, () => {
       bird.ask("show protocols all waggle").includes("Administrative shutdown"),
     );
     expect((await bgpd.session())!.downReason).toBe("shut down by configuration");
-    expect(lab.log).toContain("administratively down");
+    await until("the reason in BIRD's log", () => lab.log.includes("administratively down"));
     bgpd.desire({ peers: [birdPeer()], origins: own });
     await establishedSession(bgpd);
   });

@@ -6,7 +6,7 @@ import { toTwoOctet } from "../wire/writer.ts";
 import type { AttributeTable } from "./attributes.ts";
 import type { LogCursor } from "./changelog.ts";
 import { grown } from "./columns.ts";
-import type { ExportGroup } from "./group.ts";
+import type { ExportGroup, GroupMember } from "./group.ts";
 import type { FamilyTable } from "./table.ts";
 
 /** Entries that one call of {@link AdjRibOut.fill} looks at, at most. */
@@ -26,7 +26,7 @@ const scratch: Scratch = {
   next: new Int32Array(ENTRIES_MAX),
 };
 
-export class AdjRibOut {
+export class AdjRibOut implements GroupMember {
   readonly afi: Afi;
   readonly group: ExportGroup;
   readonly #peer: { readonly index: number; readonly name: string };
@@ -40,6 +40,8 @@ export class AdjRibOut {
   #sent: Int32Array = new Int32Array(8);
   /** Attributes last sent of originated prefixes: they are few, and sending them again unchanged is noise to a neighbour. */
   readonly #origins = new Map<number, number>();
+  /** Prefixes to look at again that the log does not tell of; at most as many as there are prefixes. */
+  readonly #nudged = new Set<number>();
   /** Prefixes announced and not withdrawn. */
   advertised = 0;
 
@@ -58,17 +60,23 @@ export class AdjRibOut {
     this.#attributes = attributes;
     this.#as4 = as4;
     this.#cursor = group.logs[afi].open();
-    group.members++;
+    group.join(afi, peer.index, this);
   }
 
   [Symbol.dispose](): void {
     this.group.logs[this.afi].close(this.#cursor);
-    this.group.members--;
+    this.group.leave(this.afi, this.#peer.index, this);
   }
 
   /** Everything that is to be sent has been handed out. */
   get idle(): boolean {
-    return this.#walk < 0 && this.#cursor.position === this.group.logs[this.afi].end;
+    return (
+      this.#walk < 0 && this.#nudged.size === 0 && this.#cursor.position === this.group.logs[this.afi].end
+    );
+  }
+
+  nudge(pid: number): void {
+    this.#nudged.add(pid);
   }
 
   /** Sends everything again (ROUTE-REFRESH). */
@@ -127,13 +135,19 @@ export class AdjRibOut {
       estimate += bytes;
     };
     let looked = 0;
-    const walking = this.#walk >= 0;
+    // One source a call: what the walk or a nudge has just taken may also stand in the log, and is not to be told twice in one.
+    const aside = this.#walk >= 0 || this.#nudged.size > 0;
     while (this.#walk >= 0 && estimate < budget && looked++ < ENTRIES_MAX) {
       if (this.#walk >= this.#table.prefixes.limit) this.#walk = -1;
       else take(this.#walk++);
     }
-    // What the walk has just taken may also stand in the log: that is for the next call, so that nothing is told twice in one.
-    while (!walking && estimate < budget && looked++ < ENTRIES_MAX) {
+    if (looked === 0)
+      for (const pid of this.#nudged) {
+        if (estimate >= budget || looked++ >= ENTRIES_MAX) break;
+        this.#nudged.delete(pid);
+        take(pid);
+      }
+    while (!aside && estimate < budget && looked++ < ENTRIES_MAX) {
       if (this.#cursor.position >= log.end) break;
       const pid = log.entry(this.#cursor.position++);
       if (pid >= 0) take(pid);

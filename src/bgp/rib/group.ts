@@ -12,7 +12,7 @@ import {
   rewriteExport,
 } from "./export.ts";
 import { AttributeCache, ChainRunner } from "./runner.ts";
-import type { FamilyTable } from "./table.ts";
+import { type FamilyTable, NO_PEER } from "./table.ts";
 
 /** Value of `out` for a prefix that this node originates: what is sent depends on the neighbour's name. */
 export const ORIGINATED = -3;
@@ -43,6 +43,11 @@ export interface GroupSource {
   fromEbgp(peer: number): boolean;
 }
 
+/** What a group asks of a session: to look at a prefix again although nothing was logged. */
+export interface GroupMember {
+  nudge(pid: number): void;
+}
+
 export class ExportGroup {
   readonly key: string;
   readonly target: ExportTarget;
@@ -51,7 +56,8 @@ export class ExportGroup {
   readonly out: Record<Afi, Int32Array> = { 1: new Int32Array(64).fill(-1), 2: new Int32Array(64).fill(-1) };
   /** Routes whose attributes fit no message. */
   tooLong = 0;
-  members = 0;
+  /** Sessions that hear this group, by family and neighbour. */
+  readonly #members: Record<Afi, Map<number, GroupMember>> = { 1: new Map(), 2: new Map() };
   readonly #source: GroupSource;
   readonly #runner: ChainRunner;
   /** By rule (the last: no rule): attributes after export by those before. -1: cannot be exported. */
@@ -79,22 +85,50 @@ export class ExportGroup {
     this.logs = { 1: log(1), 2: log(2) };
   }
 
+  get members(): number {
+    return this.#members[1].size + this.#members[2].size;
+  }
+
+  join(afi: Afi, peer: number, member: GroupMember): void {
+    this.#members[afi].set(peer, member);
+  }
+
+  /** Leaves, unless another session of the neighbour has taken the place. */
+  leave(afi: Afi, peer: number, member: GroupMember): void {
+    if (this.#members[afi].get(peer) === member) this.#members[afi].delete(peer);
+  }
+
   /** Computes everything; for a group that has just been made. */
   fill(): void {
     for (const afi of [1, 2] as const)
       for (let pid = 0; pid < this.#source.tables[afi].prefixes.limit; pid++)
-        if (this.#source.tables[afi].best[pid]! >= 0) this.update(afi, pid, false);
+        if (this.#source.tables[afi].best[pid]! >= 0) this.update(afi, pid, false, NO_PEER);
   }
 
-  /** Computes one prefix again and logs it where that changed something. */
-  update(afi: Afi, pid: number, originChanged: boolean): void {
+  /**
+   * Computes one prefix again and logs it where that changed something.
+   * @param peerBefore neighbour whose path was the best one until now
+   */
+  update(afi: Afi, pid: number, originChanged: boolean, peerBefore: number): void {
     if (pid >= this.out[afi].length)
       this.out[afi] = grown(this.out[afi], capacityFor(this.out[afi].length, pid + 1), NOTHING);
     const before = this.out[afi][pid]!;
     const now = this.#compute(afi, pid);
-    if (now === before && !(now === ORIGINATED && originChanged)) return;
+    if (now === before && !(now === ORIGINATED && originChanged)) {
+      if (now >= 0) this.#nudgeSources(afi, pid, peerBefore);
+      return;
+    }
     this.out[afi][pid] = now;
     this.logs[afi].append(pid);
+  }
+
+  /** The same attributes from another neighbour: only the two of them hear a difference, as nobody hears its own route. */
+  #nudgeSources(afi: Afi, pid: number, peerBefore: number): void {
+    const table = this.#source.tables[afi];
+    const peer = table.pathPeer[table.best[pid]!]!;
+    if (peer === peerBefore) return;
+    this.#members[afi].get(peerBefore)?.nudge(pid);
+    this.#members[afi].get(peer)?.nudge(pid);
   }
 
   #compute(afi: Afi, pid: number): number {

@@ -313,7 +313,8 @@ export class Rib {
       const pids = table.takeDirty();
       const changed = this.#changedOrigins[afi];
       for (const group of this.#groups.values())
-        for (let i = 0; i < pids.length; i++) group.update(afi, pids[i]!, changed.has(pids[i]!));
+        for (let i = 0; i < pids.length; i++)
+          group.update(afi, pids[i]!, changed.has(pids[i]!), table.peerBefore[i]!);
       for (let i = 0; i < pids.length; i++) this.locLogs[afi].append(pids[i]!);
       for (let i = 0; i < pids.length; i++) table.releaseIfUnused(pids[i]!);
       changed.clear();

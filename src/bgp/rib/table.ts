@@ -8,6 +8,8 @@ import { PrefixTable } from "./prefixes.ts";
 /** Bits of a path's flags. */
 export const PathFlag = { stale: 1 } as const;
 
+export const NO_PEER = 0xffff;
+
 /** Most prefixes of a family; beyond it new ones are refused and counted. */
 export const PREFIXES_MAX = 8_000_000;
 
@@ -25,10 +27,14 @@ export class FamilyTable {
   /** By pid: first path, best path (-1 none), 1 while dirty, how many logs still speak of it. */
   head = new Int32Array(64).fill(-1);
   best = new Int32Array(64).fill(-1);
+  /** Neighbour of the best path when it was last decided. */
+  #bestPeer = new Uint16Array(64).fill(NO_PEER);
   #dirtyFlag = new Uint8Array(64);
   pins = new Uint16Array(64);
   #dirty = new Int32Array(64);
   #dirtyCount = 0;
+  /** By index of what takeDirty() hands out: neighbour of the best path before; {@link NO_PEER} for none. */
+  peerBefore = new Uint16Array(64);
 
   /** By path: its pid (-1 free), neighbour, attributes as received, after policy (-1 not accepted), deciding rule, flags, next path. */
   pathPid = new Int32Array(64).fill(-1);
@@ -63,6 +69,7 @@ export class FamilyTable {
       const capacity = this.prefixes.capacity;
       this.head = grown(this.head, capacity, -1);
       this.best = grown(this.best, capacity, -1);
+      this.#bestPeer = grown(this.#bestPeer, capacity, NO_PEER);
       this.#dirtyFlag = grown(this.#dirtyFlag, capacity);
       this.pins = grown(this.pins, capacity);
     }
@@ -138,10 +145,14 @@ export class FamilyTable {
   /** Decides all changed prefixes and hands them out. They are valid until the next call of any method. */
   takeDirty(): Int32Array {
     const out = this.#dirty.subarray(0, this.#dirtyCount);
+    if (this.peerBefore.length < this.#dirty.length) this.peerBefore = new Uint16Array(this.#dirty.length);
     for (let i = 0; i < out.length; i++) {
       const pid = out[i]!;
       this.#dirtyFlag[pid] = 0;
-      this.best[pid] = this.#decide(pid);
+      this.peerBefore[i] = this.#bestPeer[pid]!;
+      const best = this.#decide(pid);
+      this.best[pid] = best;
+      this.#bestPeer[pid] = best < 0 ? NO_PEER : this.pathPeer[best]!;
     }
     this.#dirtyCount = 0;
     return out;
@@ -191,6 +202,7 @@ export class FamilyTable {
   releaseIfUnused(pid: number): void {
     if (this.head[pid] === -1 && this.pins[pid] === 0 && !this.#dirtyFlag[pid]) {
       this.best[pid] = -1;
+      this.#bestPeer[pid] = NO_PEER;
       // A pid that has never had its slot freed twice: remove() is only for prefixes that are in the table.
       this.prefixes.remove(pid);
     }

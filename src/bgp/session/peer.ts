@@ -47,6 +47,8 @@ export interface SessionContext {
 /** Longest wait for the End-of-RIB of a neighbour that has come back. */
 const STALE_MS_MAX = 360_000;
 const CONNECT_TIMEOUT_MS_MIN = 5_000;
+/** A second connection this soon after the first came up is a collision, not a restart. */
+const COLLISION_WINDOW_MS = 5_000;
 /** An UPDATE that is not quite right is logged this often a neighbour and minute. */
 const COMPLAINTS_PER_MINUTE = 10;
 
@@ -70,6 +72,8 @@ export class PeerSession implements ChannelOwner {
   #chains: { import: Chain; export: Chain };
   #outgoing: Channel | undefined;
   #incoming: Channel | undefined;
+  /** A second connection while a session is up. */
+  #challenger: Channel | undefined;
   #up: Channel | undefined;
   #connectTimer: Timer | undefined;
   #staleTimer: Timer | undefined;
@@ -95,6 +99,12 @@ export class PeerSession implements ChannelOwner {
 
   get name(): string {
     return this.config.name;
+  }
+
+  /** All connections, each once. */
+  get #channels(): Channel[] {
+    const all = [this.#outgoing, this.#incoming, this.#challenger, this.#up];
+    return [...new Set(all)].filter((c) => c !== undefined);
   }
 
   get negotiated() {
@@ -135,8 +145,7 @@ export class PeerSession implements ChannelOwner {
       text,
       subcode === Cease.shutdown || subcode === Cease.reset ? shutdownData(text) : undefined,
     );
-    this.#outgoing?.fail(n);
-    this.#incoming?.fail(n);
+    for (const channel of this.#channels) channel.fail(n);
     this.#dropStale();
     for (const afi of afis) this.#context.rib.removePaths(this.rib, afi, false);
     this.#context.changed();
@@ -146,8 +155,7 @@ export class PeerSession implements ChannelOwner {
   stopForUpgrade(): void {
     this.#stopped = true;
     this.#connectTimer?.cancel();
-    for (const channel of [this.#outgoing, this.#incoming]) {
-      if (!channel) continue;
+    for (const channel of this.#channels) {
       if (channel.negotiated?.gracefulRestart) channel.drop(why.stopped);
       else channel.fail(cease(Cease.shutdown, why.stopped, shutdownData(farewell.stopped)));
     }
@@ -156,8 +164,7 @@ export class PeerSession implements ChannelOwner {
   [Symbol.dispose](): void {
     this.#connectTimer?.cancel();
     this.#staleTimer?.cancel();
-    this.#outgoing?.drop(why.stopped);
-    this.#incoming?.drop(why.stopped);
+    for (const channel of this.#channels) channel.drop(why.stopped);
   }
 
   /** Takes a changed configuration; what cannot change in a living session ends it. */
@@ -246,12 +253,12 @@ export class PeerSession implements ChannelOwner {
     const channel = new Channel(this, this.config, this.#open(), false, clock, random);
     channel.attach(connection);
     if (!this.#up) this.#incoming = channel;
-    else this.#challenger = channel;
+    else {
+      this.#challenger?.drop("a newer connection replaces it");
+      this.#challenger = channel;
+    }
     return channel;
   }
-
-  /** A second connection while a session is up. */
-  #challenger: Channel | undefined;
 
   stateChanged(channel: Channel): void {
     if (this.#up && channel !== this.#up) return;
@@ -264,8 +271,10 @@ export class PeerSession implements ChannelOwner {
 
   opened(channel: Channel): boolean {
     if (this.#up && this.#up !== channel) {
-      // RFC 4724 4.2: a neighbour that knows graceful restart and connects anew has restarted.
-      if (!this.#up.negotiated?.gracefulRestart) {
+      // RFC 4724 4.2: a neighbour that knows graceful restart and connects anew has restarted. Not so right after the session came
+      // up: then it is the other half of a simultaneous open, and taking it would make both ends change places for ever.
+      const settled = this.#context.clock.now() - this.#establishedAt > COLLISION_WINDOW_MS;
+      if (!settled || !this.#up.negotiated?.gracefulRestart) {
         channel.fail(cease(Cease.collision, "a session is established already"));
         return false;
       }
@@ -277,7 +286,9 @@ export class PeerSession implements ChannelOwner {
       return true;
     }
     const other = channel === this.#outgoing ? this.#incoming : this.#outgoing;
-    if (other?.state !== State.openConfirm) return true;
+    // Also one that has not answered yet: both ends know both identifiers by now, so both choose the same survivor. Waiting for the
+    // OPEN would let one end come up on the connection that the other is about to close.
+    if (!other || other.state < State.openSent) return true;
     // RFC 4271 6.8: the connection that the higher identifier opened survives (RFC 6286: then the higher AS).
     const { routerId } = this.#context;
     const theirs = channel.negotiated!.routerId;
@@ -415,6 +426,10 @@ export class PeerSession implements ChannelOwner {
     const { clock } = this.#context;
     const retry = this.config.connectRetrySeconds;
     const lived = wasUp ? clock.now() - this.#establishedAt : 0;
+    const collided =
+      ending.kind !== "closed" &&
+      ending.notification.code === 6 &&
+      ending.notification.subcode === Cease.collision;
     const limit =
       ending.kind === "sent" &&
       ending.notification.code === 6 &&
@@ -422,7 +437,9 @@ export class PeerSession implements ChannelOwner {
     const pause =
       channel.state === State.connect
         ? this.#retry.connectFailed(retry)
-        : this.#retry.sessionEnded(retry, lived, limit);
+        : collided
+          ? this.#retry.collided(retry)
+          : this.#retry.sessionEnded(retry, lived, limit);
     this.#connectTimer?.cancel();
     if (this.config.passive) {
       this.#setDown(State.active, reason);

@@ -3,6 +3,7 @@ import type { Clock, Random } from "./types.ts";
 
 /** A session that lived this long has proved itself: the next failure counts as the first. */
 const STABLE_MS = 60_000;
+const COLLISION_MS_MAX = 1_000;
 const DELAY_MS_MAX = 120_000;
 /** From this many failures in a row the neighbour's own connections are refused too, while we wait. */
 const REFUSE_FROM = 4;
@@ -36,6 +37,12 @@ export class Retry {
   /** An attempt to connect failed before there was a session. Returns the pause in milliseconds. */
   connectFailed(retrySeconds: number): number {
     return this.#pause(retrySeconds * 1000);
+  }
+
+  /** Both connections of a collision are gone: that is nobody's fault and soon repaired; chance keeps the two ends apart. */
+  collided(retrySeconds: number): number {
+    this.#until = this.#clock.now();
+    return Math.min(retrySeconds * 1000, COLLISION_MS_MAX) * this.#random();
   }
 
   /** A session ended after `livedMs`. Returns the pause in milliseconds. */

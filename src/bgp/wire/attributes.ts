@@ -307,7 +307,8 @@ export function mergeAs4(draft: Draft): void {
   const { as4Path, as4Aggregator, aggregator } = draft;
   delete draft.as4Path;
   delete draft.as4Aggregator;
-  if (aggregator && aggregator.asn !== AS_TRANS) return;
+  // Both are there and disagree: a 2-octet speaker has aggregated since, so what is older than that is ignored.
+  if (aggregator && as4Aggregator && aggregator.asn !== AS_TRANS) return;
   if (aggregator && as4Aggregator) draft.aggregator = as4Aggregator;
   if (as4Path && draft.asPath && pathLength(as4Path) <= pathLength(draft.asPath))
     draft.asPath = mergeAs4Path(draft.asPath, as4Path);

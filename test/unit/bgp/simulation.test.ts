@@ -1,0 +1,40 @@
+// test/unit/bgp: a day in the life: whatever has happened, at rest every session holds what a naive model says.
+import { describe, expect, test } from "vitest";
+import { Simulation } from "./simulation.ts";
+
+describe("simulation", () => {
+  test.each([1, 2, 3, 4])("seed %d: 6 speakers, 400 events, then rest", (seed) => {
+    const sim = new Simulation(seed, 6);
+    for (const p of sim.plans.values()) {
+      sim.randomOrigins(p);
+      sim.apply(p);
+    }
+    let routes = 0;
+    for (let round = 0; round < 4; round++) {
+      for (let i = 0; i < 100; i++) sim.event();
+      sim.rest();
+      routes += sim.check();
+    }
+    expect(routes).toBeGreaterThan(100);
+    for (const p of sim.plans.values()) {
+      // Nothing is left behind: what is in the tables is in somebody's hands.
+      const { rib } = p.host.speaker;
+      rib.sweep();
+      expect(rib.tables[1].prefixes.size).toBeLessThanOrEqual(24);
+      expect(rib.attributes.size).toBeLessThan(2000);
+    }
+  });
+
+  test("equal seeds, equal worlds", () => {
+    const run = (): string => {
+      const sim = new Simulation(9, 4);
+      for (const p of sim.plans.values()) {
+        sim.randomOrigins(p);
+        sim.apply(p);
+      }
+      for (let i = 0; i < 60; i++) sim.event();
+      return sim.world.log.join("\n");
+    };
+    expect(run()).toBe(run());
+  });
+});
