@@ -24,7 +24,7 @@ export interface AttachOptions {
 type Handle = BpfLink | Fd;
 
 /** Descriptors that one process can be handed at its start without fuss. */
-const mostHandedOver = 200;
+const mostHandedOver = 2048;
 
 /** What is attached. Iterators are not: they are run once, by {@link Attachment.iterate}. */
 export class Attachment {

@@ -200,8 +200,9 @@ export class TracerChild {
         chunk: (chunk) => batch.add(chunk),
         finished: (end) => {
           batch.flush();
-          this.#running.delete(name);
           this.#channel.send({ type: "finished", run: name, end });
+          // It holds its place until it is detached, which comes after its answer.
+          queueMicrotask(() => void run.end("stopped").then(() => this.#running.delete(name)));
         },
       },
     });

@@ -140,8 +140,33 @@ function pointsOf(options: LocalOptions, environment: TraceEnvironment): string[
   return (script?.attach ?? []).map((point) => point.text);
 }
 
+const pageSize = 4096;
+
+/** Settings that bpftrace takes from the environment and that mean something here. */
+function environmentSettings(options: LocalOptions) {
+  const environment = options.environment ?? process.env;
+  const number = (name: string): number | undefined => {
+    const text = environment[`BPFTRACE_${name}`];
+    if (text === undefined || text === "") return undefined;
+    if (/^\d+$/.test(text)) return Number(text);
+    warn(say.environmentNumber(`BPFTRACE_${name}`, text));
+    return undefined;
+  };
+  const pages = number("PERF_RB_PAGES");
+  return {
+    maxStrlen: options.maxStrlen ?? number("MAX_STRLEN") ?? number("STRLEN"),
+    maxMapKeys: options.maxMapKeys ?? number("MAX_MAP_KEYS") ?? number("MAP_KEYS_MAX"),
+    maxProbes: options.maxProbes ?? number("MAX_PROBES"),
+    // A few pages a CPU are bpftrace's buffers; ours is one for all.
+    ringBytes:
+      options.ringBytes ??
+      (pages === undefined || pages === 0 ? undefined : 2 ** Math.ceil(Math.log2(pages * pageSize * 2))),
+  };
+}
+
 function prepareOptions(options: LocalOptions, name: string) {
-  const { compat, unsafe, maxStrlen, maxMapKeys, maxProbes, ringBytes } = options;
+  const { compat, unsafe } = options;
+  const { maxStrlen, maxMapKeys, maxProbes, ringBytes } = environmentSettings(options);
   return {
     name,
     positional: options.arguments ?? [],
@@ -224,9 +249,17 @@ async function runLoaded(
   const finished = new Promise<Finished>((resolve) => {
     tell = resolve;
   });
+  let lost = 0;
+  const tellLost = (total: number): void => {
+    if (total <= lost) return;
+    printer.lost(total - lost);
+    if (!json) stderr(`${say.lost(total - lost)}\n`);
+    lost = total;
+  };
   const run = new Run(loaded, {
     resolvers: createResolvers({ loaded, names: environment.names, symbols: environment.symbols }),
     listener: { chunk: (chunk) => printer.chunk(chunk), finished: tell },
+    lost: (counters) => tellLost(counters.lostEvents),
     leaving: true,
     endWithoutProbes: !old,
     unsafe: options.unsafe === true,
@@ -249,7 +282,9 @@ async function runLoaded(
       () => run.end("exit"),
       (error: Error) => run.end("error", error.message),
     );
-    return report(await finished, printer, json);
+    const end = await finished;
+    tellLost(end.lostEvents);
+    return report(end);
   } finally {
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
@@ -257,9 +292,8 @@ async function runLoaded(
   }
 }
 
-function report(end: Finished, printer: Printer, json: boolean): number {
-  printer.lost(end.lostEvents);
-  if (!json && end.lostEvents > 0) warn(say.lost(end.lostEvents));
+function report(end: Finished): number {
+  if (end.lostEvents > 0) warn(say.lostInAll(end.lostEvents));
   if (end.mapFull > 0) warn(say.mapFull(end.mapFull));
   if (end.reason !== "error") return end.exitCode;
   complain(end.message ?? say.failedInRun("unknown"));

@@ -93,8 +93,9 @@ export class Printer {
     if (this.#options.json) this.#sink.write(`{"type": "attached_probes", "data": {"probes": ${probes}}}\n`);
   }
 
+  /** As JSON; as text it goes elsewhere, past the script's own output. */
   lost(events: number): void {
-    if (this.#options.json && events > 0) this.#json("lost_events", { events });
+    if (this.#options.json) this.#json("lost_events", { events });
   }
 
   chunk(chunk: NodeChunk): void {

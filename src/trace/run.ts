@@ -126,7 +126,13 @@ export class Run implements Disposable {
       if (signal !== undefined && !(signal.replace(/^(?!SIG)/, "SIG") in constants.signals))
         throw new Error(say.signal(signal));
     this.#attachment = await attachAll(this.#loaded, this.#options);
-    this.#runPrograms(script.begin);
+    try {
+      this.#runPrograms(script.begin);
+    } catch (error) {
+      await this.#attachment.detach();
+      this.#attachment = undefined;
+      throw error;
+    }
     const iterators = script.attach.filter((point) => point.iterator !== undefined).length;
     const finite = script.attach.length === iterators;
     this.#listenToSignals();
