@@ -42,6 +42,8 @@ export class StatusWriter implements StatusPort, Disposable {
   #object: NodeNetwork | undefined;
   #timer: Timer | undefined;
   #busy = false;
+  /** Monotonic ms. */
+  #notBefore = 0;
 
   constructor(options: StatusWriterOptions) {
     this.#o = options;
@@ -60,7 +62,8 @@ export class StatusWriter implements StatusPort, Disposable {
 
   #schedule(ms: number): void {
     if (this.#busy || this.#timer || this.#stop.signal.aborted) return;
-    this.#timer = this.#o.clock.after(ms, () => {
+    const { clock } = this.#o;
+    this.#timer = clock.after(Math.max(ms, this.#notBefore - clock.monotonic()), () => {
       this.#timer = undefined;
       void this.#write();
     });
@@ -99,8 +102,9 @@ export class StatusWriter implements StatusPort, Disposable {
       }
     } finally {
       this.#busy = false;
+      this.#notBefore = this.#o.clock.monotonic() + wait;
     }
-    if (!sameJson(this.#wanted, this.#stored)) this.#schedule(wait);
+    if (!sameJson(this.#wanted, this.#stored)) this.#schedule(0);
   }
 
   async #read(): Promise<NodeNetwork | undefined> {
