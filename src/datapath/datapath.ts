@@ -174,7 +174,8 @@ export class Datapath implements Disposable {
       desired.services.length > 0
         ? ensureTunnel(this.#netlink, this.#tunnelPort, mtu - deviceOverhead)
         : { interfaceIndex: 0, changed: 0, refused: [] };
-    const clamp = entries.tunnelOverhead > 0;
+    // Also without backends elsewhere: what other nodes send to ours comes through the tunnel.
+    const clamp = desired.services.length > 0;
     const value = encodeSettings({
       tunnelInterface: tunnel.interfaceIndex,
       mssIPv4: clamp ? inner - mssOverhead.ipv4 : 0,

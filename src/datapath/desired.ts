@@ -18,7 +18,7 @@ export interface DesiredEntries {
   readonly vips: readonly Entry[];
   readonly localPrefixes: readonly Entry[];
   readonly refused: readonly Refusal[];
-  /** Bytes that the tunnel adds to a packet on the way to some node; 0 where nothing is sent on. */
+  /** Bytes that the tunnel adds at most to a packet on the way to or from some node. */
   readonly tunnelOverhead: number;
 }
 
@@ -77,7 +77,7 @@ export function encodeDesired(desired: DesiredDatapath, cache: ServiceCache): De
   const refused: Refusal[] = [];
   const services: Entry[] = [];
   const entryVips = new Set<string>();
-  let tunnelOverhead = 0;
+  let tunnelOverhead: number = overheads[desired.node.ipv4 === undefined ? 6 : 4];
   for (const service of desired.services) {
     if (services.length >= limits.services) {
       refused.push({ subject: serviceName(service), reason: tooManyServices(limits.services) });

@@ -89,6 +89,16 @@ export class MapTable {
     }
   }
 
+  /** Makes the map this and nothing else: new entries before old ones go, and after that what found no room before. */
+  replace(entries: readonly Entry[]): { readonly changed: number; readonly removed: number } {
+    const before = this.#refused;
+    const first = this.write(entries);
+    const removed = this.prune();
+    if (first.refused.length === 0 || removed === 0) return { changed: first.changed, removed };
+    this.#refused = before;
+    return { changed: first.changed + this.write(entries).changed, removed };
+  }
+
   /** Takes away what is not wanted. */
   prune(): number {
     let removed = 0;

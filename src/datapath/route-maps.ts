@@ -38,8 +38,8 @@ export class RouteMaps {
   sync(desired: DesiredRoutes, counters: Counters): RouteSyncResult {
     // An id must mean something before a prefix says it, and as long as one does.
     const attributes = this.#attributes.write(desired.attributes.map(encodeAttributes));
-    const prefixes = this.#prefixes.write(desired.prefixes.map((p) => encodeRoute(p.prefix, p.routeId)));
-    const removed = this.#prefixes.prune() + this.#attributes.prune();
+    const prefixes = this.#prefixes.replace(desired.prefixes.map((p) => encodeRoute(p.prefix, p.routeId)));
+    const removed = prefixes.removed + this.#attributes.prune();
     this.#synced = true;
     return { changed: attributes.changed + prefixes.changed + removed, maps: this.usage(counters) };
   }

@@ -10,7 +10,11 @@ import {
   type DesiredBackend,
   type DesiredDatapath,
 } from "../../../src/datapath/index.ts";
+import { listInterfaces } from "../../../src/kernel/interfaces.ts";
+import { BpfLink, linkTcx } from "../../../src/kernel/links.ts";
+import { NetlinkSocket } from "../../../src/kernel/netlink.ts";
 import { inNetns } from "../../../src/kernel/netns.ts";
+import { BpfProgram } from "../../../src/kernel/programs.ts";
 
 export type PeerRequest =
   | { readonly op: "serve"; readonly protocol: "TCP" | "UDP"; readonly port: number; readonly name: string }
@@ -268,6 +272,27 @@ export class TestNetwork implements AsyncDisposable {
     };
   }
 
+  /** Puts a pinned program first on a hook, as somebody else would. Returns how to take it away. */
+  attachFirst(letter: "a" | "b", pinned: string, name: string, direction: "ingress" | "egress"): () => void {
+    return this.on(letter, () => {
+      using netlink = new NetlinkSocket();
+      using program = BpfProgram.openPinned(pinned);
+      const { index } = listInterfaces(netlink).find((i) => i.name === name)!;
+      const link = linkTcx(program.fd, index, direction, { at: "first" });
+      return () => link[Symbol.dispose]();
+    });
+  }
+
+  updateLink(link: string, program: string): void {
+    using opened = BpfLink.openPinned(link);
+    using other = BpfProgram.openPinned(program);
+    opened.update(other.fd);
+  }
+
+  cleanup(letter: "a" | "b"): number {
+    return this.on(letter, () => Datapath.cleanup(this.options(letter)));
+  }
+
   async serve(): Promise<void> {
     for (const [name, pod] of Object.entries(this.pods)) {
       await pod.call({ op: "serve", protocol: "TCP", port: 8080, name });
@@ -278,7 +303,8 @@ export class TestNetwork implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.client[Symbol.dispose]();
     for (const pod of Object.values(this.pods)) pod[Symbol.dispose]();
-    for (const letter of ["a", "b"] as const) this.on(letter, () => Datapath.cleanup(this.options(letter)));
+    this.cleanup("a");
+    this.cleanup("b");
     this.removeNamespaces();
     sh(`umount ${this.bpffs}`);
     rmSync(this.directory, { recursive: true });

@@ -157,7 +157,7 @@ describe("encodeDesired", () => {
   test("knows how much the tunnel adds", () => {
     const overhead = (b: DesiredBackend): number =>
       encodeDesired(desired([service([b])]), new ServiceCache()).tunnelOverhead;
-    expect(overhead(backend(1, true))).toBe(0);
+    expect(overhead(backend(1, true))).toBe(50);
     expect(overhead(backend(1, false))).toBe(50);
     expect(overhead({ ...backend(1, false), node: { ipv6: "fd28::12" } })).toBe(70);
   });
