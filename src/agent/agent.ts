@@ -39,6 +39,9 @@ const storeMs = 1_000;
 const restartMarginMs = 10_000;
 /** The first routes of a session have all been reported after this, ms. */
 const longStandingMs = 3_000;
+/** Counts of sessions are asked for after a change, and also without one, no more often than this, ms. */
+const countsMs = 400;
+const countsAnywayMs = 10_000;
 /** A node that begins to drain has said so in its status within this, ms. */
 const settleMs = 300;
 
@@ -75,6 +78,8 @@ export class Agent implements Disposable {
   #sent = "";
   #lastStatus: StatusInputs | undefined;
   #conditions: StatusInputs["previous"];
+  #countsChanged = false;
+  #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: AgentParts) {
     this.#p = parts;
@@ -128,6 +133,7 @@ export class Agent implements Disposable {
     },
     ack: (ack: Ack) => {
       this.#acks.put(ack.peer, Number(ack.generation), ack.state);
+      this.#countsChanged = true;
       this.poke();
     },
     session: (session: Session) => {
@@ -147,6 +153,7 @@ export class Agent implements Disposable {
     routes: (batch: RouteBatch) => {
       this.#learned.apply(batch, this.#p.clock.monotonic());
       this.#p.speaker.ackRoutes(batch.sequence);
+      this.#countsChanged = true;
       this.poke();
     },
   };
@@ -214,6 +221,7 @@ export class Agent implements Disposable {
     await this.#syncRoutes(next);
     this.#configureCni(next);
     this.#writeNames(next);
+    this.#askSessions();
     this.#report();
   }
 
@@ -322,7 +330,9 @@ export class Agent implements Disposable {
 
   #kept(): readonly string[] {
     return (this.#progress.inForce?.announcements ?? []).flatMap((a) =>
-      a.reason.code === "LastAnnouncer" && a.prefix !== undefined ? [a.prefix] : [],
+      (a.reason.code === "LastAnnouncer" || a.reason.code === "AnnouncerUnknown") && a.prefix !== undefined
+        ? [a.prefix]
+        : [],
     );
   }
 
@@ -436,6 +446,16 @@ export class Agent implements Disposable {
     }
   }
 
+  /** The speaker tells states of sessions by itself, their counts only when it is asked. */
+  #askSessions(): void {
+    const { clock, speaker } = this.#p;
+    const since = clock.monotonic() - this.#askedAt;
+    if (!speaker.connected || since < (this.#countsChanged ? countsMs : countsAnywayMs)) return;
+    this.#countsChanged = false;
+    this.#askedAt = clock.monotonic();
+    speaker.askSessions();
+  }
+
   #report(): void {
     const { clock, cluster, datapath, event, status, version } = this.#p;
     const network = cluster.nodeNetwork;
@@ -456,6 +476,7 @@ export class Agent implements Disposable {
       routes: this.#learned.view,
       drain,
       kept: this.#kept(),
+      elsewhereKnown: this.#plan?.announcements.every((a) => a.reason.code !== "AnnouncerUnknown") ?? true,
       unacknowledged: drain.generation === undefined ? peers : this.#waiting(drain.generation, peers),
       retiring,
       cni: this.#cni,

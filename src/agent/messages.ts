@@ -59,6 +59,8 @@ export const drainMessages = {
       : `announced as least preferred; withdrawing ${seconds} s after the neighbours heard it`,
   quietKept: (kept: readonly string[]) =>
     `waits: no other node announces ${kept.join(", ")}; --force withdraws it all the same`,
+  quietUnknown: (kept: readonly string[]) =>
+    `asks the API server whether another node announces ${kept.join(", ")}`,
   quiet: (pending: readonly string[]) =>
     pending.length > 0
       ? `withdrawal sent; not acknowledged yet: ${pending.join(", ")}`

@@ -56,6 +56,8 @@ export interface StatusInputs {
   readonly drain: DrainProgress;
   /** Prefixes that a drain keeps for want of another announcer. */
   readonly kept: readonly string[];
+  /** Whether it is known what other nodes announce. */
+  readonly elsewhereKnown: boolean;
   readonly unacknowledged: readonly string[];
   readonly retiring: readonly Retirement[];
   readonly cni: CniState | { readonly state: "Failed"; readonly message: string };
@@ -139,7 +141,9 @@ function drainOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["drain"]> 
       ? drainMessages.dePreferred(drain.ackedAt === undefined ? inputs.unacknowledged : [], seconds)
       : drain.phase === "Quiet"
         ? kept.length > 0
-          ? drainMessages.quietKept(kept)
+          ? inputs.elsewhereKnown
+            ? drainMessages.quietKept(kept)
+            : drainMessages.quietUnknown(kept)
           : drainMessages.quiet(pendingWithdrawals(inputs.retiring).map((r) => r.prefix))
         : drain.phase === "Withdrawn"
           ? drainMessages.withdrawn(seconds)

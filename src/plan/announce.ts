@@ -190,9 +190,11 @@ function standing(
     // A draining node begins nothing new, and what it has let go of does not come back.
     if (!before || (drainWithdraws(phase) && free))
       return { state: "Withdrawn", reason: reasons.drained(), byDrain: true };
-    const reason = drainWithdraws(phase)
-      ? reasons.lastAnnouncer(context.elsewhere !== undefined)
-      : reasons.draining();
+    const reason = !drainWithdraws(phase)
+      ? reasons.draining()
+      : context.elsewhere
+        ? reasons.lastAnnouncer()
+        : reasons.announcerUnknown();
     return { state: "DePreferred", reason, byDrain: true };
   }
   if (proof?.state === "Proven")

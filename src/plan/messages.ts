@@ -28,6 +28,7 @@ export type ReasonCode =
   | "Draining"
   | "Drained"
   | "LastAnnouncer"
+  | "AnnouncerUnknown"
   | "WithdrawGuard"
   | "AwaitingAck";
 
@@ -79,12 +80,15 @@ export const reasons = {
     reason("ProofFailsElsewhere", `its proof fails (${why}) and another node announces it`),
   draining: () => reason("Draining", "this node drains: de-preferred until the fabric has turned away"),
   drained: () => reason("Drained", "this node drains"),
-  lastAnnouncer: (known: boolean) =>
+  lastAnnouncer: () =>
     reason(
       "LastAnnouncer",
-      known
-        ? "this node drains, but no other node announces it; drain with --force to withdraw it all the same"
-        : "this node drains, but the API server does not say whether another node announces it",
+      "this node drains, but no other node announces it; drain with --force to withdraw it all the same",
+    ),
+  announcerUnknown: () =>
+    reason(
+      "AnnouncerUnknown",
+      "this node drains, but the API server has not said yet whether another node announces it",
     ),
   withdrawGuard: (hash: string, why: Reason) =>
     reason(

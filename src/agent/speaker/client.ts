@@ -6,6 +6,8 @@ import {
   type DesiredState,
   FromSpeakerSchema,
   type HelloReply,
+  QueryKind,
+  QuerySchema,
   type RouteBatch,
   type Session,
   type ToSpeaker,
@@ -32,6 +34,8 @@ export interface SpeakerPort {
   /** False when there is no connection; the state must then be sent again after the next `connected`. */
   sendDesired(state: DesiredState): boolean;
   ackRoutes(sequence: bigint): void;
+  /** Asks for the whole picture of each session; the answers come as `session`. */
+  askSessions(): void;
 }
 
 export interface SpeakerClientOptions {
@@ -57,6 +61,7 @@ export class SpeakerClient implements SpeakerPort, Disposable {
   #ready = false;
   #readyAt = 0;
   #lastRefusal = "";
+  #queries = 0n;
   #timer: Timer | undefined;
   #disposed = false;
   readonly #pause;
@@ -82,6 +87,13 @@ export class SpeakerClient implements SpeakerPort, Disposable {
 
   ackRoutes(sequence: bigint): void {
     this.#send({ case: "routesAck", value: { $typeName: "waggle.speaker.v1.RoutesAck", sequence } });
+  }
+
+  askSessions(): void {
+    this.#send({
+      case: "query",
+      value: create(QuerySchema, { id: ++this.#queries, kind: QueryKind.QUERY_PEERS }),
+    });
   }
 
   [Symbol.dispose](): void {
@@ -165,6 +177,9 @@ export class SpeakerClient implements SpeakerPort, Disposable {
       case "routes":
         this.#listener?.routes(message.value);
         return;
+      case "reply":
+        for (const session of message.value.sessions) this.#listener?.session(session);
+        return;
       case "refusal":
         // After hello it may be about one message only; where it is the end, the speaker closes the connection.
         this.#lastRefusal = message.value.reason;
@@ -172,7 +187,7 @@ export class SpeakerClient implements SpeakerPort, Disposable {
         else give(message.value.reason);
         return;
       default:
-        // A reply to a query that this client never sends, or a message of a newer speaker.
+        // A message of a newer speaker.
         this.#o.log.debug({ message: message.case ?? "unknown" }, "message of the speaker ignored");
     }
   }

@@ -303,6 +303,7 @@ export class World {
         },
         sendDesired: (state) => world.speaker.receive(state),
         ackRoutes: () => undefined,
+        askSessions: () => world.speaker.sessions(),
       },
       datapath: this.datapath.port(),
       kernelRoutes: this.datapath.kernel(),
