@@ -106,6 +106,8 @@ function lifetime(text: string): number {
 
 export function command(): Command {
   const root = new Command("apiserver")
+    // `--data-dir` and `--kubeconfig` after `user` are that command's own.
+    .enablePositionalOptions()
     .description(
       "Runs a small Kubernetes API server on this machine, enough for Waggle, kubectl and tests. Writes the admin's kubeconfig once it serves, then prints one line.",
     )

@@ -197,10 +197,12 @@ function workload(): Command {
     });
   command
     .command("fetch")
-    .argument("<url>")
-    .action(async (url: string) => {
+    .option("--times <n>", "fetches in all, over a connection each, the URLs in turn", count)
+    .argument("<urls...>")
+    .action(async (urls: string[], flags: { times?: number }) => {
       const { fetchPage } = await import("../lab/workload.ts");
-      process.stdout.write(await fetchPage(url));
+      for (let i = 0; i < (flags.times ?? urls.length); i++)
+        process.stdout.write(await fetchPage(urls[i % urls.length]!));
     });
   command
     .command("connections")

@@ -124,6 +124,8 @@ async function program(args: readonly string[]): Promise<Command> {
     .description(story)
     .helpOption("-h, --help", "this text; after a command, that command's")
     .addHelpText("after", examples)
+    // A command's subcommand may have options of the same names.
+    .enablePositionalOptions()
     .showSuggestionAfterError(true);
   root.option("-V, --version", "which build this is");
   const wanted =

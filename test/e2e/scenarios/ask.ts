@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { applyObjects, readManifests } from "../../../src/lab/cluster.ts";
 import { waggle } from "../../../src/lab/launcher.ts";
-import { fetchFrom, runWaggle, urlOf } from "../../../src/lab/programs.ts";
+import { runAt, runWaggle, urlOf } from "../../../src/lab/programs.ts";
 import type { Lab } from "../../../src/lab/up.ts";
 import { linkIds, programIds, timeUntil } from "../support.ts";
 
@@ -122,8 +122,12 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
         "tracepoint:sock:inet_sock_set_state /args.newstate == 1 && args.sport == 8080/ { @server[node, pod, cluster(args.daddr_v6)] = count(); }",
     ]);
     await sleep(5_000);
-    for (let i = 0; i < connections; i++)
-      await fetchFrom(lab().state, client.name, urlOf(server.addresses[i % 2]!, 8080));
+    const urls = server.addresses.map((a) => urlOf(a, 8080));
+    await runAt(
+      lab().state,
+      client.name,
+      waggle("lab", "workload", "fetch", "--times", String(connections), ...urls),
+    );
     const outcome = await asked;
     expect(outcome.code, outcome.stderr).toBe(0);
     const maps: Record<string, Record<string, number>> = {};
