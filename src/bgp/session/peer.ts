@@ -406,10 +406,9 @@ export class PeerSession implements ChannelOwner {
     if (wasUp) this.#sessionDown(channel, ending, reason);
     if (this.#up) return;
     const rest = this.#outgoing ?? this.#incoming ?? this.#challenger;
-    if (rest || this.#stopped) {
-      if (this.#stopped) this.#setDown(State.idle, this.config.adminDown ? why.adminDown : reason);
-      return;
-    }
+    if (this.#stopped) this.#setDown(State.idle, this.config.adminDown ? why.adminDown : reason);
+    else if (rest) this.#setDown(rest.state, reason);
+    if (rest || this.#stopped) return;
     this.#scheduleConnect(channel, ending, reason, wasUp);
   }
 

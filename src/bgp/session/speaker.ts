@@ -192,7 +192,7 @@ export class Speaker {
     const ack: PendingAck = { generation, waiting, timer };
     for (const peer of this.#config!.peers) {
       const session = this.#sessions.get(peer.name);
-      if (session?.state === State.established) waiting.set(peer.name, session);
+      if (session?.sender) waiting.set(peer.name, session);
       else this.#parts.events.acknowledged(generation, peer.name, "peer-down");
     }
     this.#acks.push(ack);
