@@ -7,7 +7,7 @@ import {
   MapFlag,
   MapType,
 } from "../kernel/bpf.ts";
-import { KernelError } from "../kernel/ffi.ts";
+import { hasCode, KernelError } from "../kernel/ffi.ts";
 import { type BpfMap, createMap } from "../kernel/maps.ts";
 import { type BpfProgram, loadProgram, VerifierError } from "../kernel/programs.ts";
 import type {
@@ -170,6 +170,19 @@ export function loadScript(script: CompiledScript, options: LoadOptions): Loaded
   }
 }
 
+const loadAttempts = 5;
+
+/** The verifier gives up with EAGAIN when a signal comes, whatever the signal: it is asked again. */
+function withoutInterruption<T>(work: () => T): T {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return work();
+    } catch (error) {
+      if (!hasCode(error, "EAGAIN") || attempt === loadAttempts) throw error;
+    }
+  }
+}
+
 function attachBtfIdOf(script: CompiledScript, index: number, options: LoadOptions): number | undefined {
   const own = script.programs[index]?.attachBtfId;
   if (own !== undefined) return own;
@@ -188,16 +201,18 @@ function load(
   const description = programBtf(program, options.name, lines);
   using btf: Fd = loadBtf(description.btf);
   try {
-    return loadProgram({
-      type,
-      name: program.name,
-      code: relocate(program.code, program.relocations, fdOf),
-      btf: { fd: btf.number, funcInfo: description.funcInfo, lineInfo: description.lineInfo },
-      flags: (flags ?? 0) | (program.sleepable ? SLEEPABLE : 0),
-      ...(attach === undefined ? {} : { expectedAttachType: attach }),
-      ...(attachBtfId === undefined ? {} : { attachBtfId }),
-      ...(options.verifierLog ? { logLevel: 1 } : {}),
-    });
+    return withoutInterruption(() =>
+      loadProgram({
+        type,
+        name: program.name,
+        code: relocate(program.code, program.relocations, fdOf),
+        btf: { fd: btf.number, funcInfo: description.funcInfo, lineInfo: description.lineInfo },
+        flags: (flags ?? 0) | (program.sleepable ? SLEEPABLE : 0),
+        ...(attach === undefined ? {} : { expectedAttachType: attach }),
+        ...(attachBtfId === undefined ? {} : { attachBtfId }),
+        ...(options.verifierLog ? { logLevel: 1 } : {}),
+      }),
+    );
   } catch (error) {
     if (error instanceof VerifierError && error.log !== "")
       throw new ScriptLoadError([verifierDiagnostic(error, program, options.source)], error.log);

@@ -53,7 +53,10 @@ export interface LocalOptions {
 /** Where the index of kernel types is kept unless it is said otherwise. */
 export const defaultCacheDirectory = "/var/cache/waggle";
 
-const stderr = (text: string): void => void process.stderr.write(text);
+/** Not process.stderr: the streams behind it cost a start several milliseconds. */
+const err = new Sink({ fd: 2 }, "none");
+const out = new Sink({ fd: 1 }, "none");
+const stderr = (text: string): void => err.write(text);
 const complain = (text: string): void => stderr(`ERROR: ${text}\n`);
 const warn = (text: string): void => stderr(`WARNING: ${text}\n`);
 
@@ -209,7 +212,7 @@ async function runSource(
     ...prepareOptions(options, source.name),
     verifierLog: stages.includes("verifier"),
     compiled: (script) => {
-      for (const text of dumpStages(stages, source.text, script)) process.stdout.write(text);
+      for (const text of dumpStages(stages, source.text, script)) out.write(text);
     },
   });
   if (!prepared.ok) {
@@ -223,7 +226,7 @@ async function runSource(
   if (!loaded) return 0;
   if (stages.includes("verifier"))
     for (const [i, program] of loaded.programs.entries())
-      process.stdout.write(`\n${loaded.script.programs[i]?.name}:\n${program.log}\n`);
+      out.write(`\n${loaded.script.programs[i]?.name}:\n${program.log}\n`);
   if (options.dryRun || stages.length > 0) {
     loaded[Symbol.dispose]();
     return 0;
