@@ -123,11 +123,16 @@ export function coverageLine({ coverage, clusters }: TraceOutcome): string {
   ].join(", ");
 }
 
+/** Nodes do not know what the script is called here. */
+export const named = (text: string, script: string): string =>
+  text.replaceAll(/^script:(?=\d)/gm, `${script}:`);
+
 /** The same trouble on many nodes is said once, with their names. */
 export function failureLines(failures: readonly NodeFailure[], paint: Painter): readonly string[] {
   const nodesOf = new Map<string, string[]>();
   for (const { node, error } of failures) nodesOf.set(error, [...(nodesOf.get(error) ?? []), node]);
-  return [...nodesOf].map(([error, nodes]) => {
+  return [...nodesOf].map(([error, unsorted]) => {
+    const nodes = unsorted.toSorted();
     const few = nodes.slice(0, 4).join(", ");
     const who = nodes.length > 4 ? `${few} and ${nodes.length - 4} more` : few;
     // A compiler's message has lines of its own, which point at the script.

@@ -169,7 +169,9 @@ async function ask(script: Script, flags: Flags): Promise<number> {
   };
   const printer = flags.format === "json" ? output.jsonPrinter(write) : output.textPrinter(write);
   const told = narrator(progress, flags, seconds, (event) =>
-    event.kind === "compiled" ? output.failureLines(event.errors, paint) : [],
+    event.kind === "compiled"
+      ? output.failureLines(event.errors, paint).map((text) => output.named(text, script.name))
+      : [],
   );
   using stop = stopOnSignals((text) => progress.line(text));
   // Also keeps the process alive: the clock's own timers do not.

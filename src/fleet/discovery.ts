@@ -57,22 +57,51 @@ export async function discoverHub(api: Pick<KubeApi, "get">): Promise<HubEndpoin
   }
 }
 
-/** Looked for this often: somebody may have deleted it. */
-const lookMs = 30_000;
+/** A hub that goes away says so, unless another one has taken over; a replica that stands by then publishes itself. */
+export async function withdraw(api: KubeApi, { ca }: HubEndpoint): Promise<void> {
+  const found = await api.get(configMaps, hubConfigMap, { namespace: systemNamespace, timeoutMs: 1_000 });
+  if (found.data?.["ca.crt"] !== ca) return;
+  const { resourceVersion } = found.metadata;
+  const body = { metadata: { resourceVersion }, data: { "ca.crt": null, address: null, socket: null } };
+  await api.patch(configMaps, hubConfigMap, "merge", body, {
+    namespace: systemNamespace,
+    fieldManager: "waggle-hub",
+    timeoutMs: 1_000,
+    retries: 0,
+  });
+}
 
-/** Publishes, and again where the ConfigMap has gone; another hub's is left alone. Ends with the signal. Never rejects. */
-export async function keepPublished(
-  client: KubeApi,
-  endpoint: HubEndpoint,
-  { clock, random, log }: { readonly clock: Clock; readonly random: Random; readonly log: Log },
-  signal: AbortSignal,
-): Promise<void> {
-  const pause = backoff(250, lookMs, random);
-  let first = true;
+/** How soon a hub notices that another one has taken over. */
+const lookMs = 5_000;
+
+export interface Publication {
+  readonly client: KubeApi;
+  readonly endpoint: HubEndpoint;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** True: agents and callers are sent here. False: to another hub, which started later. Called on change. */
+  readonly onActive: (active: boolean) => void;
+}
+
+/**
+ * Publishes, and again where nobody is published. A hub that starts later takes over: of the replicas of an operator, the
+ * youngest is the hub, and when it goes, one of the others; one that is killed comes back and is the youngest again. Ends with
+ * the signal. Never rejects.
+ */
+export async function keepPublished(publication: Publication, signal: AbortSignal): Promise<void> {
+  const { client, endpoint, clock, random, log, onActive } = publication;
+  const pause = backoff(250, lookMs * 2, random);
+  let published = false;
+  let active = false;
   while (!signal.aborted) {
     try {
-      if (first || (await discoverHub(client)) === undefined) await publish(client, endpoint);
-      first = false;
+      const found = published ? await discoverHub(client) : undefined;
+      if (!found) await publish(client, endpoint);
+      published = true;
+      const now = found === undefined || found.ca === endpoint.ca;
+      if (now !== active && !signal.aborted) onActive(now);
+      active = now;
       pause.reset();
       await sleep(clock, lookMs, signal);
     } catch (error) {

@@ -35,6 +35,7 @@ export const messages = {
     `the agent speaks protocol ${theirs}, this hub ${ours}: upgrade the older of the two`,
   tooManyAgents: (most: number) => `${most} agents are connected; this hub takes no more`,
   busy: () => "too many tokens are being reviewed; try again",
+  otherHub: () => "another hub has taken over",
   replaced: () => "a newer stream of the same node has taken over",
 
   // Trace status.

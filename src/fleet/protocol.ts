@@ -100,6 +100,8 @@ export const bounds = {
   errors: 256,
   /** Finished Traces that are kept. */
   finishedTraces: 100,
+  /** Traces that a hub remembers to have taken over from another one. */
+  takenOver: 1_024,
   /** A run's duration at an agent, whatever the hub asks. */
   durationMs: 3_600_000,
   mapBytes: 1024 * MiB,

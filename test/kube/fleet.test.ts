@@ -310,4 +310,24 @@ for (const { name: planeName, skipped, start } of planes)
       const { code } = await waggle("trace", "--for", "1s", ...both(), "-e", "BEGIN { }").result;
       expect(code).toBe(0);
     });
+
+    it("of two hubs the younger one is the cluster's, and when it goes the other one takes over again", async () => {
+      const { hub: old, operator, agents } = clusters[0]!;
+      const young = await startHub({
+        client: operator,
+        listen: "127.0.0.1:0",
+        socket: join(directory, "young.sock"),
+        clock: systemClock,
+        random: Math.random,
+        log: quiet,
+        cluster: "dc1",
+      });
+      const one = ["trace", "--for", "1s", "--kubeconfig", clusters[0]!.kubeconfig, "-e", "BEGIN { }"];
+      await until(() => young.nodes().length === agents.size && old.nodes().length === 0, 20_000);
+      expect((await waggle(...one).result).code).toBe(0);
+      expect(young.stats.callers.runs).toBe(1);
+      await young.close();
+      await until(() => old.nodes().length === agents.size, 20_000);
+      expect((await waggle(...one).result).code).toBe(0);
+    }, 60_000);
   });

@@ -147,11 +147,21 @@ export class AgentRegistry {
     return [...this.#sessions.keys()].sort();
   }
 
-  /** Ends every stream. */
+  /** Ends every stream, and takes no more. */
   close(): void {
     this.#closed = true;
+    this.#sendAway(messages.hubStops());
+  }
+
+  /** While another hub is the cluster's, agents are sent there: they ask anew where the hub is. */
+  set active(active: boolean) {
+    this.#closed = !active;
+    if (!active) this.#sendAway(messages.otherHub());
+  }
+
+  #sendAway(why: string): void {
     for (const session of this.#sessions.values())
-      session.outbox.end(new ConnectError(messages.hubStops(), Code.Unavailable));
+      session.outbox.end(new ConnectError(why, Code.Unavailable));
   }
 
   /** AgentHub.Join: one stream, from its token to its end. */

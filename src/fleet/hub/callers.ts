@@ -32,6 +32,7 @@ export class CallerRegistry {
   readonly #options: CallerRegistryOptions;
   /** By the Trace's UID. */
   readonly #runs = new Map<string, HubRun>();
+  readonly #executions = new Set<Promise<void>>();
   /** Streams that have not shown a key yet. */
   #opening = 0;
   /** Runs that are going on or about to. */
@@ -49,6 +50,11 @@ export class CallerRegistry {
   /** The object of a run is gone. */
   deleted(uid: string): void {
     this.#runs.get(uid)?.stop("deleted");
+  }
+
+  /** Resolves when no run is going on. */
+  async idle(): Promise<void> {
+    while (this.#executions.size > 0) await Promise.all(this.#executions);
   }
 
   /** Ends every run; agents are told at once. */
@@ -149,7 +155,7 @@ export class CallerRegistry {
     this.#runs.set(uid, run);
     this.stats.runs += 1;
     log.info({ trace: trace.metadata.name, nodes: nodes.length }, "run begins");
-    void run.execute().then(async (outcome) => {
+    const execution = run.execute().then(async (outcome) => {
       // The object says how it ended before the caller, who deletes it, hears of it; but nobody waits long for that.
       await within(clock, 1_000, traces.finished(trace, outcome));
       run.finish(outcome);
@@ -158,6 +164,8 @@ export class CallerRegistry {
       const { asked, answered, failure } = outcome;
       log.info({ trace: trace.metadata.name, asked, answered, failure }, "run ended");
     });
+    this.#executions.add(execution);
+    void execution.finally(() => this.#executions.delete(execution));
     return run;
   }
 

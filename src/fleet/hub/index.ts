@@ -2,7 +2,7 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { AgentHub, CallerHub } from "../../api/generated/proto/hub_pb.js";
 import { type Clock, describeError, type KubeApi, type Random } from "../../kube/index.ts";
-import { keepPublished } from "../discovery.ts";
+import { keepPublished, withdraw } from "../discovery.ts";
 import { defaultTiming, type HubEndpoint, type Log, splitAddress, type Timing } from "../protocol.ts";
 import { every } from "../watchdog.ts";
 import { AgentRegistry, type AgentStats } from "./agents.ts";
@@ -121,11 +121,25 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     ...(options.socket === undefined ? {} : { socket: options.socket }),
   };
   core = hubCore({ ...options, endpoint, timing });
-  core.traces.start();
-  const { agents, callers } = core;
+  const { agents, callers, traces } = core;
+  traces.active = false;
+  traces.start();
 
+  let active = false;
+  const onActive = (now: boolean): void => {
+    active = now;
+    log.info({ cluster }, now ? "this is the cluster's hub" : "another hub has taken over");
+    traces.active = now;
+    if (now) agents.active = true;
+    // Runs that have begun here end here.
+    else
+      void callers.idle().then(() => {
+        if (!active) agents.active = false;
+      });
+  };
   const stop = new AbortController();
-  const published = keepPublished(client, endpoint, options, stop.signal);
+  const { random } = options;
+  const published = keepPublished({ client, endpoint, clock, random, log, onActive }, stop.signal);
   const renewal = every(clock, (leafDays / 2) * 86_400_000, () => {
     void certificates.issue().then(
       (tls) => server.renew(tls),
@@ -136,9 +150,16 @@ export async function startHub(options: HubOptions): Promise<Hub> {
   const close = async (): Promise<void> => {
     stop.abort();
     renewal[Symbol.dispose]();
+    callers.close();
+    // Agents are told while their streams are still there.
+    await callers.idle();
+    await published;
+    if (active)
+      await withdraw(client, endpoint).catch((error: unknown) =>
+        log.info({ error: describeError(error) }, "agents cannot be told that this hub goes"),
+      );
     await core[Symbol.asyncDispose]();
     await server.close();
-    await published;
   };
   return {
     address,

@@ -39,6 +39,9 @@ export class TraceKeeper implements AsyncDisposable {
   readonly #controller: Controller;
   /** By name: runs that this hub has taken, until their object is gone. What it knows is newer than the cache. */
   readonly #taken = new Map<string, string>();
+  /** UIDs of Traces that pointed to another hub and were taken over; once each, so that two hubs cannot quarrel. */
+  readonly #takenOver = new Set<string>();
+  #active = true;
   /** By name: the last write of its status, so that writes keep their order. */
   readonly #writes = new Map<string, Promise<void>>();
 
@@ -61,6 +64,12 @@ export class TraceKeeper implements AsyncDisposable {
     this.#informer.onChange(this.#controller.enqueue);
     this.#informer.start();
     this.#controller.start();
+  }
+
+  /** Whether new Traces are ours. Those that this hub has begun stay its own. */
+  set active(active: boolean) {
+    this.#active = active;
+    if (active) for (const name of this.#informer.cache.keys()) this.#controller.enqueue(name);
   }
 
   get(name: string): Trace | undefined {
@@ -113,6 +122,7 @@ export class TraceKeeper implements AsyncDisposable {
       this.#options.onDeleted(taken);
     }
     if (!trace) return undefined;
+    if (!this.#active) return undefined;
     if (trace.status?.finishedAt) return this.#expire(trace, Date.parse(trace.status.finishedAt));
     if (this.#taken.has(name)) return undefined;
     return this.#offer(trace);
@@ -134,7 +144,11 @@ export class TraceKeeper implements AsyncDisposable {
     }
     const { ca, ...where } = endpoint;
     const hub = { ...where, caBundle: ca };
-    if (status?.hub?.caBundle !== ca || status.phase === undefined) {
+    const other = status?.hub?.caBundle !== undefined && status.hub.caBundle !== ca;
+    if (other && this.#takenOver.has(uidOf(trace))) return undefined;
+    if (status?.hub?.caBundle !== ca) {
+      if (this.#takenOver.size >= bounds.takenOver) this.#takenOver.clear();
+      this.#takenOver.add(uidOf(trace));
       const message = messages.waiting();
       await this.#patch(trace, { phase: "Pending", hub, message }, ready("Unknown", "Waiting", message));
     }
