@@ -9,14 +9,23 @@ import type {
   ProofTarget,
   RouteAttributesEntry,
 } from "../datapath/index.ts";
-import { type Address, formatAddress, formatPrefix, hostPrefix, parseAddress } from "../net/address.ts";
-import type { InForce, Plan, Proof, Snapshot } from "../plan/index.ts";
+import { type Address, formatAddress, formatPrefix, parseAddress } from "../net/address.ts";
+import {
+  addressText,
+  hostOf,
+  type InForce,
+  type Plan,
+  type Proof,
+  prefixText,
+  type Snapshot,
+  toAddress,
+} from "../plan/index.ts";
 import type { FibPlan, RouteAttributes, RouteView } from "../routes/index.ts";
 
 function nodeAddresses(addresses: readonly Address[]): NodeAddresses {
   const ipv4 = addresses.find((a) => a.family === 4);
   const ipv6 = addresses.find((a) => a.family === 6);
-  return { ...(ipv4 && { ipv4: formatAddress(ipv4) }), ...(ipv6 && { ipv6: formatAddress(ipv6) }) };
+  return { ...(ipv4 && { ipv4: addressText(ipv4) }), ...(ipv6 && { ipv6: addressText(ipv6) }) };
 }
 
 /** The datapath of a plan; one service for each VIP and port that has a backend. */
@@ -31,12 +40,12 @@ export function desiredDatapath(plan: InForce, generation: number): DesiredDatap
       vip.ports
         .filter((port) => port.backends.length > 0)
         .map((port) => ({
-          vip: formatAddress(vip.address),
+          vip: addressText(vip.address),
           port: port.port,
           protocol: port.protocol,
           entry: vip.entry,
           backends: port.backends.map((b) => ({
-            address: formatAddress(b.address),
+            address: addressText(b.address),
             port: b.port,
             local: b.local,
             ...(!b.local && { node: nodeAddresses(b.nodeAddresses) }),
@@ -53,13 +62,13 @@ export function proofTargets(plan: InForce): readonly ProofTarget[] {
     ...plan.podBlocks.map((b): ProofTarget => ({ kind: "podBlock", prefix: formatPrefix(b) })),
     ...plan.vips
       .filter((v) => v.entry && v.ports.some((p) => p.backends.length > 0))
-      .map((v): ProofTarget => ({ kind: "vip", address: formatAddress(v.address) })),
+      .map((v): ProofTarget => ({ kind: "vip", address: addressText(v.address) })),
   ];
 }
 
 /** Canonical prefix of what was to be proven. */
 export const provenPrefix = (target: ProofTarget): string =>
-  target.kind === "podBlock" ? target.prefix : formatPrefix(hostPrefix(parseAddress(target.address)));
+  target.kind === "podBlock" ? target.prefix : prefixText(hostOf(toAddress(target.address)));
 
 export const proofsOf = (results: readonly ProofResult[]): ReadonlyMap<string, Proof> =>
   new Map(results.map((r) => [provenPrefix(r.target), { state: r.state, reason: r.reason }]));
@@ -73,10 +82,10 @@ export function desiredRoutes(view: RouteView): DesiredRoutes {
       originASN: a.originASN,
       peer: a.peer,
       flags: 0,
-      ...(a.nextHop && { nextHop: formatAddress(a.nextHop) }),
+      ...(a.nextHop && { nextHop: addressText(a.nextHop) }),
       community: a.community,
     })),
-    prefixes: view.prefixes.map((p) => ({ prefix: formatPrefix(p.prefix), routeId: p.routeId })),
+    prefixes: view.prefixes.map((p) => ({ prefix: prefixText(p.prefix), routeId: p.routeId })),
   };
 }
 

@@ -1,10 +1,10 @@
 // plan: the decision about one candidate: every condition in order, the first that fails is the reason.
 import { type BGPAdvertisement, type BGPPeer, routeKind, selects } from "../api/index.ts";
-import { formatPrefix } from "../net/address.ts";
 import type { AddressType, Candidate } from "./candidates.ts";
 import { type DrainPhase, drainWithdraws } from "./drain.ts";
 import { communitiesAt, type Faults, gracefulShutdown } from "./fields.ts";
 import { type Reason, reasons } from "./messages.ts";
+import { prefixText } from "./text.ts";
 import type {
   Announcement,
   AnnouncementState,
@@ -234,7 +234,7 @@ function originsOf(
 
 /** Decides about one candidate. */
 export function decide(candidate: Candidate, context: AnnounceContext): Decision {
-  const prefix = candidate.prefix && formatPrefix(candidate.prefix);
+  const prefix = candidate.prefix && prefixText(candidate.prefix);
   const base = {
     ...(prefix !== undefined && { prefix }),
     kind: candidate.kind,

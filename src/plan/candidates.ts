@@ -7,9 +7,10 @@ import {
   type Node,
   type Service,
 } from "../api/index.ts";
-import { formatPrefix, hostPrefix, type Prefix } from "../net/address.ts";
+import type { Prefix } from "../net/address.ts";
 import { tryAddress, tryPrefix } from "./fields.ts";
 import { type Reason, reasons } from "./messages.ts";
+import { hostOf, prefixText } from "./text.ts";
 import type { Snapshot } from "./types.ts";
 
 export type AddressType = "LoadBalancerIP" | "ClusterIP" | "ExternalIP";
@@ -71,7 +72,7 @@ function serviceOf(
 ): Service | undefined {
   const { owner } = claim.spec;
   if (owner.kind === ("IPReservation" satisfies IPReservation["kind"]))
-    return byIngress.get(`${owner.namespace ?? ""} ${formatPrefix(prefix)}`);
+    return byIngress.get(`${owner.namespace ?? ""} ${prefixText(prefix)}`);
   const service = byKey.get(`${owner.namespace ?? ""}/${owner.name}`);
   return service?.metadata.uid === owner.uid ? service : undefined;
 }
@@ -83,7 +84,7 @@ function vipCandidates(snapshot: Snapshot): readonly Candidate[] {
     for (const ip of ingressOf(service)) {
       const address = tryAddress(ip);
       if (address)
-        byIngress.set(`${service.metadata.namespace ?? ""} ${formatPrefix(hostPrefix(address))}`, service);
+        byIngress.set(`${service.metadata.namespace ?? ""} ${prefixText(hostOf(address))}`, service);
     }
   const out: Candidate[] = [];
   const claimed = new Map<string, Set<string>>();
@@ -110,7 +111,7 @@ function vipCandidates(snapshot: Snapshot): readonly Candidate[] {
     });
     if (service) {
       const key = keyOf(service);
-      claimed.set(key, (claimed.get(key) ?? new Set()).add(formatPrefix(prefix)));
+      claimed.set(key, (claimed.get(key) ?? new Set()).add(prefixText(prefix)));
     }
   }
   for (const service of snapshot.services) {
@@ -120,8 +121,8 @@ function vipCandidates(snapshot: Snapshot): readonly Candidate[] {
     const shown = ingressOf(service);
     for (const ip of shown) {
       const address = tryAddress(ip);
-      if (address && !known.has(formatPrefix(hostPrefix(address))))
-        out.push({ ...base, prefix: hostPrefix(address), obstacle: reasons.notClaimed() });
+      if (address && !known.has(prefixText(hostOf(address))))
+        out.push({ ...base, prefix: hostOf(address), obstacle: reasons.notClaimed() });
     }
     if (shown.length === 0 && known.size === 0) out.push({ ...base, obstacle: reasons.noAddress() });
   }
@@ -140,7 +141,7 @@ function otherCandidates(
       : (ips ?? []).flatMap((ip) => {
           const address = tryAddress(ip);
           return address
-            ? [{ prefix: hostPrefix(address), kind: "VIPs", owner: ownerOf(service), service, addressType }]
+            ? [{ prefix: hostOf(address), kind: "VIPs", owner: ownerOf(service), service, addressType }]
             : [];
         });
   return services.flatMap((s) => [
@@ -163,7 +164,7 @@ export function candidates(
   ];
   const seen = new Set<string>();
   return all.filter((c) => {
-    const key = c.prefix ? formatPrefix(c.prefix) : `${c.owner.namespace ?? ""}/${c.owner.name}`;
+    const key = c.prefix ? prefixText(c.prefix) : `${c.owner.namespace ?? ""}/${c.owner.name}`;
     return !seen.has(key) && seen.add(key);
   });
 }

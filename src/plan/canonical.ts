@@ -4,16 +4,49 @@ import { createHash } from "node:crypto";
 /** Marks a bigint in stored text; no name in Kubernetes may hold a control character. */
 const mark = "\u0001n";
 
+/** Sorted keys by the keys as they come: objects of one kind share an order. */
+const sortedKeys = new Map<string, readonly string[]>();
+/** Orders that are remembered; maps with data for keys would fill it. */
+const ordersLimit = 4096;
+
+function keysOf(value: object): readonly string[] {
+  const keys = Object.keys(value);
+  if (keys.length < 2) return keys;
+  const order = keys.join("\u0000");
+  let sorted = sortedKeys.get(order);
+  if (!sorted) {
+    sorted = keys.sort();
+    if (sortedKeys.size >= ordersLimit) sortedKeys.clear();
+    sortedKeys.set(order, sorted);
+  }
+  return sorted;
+}
+
 /** JSON with sorted keys, without undefined members; bigints survive {@link parseCanonical}. */
 export function canonical(value: unknown): string {
-  if (typeof value === "bigint") return JSON.stringify(`${mark}${value}`);
-  if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
-  const members = Object.entries(value)
-    .filter(([, v]) => v !== undefined)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([k, v]) => `${JSON.stringify(k)}:${canonical(v)}`);
-  return `{${members.join(",")}}`;
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value);
+    case "bigint":
+      return `"\\u0001n${value}"`;
+    case "object":
+      break;
+    default:
+      return JSON.stringify(value) ?? "null";
+  }
+  if (value === null) return "null";
+  if (Array.isArray(value)) {
+    let out = "[";
+    for (let i = 0; i < value.length; i++) out += (i > 0 ? "," : "") + canonical(value[i]);
+    return `${out}]`;
+  }
+  let out = "{";
+  for (const key of keysOf(value)) {
+    const member = (value as Record<string, unknown>)[key];
+    if (member === undefined) continue;
+    out += `${out.length > 1 ? "," : ""}${JSON.stringify(key)}:${canonical(member)}`;
+  }
+  return `${out}}`;
 }
 
 /** Inverse of {@link canonical}. @throws SyntaxError */

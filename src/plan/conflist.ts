@@ -1,5 +1,6 @@
 // plan: the CNI network configuration list of a node: ptp with host-local, addresses from the node's own blocks.
-import { formatPrefix, type Prefix } from "../net/address.ts";
+import type { Prefix } from "../net/address.ts";
+import { prefixText } from "./text.ts";
 import type { Conflist } from "./types.ts";
 
 export interface ConflistOptions {
@@ -32,7 +33,7 @@ export function conflistFor(options: ConflistOptions): Conflist | undefined {
         ipam: {
           type: "host-local",
           dataDir: options.dataDir,
-          ranges: families.map((blocks) => blocks.map((b) => ({ subnet: formatPrefix(b) }))),
+          ranges: families.map((blocks) => blocks.map((b) => ({ subnet: prefixText(b) }))),
           routes: families.map((blocks) => ({ dst: blocks[0]!.family === 4 ? "0.0.0.0/0" : "::/0" })),
         },
       },

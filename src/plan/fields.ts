@@ -1,7 +1,8 @@
 // plan: reading fields of our kinds. What is wrong is collected with its path, never thrown.
-import { type Address, AddressError, type Prefix, parseAddress, parsePrefix } from "../net/address.ts";
+import { type Address, AddressError, type Prefix } from "../net/address.ts";
 import type { LargeCommunity } from "../routes/index.ts";
 import { faults } from "./messages.ts";
+import { toAddress, toPrefix } from "./text.ts";
 
 /** A field that is wrong. */
 export interface Fault {
@@ -23,7 +24,7 @@ export function collectFaults(): Faults {
 /** An address or a fault. */
 export function addressAt(text: string, path: string, into: Faults): Address | undefined {
   try {
-    return parseAddress(text);
+    return toAddress(text);
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
     into.add(path, faults.address(error.message));
@@ -34,7 +35,7 @@ export function addressAt(text: string, path: string, into: Faults): Address | u
 /** A prefix or a fault. */
 export function prefixAt(text: string, path: string, into: Faults): Prefix | undefined {
   try {
-    return parsePrefix(text);
+    return toPrefix(text);
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
     into.add(path, faults.address(error.message));

@@ -1,9 +1,9 @@
 // plan: the guard against withdrawing much at once. What it holds stays exactly as it was until a person approves the hash.
 
-import { formatPrefix } from "../net/address.ts";
 import { type Decision, dePrefer } from "./announce.ts";
 import { hashOf } from "./canonical.ts";
 import { reasons } from "./messages.ts";
+import { hostOf, prefixText } from "./text.ts";
 import type { Announcement, HeldPlan, InForce, SpeakerOrigin, SpeakerState, VipEntry } from "./types.ts";
 
 export interface GuardInputs {
@@ -91,11 +91,9 @@ export function keep(held: HeldPlan, previous: InForce, decisions: readonly Deci
         reason: reasons.withdrawGuard(held.hash, now.get(a.prefix)?.reason ?? reasons.notClaimed()),
       })),
     origins: previous.speaker.origins
-      .filter((o) => withdraws.has(formatPrefix(o.prefix)))
-      .map((o) => (failing.has(formatPrefix(o.prefix)) ? { ...o, attributes: dePrefer(o.attributes) } : o)),
-    vips: previous.vips.filter((v) =>
-      withdraws.has(formatPrefix({ ...v.address, length: v.address.family === 4 ? 32 : 128 })),
-    ),
+      .filter((o) => withdraws.has(prefixText(o.prefix)))
+      .map((o) => (failing.has(prefixText(o.prefix)) ? { ...o, attributes: dePrefer(o.attributes) } : o)),
+    vips: previous.vips.filter((v) => withdraws.has(prefixText(hostOf(v.address)))),
   };
 }
 

@@ -9,4 +9,5 @@ export { hashedRouterID } from "./noderule.ts";
 export { drainTaintOf, plan } from "./plan.ts";
 export { originatedPolicy } from "./policies.ts";
 export * from "./retire.ts";
+export { addressText, hostOf, prefixText, toAddress } from "./text.ts";
 export * from "./types.ts";

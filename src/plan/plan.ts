@@ -1,6 +1,6 @@
 // plan: the heart. What a node programs, originates and tells its peers is a pure function of what it knows.
 import { approveAnnotation, drainTaint, type Node } from "../api/index.ts";
-import { formatPrefix, hostPrefix, type Prefix } from "../net/address.ts";
+import type { Prefix } from "../net/address.ts";
 import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
 import { type AnnounceContext, type Decision, decide } from "./announce.ts";
 import { type Candidate, candidates } from "./candidates.ts";
@@ -12,6 +12,7 @@ import { tryPrefix } from "./fields.ts";
 import { guard, isAnnounced, keep, withHeldPeers } from "./guard.ts";
 import { faults } from "./messages.ts";
 import { addressesOf } from "./noderule.ts";
+import { addressOf, hostOf, prefixText } from "./text.ts";
 import type {
   Announcement,
   InForce,
@@ -36,8 +37,8 @@ function vipEntries(
     if (kind !== "VIPs" || !prefix || !service || (obstacle && obstacle.code !== "ClaimReleasing")) continue;
     const ports = portsOf(service, prefix.family, node, index);
     const local = service.spec.externalTrafficPolicy === "Local";
-    out.set(formatPrefix(prefix), {
-      address: { family: prefix.family, hi: prefix.hi, lo: prefix.lo },
+    out.set(prefixText(prefix), {
+      address: addressOf(prefix),
       service: `${service.metadata.namespace ?? ""}/${service.metadata.name}`,
       ports: local ? ports.map((p) => ({ ...p, backends: p.backends.filter((b) => b.local) })) : ports,
       entry: !released,
@@ -128,7 +129,7 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
   const entries = vipEntries(all, snapshot, node, inputs.drain.phase === "Released");
   // Cluster and external IPs are kube-proxy's.
   const ours = new Set(
-    all.flatMap((c) => (c.prefix && c.addressType === "LoadBalancerIP" ? [formatPrefix(c.prefix)] : [])),
+    all.flatMap((c) => (c.prefix && c.addressType === "LoadBalancerIP" ? [prefixText(c.prefix)] : [])),
   );
   const delivers = mode === "Announce" && owns.includes("VIPs");
   const delivered = new Map(delivers ? [...entries].filter(([prefix]) => ours.has(prefix)) : []);
@@ -165,7 +166,7 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
   const conflist =
     owns.includes("Pods") &&
     conflistFor({
-      podBlocks: podBlocks.filter((b) => claimed.includes(b) || heldPrefixes.has(formatPrefix(b))),
+      podBlocks: podBlocks.filter((b) => claimed.includes(b) || heldPrefixes.has(prefixText(b))),
       dataDir: inputs.host.cniDataDir,
       ...(inputs.host.podMTU !== undefined && { mtu: inputs.host.podMTU }),
     });
@@ -278,12 +279,12 @@ function withKeptBlocks(
   announcements: readonly Announcement[],
   inputs: PlanInputs,
 ): readonly Prefix[] {
-  const have = new Set(claimed.map(formatPrefix));
+  const have = new Set(claimed.map(prefixText));
   const announced = new Set(announcements.filter(isAnnounced).map((a) => a.prefix));
   const before = announcedPrefixes(inputs);
   const retiring = new Set(inputs.retiring.map((r) => r.prefix));
   const kept = (inputs.previous?.podBlocks ?? []).filter((b) => {
-    const prefix = formatPrefix(b);
+    const prefix = prefixText(b);
     return !have.has(prefix) && (announced.has(prefix) || before.has(prefix) || retiring.has(prefix));
   });
   return [...claimed, ...kept];
@@ -297,9 +298,9 @@ function mergeVips(
   inputs: PlanInputs,
 ): readonly VipEntry[] {
   const out = new Map(wanted);
-  const before = new Map(inputs.previous?.vips.map((v) => [formatPrefix(hostPrefix(v.address)), v]));
+  const before = new Map(inputs.previous?.vips.map((v) => [prefixText(hostOf(v.address)), v]));
   for (const entry of [...held, ...inputs.retiring.flatMap((r) => (r.entry ? [r.entry] : []))]) {
-    const prefix = formatPrefix(hostPrefix(entry.address));
+    const prefix = prefixText(hostOf(entry.address));
     if (!out.has(prefix)) out.set(prefix, entry);
   }
   // Withdrawn by this very plan: its retirement begins only after this.

@@ -1,6 +1,6 @@
 // plan: what has been withdrawn but not let go of: acknowledged first, then a rest, then unprogrammed, then released.
-import { formatPrefix, hostPrefix } from "../net/address.ts";
 import { isAnnounced } from "./guard.ts";
+import { hostOf, prefixText } from "./text.ts";
 import type { InForce, Retirement } from "./types.ts";
 
 /** Retirements that a node keeps; the oldest are let go first. */
@@ -28,7 +28,7 @@ export function stepRetirements(
   const announced = announcedIn(inputs.next);
   const known = new Set(retiring.map((r) => r.prefix));
   const entries = new Map(
-    (inputs.previous?.vips ?? []).map((v) => [formatPrefix(hostPrefix(v.address)), v] as const),
+    (inputs.previous?.vips ?? []).map((v) => [prefixText(hostOf(v.address)), v] as const),
   );
   const fresh = [...announcedIn(inputs.previous)]
     .filter(([prefix]) => !announced.has(prefix) && !known.has(prefix))
