@@ -28,7 +28,10 @@ export function command(): Command {
       "--state-dir <directory>",
       "remembers which cluster this is, so that another one is never believed",
     )
-    .option("--identity <name>", "name among replicas (default: host and process)")
+    .option(
+      "--identity <name>",
+      "name among replicas (default: one that is made up, and kept in --state-dir)",
+    )
     .addOption(
       new Option("--log-level <level>", "least level of the log on stderr")
         .choices(["trace", "debug", "info", "warn", "error"])

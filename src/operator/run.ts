@@ -1,4 +1,5 @@
 // operator: the daemon: a client from a kubeconfig, the operator, and the cluster's hub beside it.
+import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -24,29 +25,39 @@ export interface RunOptions {
   /** host:port that agents and callers dial. */
   readonly hubAdvertise?: string;
   readonly hubSocket?: string;
-  /** Remembers which cluster this is; without it the first cluster that answers is believed. */
+  /** Remembers which cluster this is (without it the first one that answers is believed) and this replica's name. */
   readonly stateDir?: string;
   readonly logLevel: string;
-  /** Unique among replicas; default the host's name and the process. */
+  /** Unique among replicas; default one that is made up. */
   readonly identity?: string;
 }
 
-const uidFile = (directory: string): string => join(directory, "cluster-uid");
-
-function rememberedUID(directory: string | undefined): string | undefined {
+/** A small fact that outlives the process. */
+function recall(directory: string | undefined, name: string): string | undefined {
   if (directory === undefined) return undefined;
   try {
-    return readFileSync(uidFile(directory), "utf8").trim() || undefined;
+    return readFileSync(join(directory, name), "utf8").trim() || undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
 }
 
-function remember(directory: string, uid: string): void {
+/** Written by rename: a killed writer never leaves half a file. */
+function remember(directory: string, name: string, value: string): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  writeFileSync(`${uidFile(directory)}.new`, `${uid}\n`, { mode: 0o600 });
-  renameSync(`${uidFile(directory)}.new`, uidFile(directory));
+  const path = join(directory, name);
+  writeFileSync(`${path}.new`, `${value}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** A replica that comes back under its old name has its lease back at once, instead of waiting until it has run out. */
+function identityOf(options: RunOptions): string {
+  const known = options.identity ?? recall(options.stateDir, "identity");
+  if (known !== undefined) return known;
+  const made = `${hostname()}_${randomUUID()}`;
+  if (options.stateDir !== undefined) remember(options.stateDir, "identity", made);
+  return made;
 }
 
 /** Starts the hub as soon as the cluster's name is known, and again if it cannot start yet. Never rejects. */
@@ -98,8 +109,8 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<voi
     { name: "waggle-operator" },
   );
   await using _client = client;
-  const expectedUID = rememberedUID(options.stateDir);
-  const identity = options.identity ?? `${hostname()}_${process.pid}_${Date.now().toString(36)}`;
+  const expectedUID = recall(options.stateDir, "cluster-uid");
+  const identity = identityOf(options);
   await using operator = new Operator({
     api: client,
     identity,
@@ -118,7 +129,7 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<voi
   await Promise.race([operator.caches.clusterNetworks.synced, ended]);
   const { clusterUID } = operator.state;
   if (options.stateDir !== undefined && clusterUID !== undefined && expectedUID === undefined)
-    remember(options.stateDir, clusterUID);
+    remember(options.stateDir, "cluster-uid", clusterUID);
   const cluster = (): string | undefined => clusterNetworkOf(operator.caches)?.spec.clusterName;
   await Promise.all([ended, keepHub(options, client, cluster, log, signal)]);
   log.info({}, "stopping");

@@ -7,6 +7,7 @@ import {
   describePrefix,
   type Refusal,
   refusals,
+  type Space,
 } from "../ipam/index.ts";
 import { getCondition, keyOf } from "../kube/index.ts";
 import { bitsOf, type Family, formatPrefix, type Prefix } from "../net/address.ts";
@@ -101,9 +102,30 @@ export class ServiceSources {
     return this.#c.caches.reservations.cache.get(`${namespace}/${name}`)?.metadata.uid !== uid;
   }
 
-  /** Where this family's address comes from; what is shown and claimed comes before everything but a request. */
-  of(key: string, service: Service, family: Family, wish: Wish): Source {
+  /** Where each family's address comes from. What one family is to get counts when the other is looked at. */
+  of(key: string, service: Service, wish: Wish): ReadonlyMap<Family, Source> {
+    const planned = new Map<string, number>();
+    const out = new Map<Family, Source>();
+    for (const family of wish.families) {
+      const source = this.#source(key, service, family, wish, planned);
+      out.set(family, source);
+      const choice = source.kind === "choose" ? source.choose() : undefined;
+      if (choice?.ok) planned.set(choice.pool.name, (planned.get(choice.pool.name) ?? 0) + 1);
+    }
+    return out;
+  }
+
+  /** What is shown and claimed comes before everything but a request. */
+  #source(
+    key: string,
+    service: Service,
+    family: Family,
+    wish: Wish,
+    planned: ReadonlyMap<string, number>,
+  ): Source {
     const { pools, claims } = this.#c;
+    const later = pools.space(key);
+    const space = { ...later, used: (pool: string) => later.used(pool) + (planned.get(pool) ?? 0) };
     const usable = this.#usable(key, service, family);
     const applicant: Applicant = {
       purpose: "LoadBalancers",
@@ -127,7 +149,7 @@ export class ServiceSources {
           kind: "refused",
           say: sayRefusal(family, refusals.taken(describePrefix(requested), ownerText(other))),
         };
-      const choice = chooseExactly(requested, applicant, pools.space(key));
+      const choice = chooseExactly(requested, applicant, space);
       return choice.ok
         ? {
             kind: "choose",
@@ -161,10 +183,10 @@ export class ServiceSources {
         ? { kind: "wait", say: serviceSays.reservationBroken(reservation.metadata.name, ready.message) }
         : { kind: "wait", say: serviceSays.reservationPending(reservation.metadata.name) };
     }
-    const choose = (): Choice => chooseUnshown(applicant, pools.space(key), (p) => this.#shownBy(p, key));
-    const choice = choose();
+    const choose = (from: Space): Choice => chooseUnshown(applicant, from, (p) => this.#shownBy(p, key));
+    const choice = choose(space);
     return choice.ok
-      ? { kind: "choose", choose }
+      ? { kind: "choose", choose: () => choose(pools.space(key)) }
       : { kind: "refused", say: sayRefusal(family, choice.refusal) };
   }
 

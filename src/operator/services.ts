@@ -86,7 +86,7 @@ export class ServiceReconciler {
     if ("invalid" in parsed) return this.#report(key, service, undefined, parsed.invalid);
     const { wish } = parsed;
 
-    const sources = new Map(wish.families.map((f) => [f, this.#sources.of(key, service, f, wish)]));
+    const sources = this.#sources.of(key, service, wish);
     let waits = false;
     const held = new Map<Family, IPAllocation>();
     const lacking = new Map<Family, Say>();
@@ -113,7 +113,15 @@ export class ServiceReconciler {
       claims.length === 0 || half
         ? await this.#report(key, service, undefined, [...lacking.values()][0]!)
         : await this.#show(key, service, wish, claims, lacking);
+    if (half) await this.#giveBack(service, claims);
     return result ?? (waits ? { requeueAfterMs: reservationMs } : undefined);
+  }
+
+  /** Half of what is needed keeps others from a whole, so it goes back. */
+  async #giveBack(service: Service, claims: readonly IPAllocation[]): Promise<void> {
+    for (const claim of claims)
+      if (claim.spec.owner.uid === service.metadata.uid)
+        await this.#c.claims.release(claim, this.#announcers(claim));
   }
 
   async #obtain(

@@ -31,7 +31,8 @@ export class VirtualClock implements Clock {
   }
 
   after(ms: number, run: () => void): Timer {
-    const entry: Pending = { at: this.#monotonic + Math.max(0, ms), order: this.#order++, run };
+    // Whole milliseconds, as timers have: sums of fractions never quite reach what they aim at.
+    const entry: Pending = { at: this.#monotonic + Math.ceil(Math.max(0, ms)), order: this.#order++, run };
     this.#pending.push(entry);
     return {
       [Symbol.dispose]: () => {
@@ -42,7 +43,7 @@ export class VirtualClock implements Clock {
 
   /** Lets `ms` pass; timers run in order, and promises settle between them. */
   async advance(ms: number): Promise<void> {
-    const end = this.#monotonic + ms;
+    const end = this.#monotonic + Math.ceil(ms);
     await settle();
     for (let steps = 0; ; steps++) {
       if (steps > 2_000_000)
