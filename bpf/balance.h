@@ -78,6 +78,11 @@ static __always_inline struct service *service_of(const struct packet *packet)
 	return bpf_map_lookup_elem(&services, &key);
 }
 
+static __always_inline int is_first_syn(const struct packet *packet)
+{
+	return packet->protocol == PROTOCOL_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* Notes what a packet of a known connection says about it. */
 static __always_inline void touch(struct connection *connection, const struct packet *packet)
 {
@@ -85,6 +90,9 @@ static __always_inline void touch(struct connection *connection, const struct pa
 	__u8 flags = connection->flags;
 
 	if (packet->protocol == PROTOCOL_TCP) {
+		/* A SYN that is repeated to nobody must not keep its binding alive: see binds(). */
+		if (is_first_syn(packet))
+			return;
 		if (packet->tcp_flags & (TCP_FIN | TCP_RST))
 			flags |= CONNECTION_CLOSING;
 		else if (!(packet->tcp_flags & TCP_SYN))
@@ -100,7 +108,7 @@ static __always_inline void touch(struct connection *connection, const struct pa
 /* Whether a known connection still binds this packet. */
 static __always_inline int binds(const struct connection *connection, const struct packet *packet)
 {
-	if (packet->protocol != PROTOCOL_TCP || (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+	if (!is_first_syn(packet))
 		return 1;
 	return !(connection->flags & CONNECTION_CLOSING) &&
 	       seconds() - connection->last_seen < SYN_REPEAT_SECONDS;
@@ -177,7 +185,7 @@ static __always_inline int balance(struct __sk_buff *skb, const struct packet *p
 {
 	struct connection_key key;
 	struct connection *known;
-	struct connection fresh = {};
+	struct connection fresh = { .last_seen = seconds() };
 
 	choice->second_hop = 0;
 	if (packet->proof)

@@ -25,7 +25,7 @@ import {
 } from "./hooks.ts";
 import { inspectHooks, inspectTunnel } from "./inspect.ts";
 import { loadDatapath, type OldConnections } from "./loader.ts";
-import { MapTable } from "./map-table.ts";
+import { MapGauge, MapTable } from "./map-table.ts";
 import { interfaceMissing } from "./messages.ts";
 import { assertBpffs, type PinTree, pinTrees, removeEmptyDirectories } from "./pins.ts";
 import { hooksFor } from "./places.ts";
@@ -76,6 +76,7 @@ export class Datapath implements Disposable {
   readonly #programs: ReadonlyMap<ProgramName, BpfProgram>;
   readonly #tables: Readonly<Record<"services" | "vips" | "localPrefixes" | "settings", MapTable>>;
   readonly #routes: RouteMaps;
+  readonly #connections: MapGauge;
   readonly #cache = new ServiceCache();
   #old: readonly PinTree[];
   #oldConnections: OldConnections | undefined;
@@ -103,6 +104,7 @@ export class Datapath implements Disposable {
       localPrefixes: table("local_prefixes"),
       settings: table("settings"),
     };
+    this.#connections = new MapGauge("connections", this.#map("connections"));
     this.#routes = new RouteMaps(this.#map("routes"), this.#map("route_attributes"), this.#map("flows"));
   }
 
@@ -240,7 +242,12 @@ export class Datapath implements Disposable {
 
   /** How full each map is. */
   usage(): MapUsage[] {
-    return [...Object.values(this.#tables).map((t) => t.usage()), ...this.#routes.usage(this.counters())];
+    return [
+      ...Object.values(this.#tables).map((t) => t.usage()),
+      // Never refused: in a full table the longest idle connection makes room.
+      this.#connections.usage(0),
+      ...this.#routes.usage(this.counters()),
+    ];
   }
 
   #hooks(): Hook[] {

@@ -11,7 +11,13 @@ import {
   u32,
 } from "./codec.ts";
 import { familyMismatch, noNodeAddress, tooManyBackends, tooManyServices } from "./messages.ts";
-import { type DesiredDatapath, type DesiredService, limits, type Refusal } from "./types.ts";
+import {
+  type DesiredDatapath,
+  type DesiredService,
+  limits,
+  type NodeAddresses,
+  type Refusal,
+} from "./types.ts";
 
 export interface DesiredEntries {
   readonly services: readonly Entry[];
@@ -25,16 +31,22 @@ export interface DesiredEntries {
 /** Ethernet, VXLAN, UDP and IP around the packet. */
 const overheads = { 4: 50, 6: 70 } as const;
 
-/** Services that are encoded already, by name: building the tables is the expensive part. */
-export class ServiceCache {
-  #known = new Map<string, { readonly signature: string; readonly value: Uint8Array }>();
-  #next = new Map<string, { readonly signature: string; readonly value: Uint8Array }>();
+interface EncodedService {
+  readonly entry: Entry;
+  readonly overhead: number;
+  readonly refused: readonly Refusal[];
+}
 
-  get(name: string, signature: string, make: () => Uint8Array): Uint8Array {
-    const known = this.#known.get(name);
-    const value = known?.signature === signature ? known.value : make();
-    this.#next.set(name, { signature, value });
-    return value;
+/** Services that are encoded already: building their tables is the expensive part of a sync. */
+export class ServiceCache {
+  #known = new Map<string, EncodedService>();
+  #next = new Map<string, EncodedService>();
+
+  /** `signature` says everything that the result depends on. */
+  get(signature: string, make: () => EncodedService): EncodedService {
+    const encoded = this.#known.get(signature) ?? make();
+    this.#next.set(signature, encoded);
+    return encoded;
   }
 
   /** Forgets what was not asked for since the last call. */
@@ -44,13 +56,7 @@ export class ServiceCache {
   }
 }
 
-interface EncodedService {
-  readonly entry: Entry;
-  readonly overhead: number;
-  readonly refused: readonly Refusal[];
-}
-
-function encodeOne(service: DesiredService, desired: DesiredDatapath, cache: ServiceCache): EncodedService {
+function encodeOne(service: DesiredService, node: NodeAddresses): EncodedService {
   const name = serviceName(service);
   const vip = parseAddress(service.vip);
   const refused: Refusal[] = [];
@@ -59,17 +65,15 @@ function encodeOne(service: DesiredService, desired: DesiredDatapath, cache: Ser
     refused.push({ subject: name, reason: familyMismatch(backend.address) });
     return false;
   });
-  const { placed, unreachable } = placeBackends({ ...service, backends: fitting }, desired.node);
+  const { placed, unreachable } = placeBackends({ ...service, backends: fitting }, node);
   if (unreachable.length > 0) refused.push({ subject: name, reason: noNodeAddress(unreachable) });
   const limit = limits.backendsPerService;
   if (placed.length > limit) refused.push({ subject: name, reason: tooManyBackends(placed.length, limit) });
   // Sorted, so every node leaves out the same ones.
   const taken = placed.slice(0, limit);
   const overhead = taken.reduce((most, b) => (b.node ? Math.max(most, overheads[b.node.family]) : most), 0);
-  const signature = JSON.stringify([service.entry, taken], (_, v) => (typeof v === "bigint" ? `${v}` : v));
-  const value = cache.get(name, signature, () => encodeService(taken, service.entry));
   const key = serviceKey(vip, service.port, service.protocol);
-  return { entry: { subject: name, key, value }, overhead, refused };
+  return { entry: { subject: name, key, value: encodeService(taken, service.entry) }, overhead, refused };
 }
 
 /** @throws AddressError for text that is no address or prefix */
@@ -83,7 +87,8 @@ export function encodeDesired(desired: DesiredDatapath, cache: ServiceCache): De
       refused.push({ subject: serviceName(service), reason: tooManyServices(limits.services) });
       continue;
     }
-    const encoded = encodeOne(service, desired, cache);
+    const signature = JSON.stringify([desired.node, service]);
+    const encoded = cache.get(signature, () => encodeOne(service, desired.node));
     services.push(encoded.entry);
     refused.push(...encoded.refused);
     tunnelOverhead = Math.max(tunnelOverhead, encoded.overhead);

@@ -29,12 +29,8 @@ import {
   routeProtected,
   routeTooMany,
 } from "./messages.ts";
+import { routeMetric, routeProtocol } from "./protocol.ts";
 import { type DesiredKernelRoute, type KernelRoutesResult, limits } from "./types.ts";
-
-/** rtnetlink protocol number of our routes ("W"); `ip route show proto 87`. */
-export const routeProtocol = 87;
-/** Larger than what people and other daemons use: where both have a prefix, theirs is taken. */
-export const routeMetric = 1087;
 
 type Wanted = Pick<KernelRoute, "prefix" | "nextHops" | "protocol" | "metric">;
 

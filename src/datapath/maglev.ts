@@ -69,18 +69,18 @@ export function maglevTable(names: readonly string[], size: number): Uint8Array 
   if (names.length > 256) throw new RangeError("more than 256 backends");
   const table = new Uint8Array(size);
   if (names.length === 0) return table;
-  const offset = names.map((name) => hashText(name, 0x6f666673) % size);
-  const skip = names.map((name) => (hashText(name, 0x736b6970) % (size - 1)) + 1);
-  const position = offset.slice();
+  const skip = Uint16Array.from(names, (name) => (hashText(name, 0x736b6970) % (size - 1)) + 1);
+  const position = Uint16Array.from(names, (name) => hashText(name, 0x6f666673) % size);
   const taken = new Uint8Array(size);
   for (let filled = 0; ; ) {
     for (let i = 0; i < names.length; i++) {
+      const step = skip[i]!;
       let slot = position[i]!;
       // A permutation of a prime number of slots: it meets a free one before it comes round.
-      while (taken[slot] === 1) slot = (slot + skip[i]!) % size;
+      while (taken[slot] === 1) slot = slot + step < size ? slot + step : slot + step - size;
       table[slot] = i;
       taken[slot] = 1;
-      position[i] = (slot + skip[i]!) % size;
+      position[i] = slot + step < size ? slot + step : slot + step - size;
       if (++filled === size) return table;
     }
   }

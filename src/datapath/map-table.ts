@@ -145,6 +145,33 @@ export class MapTable {
   }
 }
 
+/** How long a count of a large map is good for, in ms: counting reads every element. */
+const gaugeLifetime = 10_000;
+
+/** How full a map is that the programs write themselves. */
+export class MapGauge {
+  readonly #map: BpfMap;
+  readonly #name: string;
+  #used = 0;
+  #countedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(name: string, map: BpfMap) {
+    this.#name = name;
+    this.#map = map;
+  }
+
+  /** `used` may be some seconds old. */
+  usage(refused: number): MapUsage {
+    const now = performance.now();
+    if (now - this.#countedAt > gaugeLifetime) {
+      this.#countedAt = now;
+      this.#used = 0;
+      for (const _ of this.#map.entries()) this.#used++;
+    }
+    return { name: this.#name, used: this.#used, max: this.#map.maxEntries, refused };
+  }
+}
+
 const ENOMEM = 12;
 const E2BIG = 7;
 const ENOSPC = 28;

@@ -4,6 +4,7 @@ import type { NetlinkSocket } from "../kernel/netlink.ts";
 import { listRoutes } from "../kernel/routes.ts";
 import { contains, parsePrefix } from "../net/address.ts";
 import type { Hook } from "./hooks.ts";
+import { routeProtocol } from "./protocol.ts";
 import { tunnelDevice } from "./tunnel.ts";
 import type { DesiredDatapath } from "./types.ts";
 
@@ -18,7 +19,7 @@ function podInterfaces(
   if (desired.podBlocks.length === 0) return [];
   const blocks = desired.podBlocks.map(parsePrefix);
   const indexes = new Set<number>();
-  for (const route of listRoutes(netlink)) {
+  for (const route of listRoutes(netlink, { exceptProtocol: routeProtocol })) {
     const [hop, ...others] = route.nextHops;
     if (!hop || others.length > 0 || hop.gateway || route.type !== RTN_UNICAST) continue;
     if (blocks.some((block) => contains(block, route.prefix))) indexes.add(hop.interfaceIndex);

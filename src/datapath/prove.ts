@@ -3,6 +3,7 @@ import type { InterfaceInfo } from "../kernel/interfaces.ts";
 import { BpfProgram } from "../kernel/programs.ts";
 import {
   type Address,
+  formatAddress,
   formatPrefix,
   fromInteger,
   type Prefix,
@@ -46,12 +47,18 @@ import { tunnelDevice } from "./tunnel.ts";
 import type { DesiredDatapath, DesiredService, ProofResult, ProofState, ProofTarget } from "./types.ts";
 
 /** What a proof looks at. */
-export interface ProofContext {
+export interface ProofSources {
   readonly desired: DesiredDatapath | undefined;
   readonly services: MapTable;
   readonly interfaces: readonly InterfaceInfo[];
   readonly hooks: readonly Hook[];
   readonly attacher: Attacher;
+}
+
+/** The same for many targets: each hook is looked at once, services are found by address. */
+interface ProofContext extends ProofSources {
+  readonly attached: Map<Hook, BpfProgram | Outcome>;
+  readonly byVip: ReadonlyMap<string, readonly DesiredService[]>;
 }
 
 /** PROOF_MARK of bpf/maps.h. */
@@ -128,9 +135,8 @@ function runAll(
 ): Outcome {
   let packets = 0;
   for (const hook of hooks) {
-    const found = attachedProgram(hook, context);
-    if (!(found instanceof BpfProgram)) return found;
-    using program = found;
+    const program = context.attached.getOrInsertComputed(hook, () => attachedProgram(hook, context));
+    if (!(program instanceof BpfProgram)) return program;
     for (const trial of trials(hook)) {
       const wrong = runTrial(program, hook, trial);
       if (wrong !== undefined) return { state: "Failed", reason: wrong };
@@ -270,7 +276,7 @@ function fabricHooks(context: ProofContext, desired: DesiredDatapath): Hook[] | 
 
 function proveVip(text: string, context: ProofContext, desired: DesiredDatapath): Outcome {
   const vip = parseAddress(text);
-  const services = desired.services.filter((s) => toInteger(parseAddress(s.vip)) === toInteger(vip));
+  const services = context.byVip.get(formatAddress(vip)) ?? [];
   if (services.length === 0) return { state: "Failed", reason: proofNoServices };
   const entries = services.filter((s) => s.entry);
   if (entries.length === 0) return { state: "Failed", reason: proofNotEntry };
@@ -357,14 +363,20 @@ function provePodBlock(text: string, context: ProofContext, desired: DesiredData
 }
 
 /** Proofs of several targets. Leaves no state: the packets are marked, and the programs write nothing for them. */
-export function prove(targets: readonly ProofTarget[], context: ProofContext): ProofResult[] {
-  const { desired } = context;
-  return targets.map((target) => {
-    if (!desired) return { target, state: "Unproven", reason: proofNotLoaded };
-    const outcome =
-      target.kind === "vip"
-        ? proveVip(target.address, context, desired)
-        : provePodBlock(target.prefix, context, desired);
-    return { target, ...outcome };
-  });
+export function prove(targets: readonly ProofTarget[], sources: ProofSources): ProofResult[] {
+  const { desired } = sources;
+  if (!desired) return targets.map((target) => ({ target, state: "Unproven", reason: proofNotLoaded }));
+  const byVip = Map.groupBy(desired.services, (s) => formatAddress(parseAddress(s.vip)));
+  const context: ProofContext = { ...sources, attached: new Map(), byVip };
+  try {
+    return targets.map((target) => {
+      const outcome =
+        target.kind === "vip"
+          ? proveVip(target.address, context, desired)
+          : provePodBlock(target.prefix, context, desired);
+      return { target, ...outcome };
+    });
+  } finally {
+    for (const found of context.attached.values()) if (found instanceof BpfProgram) found[Symbol.dispose]();
+  }
 }

@@ -10,7 +10,7 @@ import {
   sizes,
   viewOf,
 } from "./codec.ts";
-import { MapTable } from "./map-table.ts";
+import { MapGauge, MapTable } from "./map-table.ts";
 import type {
   DesiredRoutes,
   Finding,
@@ -26,12 +26,14 @@ export class RouteMaps {
   readonly #prefixes: MapTable;
   readonly #attributes: MapTable;
   readonly #flows: BpfMap;
+  readonly #gauge: MapGauge;
   #synced = false;
 
   constructor(routes: BpfMap, attributes: BpfMap, flows: BpfMap) {
     this.#prefixes = new MapTable("routes", routes);
     this.#attributes = new MapTable("route_attributes", attributes);
     this.#flows = flows;
+    this.#gauge = new MapGauge("flows", flows);
   }
 
   /** @throws AddressError for malformed text */
@@ -52,12 +54,10 @@ export class RouteMaps {
   }
 
   usage(counters: Counters): MapUsage[] {
-    let used = 0;
-    for (const _ of this.#flows.entries()) used++;
     return [
       this.#prefixes.usage(),
       this.#attributes.usage(),
-      { name: "flows", used, max: this.#flows.maxEntries, refused: Number(counters.flowRefused) },
+      this.#gauge.usage(Number(counters.flowRefused)),
     ];
   }
 

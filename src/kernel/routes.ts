@@ -36,6 +36,9 @@ const RTN_UNICAST = 1;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 
+/** Of rtm_protocol in struct rtmsg. */
+const protocolOffset = 5;
+
 /** The main routing table. */
 export const mainTable = 254;
 
@@ -107,15 +110,17 @@ function routeHeader(
   return new NetlinkBody().u8(afOf(family), length, 0, 0, mainTable, protocol, scope, type).u32(0);
 }
 
-/** The routes of the main table, both families or one; only those of `protocol` if given. @throws KernelError */
+/** The routes of the main table, both families or one; only or not those of a protocol. @throws KernelError */
 export function listRoutes(
   netlink: NetlinkSocket,
-  filter: { readonly family?: Family; readonly protocol?: number } = {},
+  filter: { readonly family?: Family; readonly protocol?: number; readonly exceptProtocol?: number } = {},
 ): KernelRoute[] {
   const routes: KernelRoute[] = [];
   for (const family of filter.family ? [filter.family] : ([4, 6] as const)) {
     const body = routeHeader(family, 0, filter.protocol ?? 0, 0, 0).bytes();
     for (const message of netlink.dump("RTM_GETROUTE", Rtm.GETROUTE, body)) {
+      // By the header alone: a node may have many thousand routes of no interest.
+      if (message.body[protocolOffset] === filter.exceptProtocol) continue;
       const route = parseRoute(message);
       if (!route || route.table !== mainTable) continue;
       if (filter.protocol !== undefined && route.protocol !== filter.protocol) continue;
