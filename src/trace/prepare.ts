@@ -3,7 +3,13 @@ import { join } from "node:path";
 import { BpfMap } from "../kernel/maps.ts";
 import { KernelSymbols } from "../kernel/symbols.ts";
 import { compile } from "../script/index.ts";
-import type { CompiledScript, CompileOptions, Diagnostic, ExternalMap } from "../script/types.ts";
+import type {
+  CompiledScript,
+  CompileOptions,
+  Diagnostic,
+  ExternalMap,
+  OutputAction,
+} from "../script/types.ts";
 import { type LoadedScript, loadScript, ScriptLoadError } from "./load.ts";
 import { say } from "./messages.ts";
 import { Names } from "./names.ts";
@@ -94,6 +100,22 @@ export type PreparedScript =
       readonly log?: string;
     };
 
+/** Records of these kinds come now and then; a script that has no others needs no large ring. */
+const seldom: ReadonlySet<OutputAction["kind"]> = new Set(["exit", "print_map", "clear", "zero", "time"]);
+const smallRing = 256 << 10;
+
+/** The script with a ring of the size that its records want: all of it counts as memory of this process. */
+function fittedRing(script: CompiledScript): CompiledScript {
+  const { ring, actions } = script.output;
+  const map = script.maps[ring];
+  if (!map || map.maxEntries <= smallRing || !actions.every((a) => seldom.has(a.kind))) return script;
+  return {
+    ...script,
+    maps: script.maps.with(ring, { ...map, maxEntries: smallRing }),
+    mapBytes: script.mapBytes - map.maxEntries + smallRing,
+  };
+}
+
 /** Compiles and loads. Nothing is attached; the caller owns what is loaded. @throws Error for a broken kernel or file system */
 export function prepareScript(
   environment: TraceEnvironment,
@@ -108,13 +130,14 @@ export function prepareScript(
   };
   try {
     const routes = open("routes") !== undefined && open("route_attributes") !== undefined;
-    const { diagnostics, script } = compile(source, {
+    const { diagnostics, script: compiled } = compile(source, {
       name: options.name,
       positional: options.positional,
       ...environment.compileOptions(routes),
       ...options.compile,
     });
-    if (!script) return { ok: false, diagnostics };
+    if (!compiled) return { ok: false, diagnostics };
+    const script = options.compile?.ringBytes === undefined ? fittedRing(compiled) : compiled;
     options.compiled?.(script);
     if (options.mapBytes !== undefined && script.mapBytes > options.mapBytes)
       return { ok: false, diagnostics, problem: say.mapsTooLarge(script.mapBytes, options.mapBytes) };

@@ -1,5 +1,6 @@
 // trace: the tracer: a warm child process that runs scripts, restarted when it dies, in a memory cgroup of its own.
 import { type ChildProcess, fork } from "node:child_process";
+import { getCompileCacheDir } from "node:module";
 import { fileURLToPath } from "node:url";
 import { createMemoryCgroup, type MemoryCgroup } from "./memory-cgroup.ts";
 import { say } from "./messages.ts";
@@ -36,6 +37,13 @@ const defaultChildPath = (): string =>
   fileURLToPath(
     new URL(import.meta.url.endsWith(".ts") ? "./child.ts" : "./trace-child.js", import.meta.url),
   );
+
+/** The child shares our cache of compiled code, and speaks to nobody whose certificate it would have to check. */
+function childEnvironment(): NodeJS.ProcessEnv {
+  const { NODE_EXTRA_CA_CERTS: _, ...rest } = process.env;
+  const cache = getCompileCacheDir();
+  return cache === undefined ? rest : { ...rest, NODE_COMPILE_CACHE: cache };
+}
 
 interface Waiting {
   readonly fail: (reason: string) => void;
@@ -77,6 +85,7 @@ export class ProcessTracer implements Tracer {
     this.#startedAt = Date.now();
     const child = fork(childPath ?? defaultChildPath(), [JSON.stringify(options)], {
       execArgv: [],
+      env: childEnvironment(),
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.#child = child;
