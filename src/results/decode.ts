@@ -124,6 +124,13 @@ export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Res
         type: action.kind,
         text: formatRecord(d, action.format, action.arguments, bytes),
       };
+    case "errorf":
+    case "warnf": {
+      const { line, column } = action.span;
+      const severity = action.kind === "errorf" ? "ERROR" : "WARNING";
+      const text = formatRecord(d, action.format, action.arguments, bytes);
+      return { kind: "line", type: "error", text: `stdin:${line}:${column}: ${severity}: ${text}\n` };
+    }
     case "print_map":
       return {
         kind: "print_map",

@@ -10,16 +10,22 @@ export interface PrintOptions {
   readonly old?: boolean;
 }
 
-/** Tuples are written (a, b). */
+const isTuple = (value: Value): value is readonly Value[] => Array.isArray(value);
+
+/** Tuples are written (a, b), arrays [a,b], records { .x = a, .y = b }. */
 export function valueText(value: Value): string {
-  if (Array.isArray(value)) return `(${value.map(valueText).join(", ")})`;
-  return String(value);
+  if (isTuple(value)) return `(${value.map(valueText).join(", ")})`;
+  if (typeof value !== "object") return String(value);
+  if ("symbol" in value) return value.symbol;
+  if ("array" in value) return `[${value.array.map(valueText).join(",")}]`;
+  if (value.record.length === 0) return "{}";
+  return `{ ${value.record.map(([name, v]) => `.${name} = ${valueText(v)}`).join(", ")} }`;
 }
 
 function keyText(key: readonly Value[]): string {
   const text = key.map(valueText).join(", ");
   // A tuple that is the whole key is written without its parentheses.
-  return key.length === 1 && Array.isArray(key[0]) ? text.slice(1, -1) : text;
+  return key.length === 1 && isTuple(key[0] ?? "") ? text.slice(1, -1) : text;
 }
 
 const average = (cell: { readonly count: string; readonly total: string }): bigint =>
@@ -31,11 +37,12 @@ function rank(cell: Cell): bigint | undefined {
   if ("count" in cell) return average(cell);
   if ("buckets" in cell) return cell.buckets.reduce((sum, [, n]) => sum + BigInt(n), 0n);
   const { value } = cell;
+  if (typeof value === "object" && "symbol" in value) return BigInt(value.number);
   return typeof value === "number" ? BigInt(Math.trunc(value)) : undefined;
 }
 
 function compareValues(a: Value, b: Value): number {
-  if (Array.isArray(a) && Array.isArray(b)) {
+  if (isTuple(a) && isTuple(b)) {
     for (const [i, x] of a.entries()) {
       const c = compareValues(x, b[i] ?? 0);
       if (c !== 0) return c;
@@ -43,8 +50,9 @@ function compareValues(a: Value, b: Value): number {
     return a.length - b.length;
   }
   if (typeof a === "number" && typeof b === "number") return a - b;
-  const x = String(a);
-  const y = String(b);
+  const key = (v: Value): string => (typeof v === "object" && "symbol" in v ? v.number : valueText(v));
+  const x = key(a);
+  const y = key(b);
   if (/^-?\d+$/.test(x) && /^-?\d+$/.test(y)) {
     const difference = BigInt(x) - BigInt(y);
     return difference < 0n ? -1 : difference > 0n ? 1 : 0;
@@ -130,15 +138,18 @@ function integerJson(value: bigint): string {
 }
 
 export function valueJson(value: Value): string {
-  if (Array.isArray(value)) return `[${value.map(valueJson).join(",")}]`;
-  return JSON.stringify(value);
+  if (isTuple(value)) return `[${value.map(valueJson).join(",")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  if ("symbol" in value) return integerJson(BigInt(value.number));
+  if ("array" in value) return `[${value.array.map(valueJson).join(",")}]`;
+  return object(value.record.map(([name, v]) => [name, valueJson(v)] as const));
 }
 
-/** Parts of a key joined by commas without spaces. */
-function keyJson(key: readonly Value[]): string {
-  const part = (v: Value): string => (Array.isArray(v) ? `(${v.map(part).join(",")})` : String(v));
-  const text = key.map(part).join(",");
-  return key.length === 1 && Array.isArray(key[0]) ? text.slice(1, -1) : text;
+/** Parts of a key joined by commas without spaces; the newest bpftrace takes all other spaces out as well. */
+function keyJson(key: readonly Value[], old: boolean): string {
+  const text = key.map((v) => valueText(v)).join(",");
+  const bare = key.length === 1 && isTuple(key[0] ?? "") ? text.slice(1, -1) : text;
+  return old ? bare.replaceAll(", ", ",") : bare.replaceAll(" ", "");
 }
 
 function bucketsJson(list: readonly Bucket[], divide: bigint, old: boolean): string {
@@ -183,7 +194,7 @@ export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions =
       ? only
         ? cellJson(schema, only.cell, divide, old)
         : "{}"
-      : object(rows.map((row) => [keyJson(row.key), cellJson(schema, row.cell, divide, old)] as const));
+      : object(rows.map((row) => [keyJson(row.key, old), cellJson(schema, row.cell, divide, old)] as const));
   return `{"type": ${quoted(type)}, "data": ${object([[map.name, data]])}}\n`;
 }
 

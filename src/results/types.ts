@@ -1,7 +1,17 @@
 // results: the answer of a run as plain JSON. Integers that a double cannot hold exactly are decimal strings.
 
-/** A value that has left the node: ids have become values. */
-export type Value = number | string | boolean | readonly Value[];
+/**
+ * A value that has left the node: ids have become values. A list is a tuple. A symbol is a number with a name (an enum's value, a
+ * pointer's hex), which text shows by the name and JSON by the number.
+ */
+export type Value =
+  | number
+  | string
+  | boolean
+  | readonly Value[]
+  | { readonly symbol: string; readonly number: string }
+  | { readonly array: readonly Value[] }
+  | { readonly record: readonly (readonly [name: string, value: Value])[] };
 
 /** What a map or print site looks like; two nodes' answers merge only if their schemas are the same to the letter. */
 export interface ResultSchema {
@@ -83,8 +93,10 @@ export interface Resolvers {
   kernelSymbol(address: bigint): string | undefined;
   userSymbol(pid: number, address: bigint): string | undefined;
   userName(uid: number): string | undefined;
-  /** Frames of a stack, innermost first; undefined if the kernel could not take it. */
-  stack(id: bigint, user: boolean): readonly bigint[] | undefined;
+  /** Path of a cgroup v2 directory by its id. */
+  cgroupPath?(id: bigint): string | undefined;
+  /** Unused: stacks carry their frames. */
+  stack?(id: bigint, user: boolean): readonly bigint[] | undefined;
   /** Wall clock in ns since the epoch, for time(). */
   now(): bigint;
   /** Wall clock minus the boot clock, in ns, for strftime(). */

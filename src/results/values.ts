@@ -2,6 +2,7 @@
 import { alignOf, sizeOf, tupleLayout } from "../script/layout.ts";
 import type { OutputPlan, Type } from "../script/types.ts";
 import { integerValue, readInteger, readText } from "./bytes.ts";
+import { errorText } from "./errno.ts";
 import { inetText, macText, UNKNOWN } from "./inet.ts";
 import { strftime } from "./strftime.ts";
 import type { Resolvers, Value } from "./types.ts";
@@ -25,10 +26,12 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
       return readInteger(bytes, offset, 1, false) !== 0n;
     case "enum": {
       const value = readInteger(bytes, offset, type.size, type.signed);
-      return d.enums[type.name]?.[String(value)] ?? integerValue(value);
+      return { symbol: d.enums[type.name]?.[String(value)] ?? String(value), number: String(value) };
     }
-    case "pointer":
-      return hex(readInteger(bytes, offset, 8, false));
+    case "pointer": {
+      const value = readInteger(bytes, offset, 8, false);
+      return { symbol: hex(value), number: String(value) };
+    }
     case "string":
       return readText(bytes, offset, type.size);
     case "inet":
@@ -62,22 +65,33 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
       return resolvers.probe(Number(readInteger(bytes, offset, 4, false))) ?? "";
     case "mac":
       return macText(bytes, offset);
+    case "cgroup_path": {
+      const id = readInteger(bytes, offset, 8, false);
+      return resolvers.cgroupPath?.(id) ?? String(id);
+    }
+    case "errno":
+      return errorText(Number(readInteger(bytes, offset, 8, true)));
     case "stack":
       return stackText(d, type, bytes, offset);
     case "tuple": {
       const { offsets } = tupleLayout(type.items);
-      return type.items.map((item, i) => decodeValue(d, item, bytes, offset + (offsets[i] ?? 0)));
+      const items = type.items.map((item, i) => decodeValue(d, item, bytes, offset + (offsets[i] ?? 0)));
+      return type.names ? { record: items.map((v, i) => [type.names?.[i] ?? "", v] as const) } : items;
     }
     case "array": {
       const size = sizeOf(type.of);
-      return Array.from({ length: type.length }, (_, i) => decodeValue(d, type.of, bytes, offset + i * size));
+      return {
+        array: Array.from({ length: type.length }, (_, i) =>
+          decodeValue(d, type.of, bytes, offset + i * size),
+        ),
+      };
     }
     case "buffer": {
       const length = Math.min(type.size, Number(readInteger(bytes, offset, 4, false)));
       return bufferText(bytes.subarray(offset + 4, offset + 4 + length), "r");
     }
     case "struct":
-      return [...bytes.subarray(offset, offset + type.size)];
+      return { array: [...bytes.subarray(offset, offset + type.size)] };
   }
 }
 
@@ -88,10 +102,12 @@ function stackText(
   bytes: Uint8Array,
   offset: number,
 ): string {
-  const id = readInteger(bytes, offset, 8, true);
+  const size = Number(readInteger(bytes, offset, 8, true));
   const pid = Number(readInteger(bytes, offset + 8, 8, false));
-  const frames = d.resolvers.stack(id, type.user) ?? [];
-  const lines = frames.slice(0, type.limit).map((address) => {
+  const frames = Array.from({ length: Math.max(0, Math.min(type.limit, size >> 3)) }, (_, i) =>
+    readInteger(bytes, offset + 16 + 8 * i, 8, false),
+  );
+  const lines = frames.map((address) => {
     const raw = address.toString(16);
     if (type.mode === "raw") return raw;
     const name = type.user ? d.resolvers.userSymbol(pid, address) : d.resolvers.kernelSymbol(address);

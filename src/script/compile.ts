@@ -6,6 +6,7 @@ import { legalise } from "./backend/legalise.ts";
 import { optimise } from "./backend/optimise.ts";
 import { checkProgram } from "./check/program.ts";
 import { createDiagnostics, type Diagnostics, say } from "./diagnostics.ts";
+import type { IrFunction } from "./ir/ir.ts";
 import { createPlan, type Plan } from "./lower/plan.ts";
 import { type LoweredProgram, lowerProbe, lowerStart } from "./lower/program.ts";
 import { parse } from "./parse.ts";
@@ -38,7 +39,7 @@ export function compile(source: string, options: CompileOptions): CompileResult 
   const lines = lineMap(source);
   const diagnostics = createDiagnostics(lines);
   const parsed = parse(source, diagnostics);
-  const typed = parsed && checkProgram(parsed.program, options, diagnostics);
+  const typed = parsed && checkProgram(parsed.program, parsed.preprocessed.defines, options, diagnostics);
   const script = typed && generate(typed, options, lines, diagnostics);
   return diagnostics.errors() > 0 || !script
     ? { diagnostics: diagnostics.list() }
@@ -89,7 +90,7 @@ function generate(
     attach,
     begin,
     end,
-    output: plan.output(enumNames(plan, options)),
+    output: plan.output(enumNames(plan, options, typed)),
     mapBytes: mapBytes(maps, options.types.features.cpus),
   };
 }
@@ -136,7 +137,7 @@ const ENUM_VALUES = [
 ];
 
 /** Names of the enum values that the output may hold. */
-function enumNames(plan: Plan, options: CompileOptions): OutputPlan["enums"] {
+function enumNames(plan: Plan, options: CompileOptions, typed: TProgram): OutputPlan["enums"] {
   const names = new Set<string>();
   const visit = (type: Type): void => {
     if (type.kind === "enum") names.add(type.name);
@@ -153,10 +154,11 @@ function enumNames(plan: Plan, options: CompileOptions): OutputPlan["enums"] {
     [...names].map((name) => [
       name,
       Object.fromEntries(
-        ENUM_VALUES.flatMap((value) => {
-          const text = options.types.enumName(name, value);
-          return text === undefined ? [] : [[String(value), text]];
-        }),
+        typed.enums.get(name) ??
+          ENUM_VALUES.flatMap((value) => {
+            const text = options.types.enumName(name, value);
+            return text === undefined ? [] : [[String(value), text]];
+          }),
       ),
     ]),
   );
@@ -166,10 +168,29 @@ function enumNames(plan: Plan, options: CompileOptions): OutputPlan["enums"] {
 const programName = (text: string): string =>
   (text.split(":").at(-1) ?? text).replace(/[^A-Za-z0-9_.]/g, "_").slice(0, 15);
 
+/** The functions that are still called: a loop that never runs is gone after optimising, and the kernel refuses dead code. */
+function reachable(functions: readonly IrFunction[]): IrFunction[] {
+  const numbers = new Map<number, number>([[0, 0]]);
+  const order = [0];
+  for (const index of order)
+    for (const block of functions[index]?.blocks ?? [])
+      for (const i of block.insns)
+        if (i.op === "function" && !numbers.has(i.index)) numbers.set(i.index, order.push(i.index) - 1);
+  return order.flatMap((index) => {
+    const f = functions[index];
+    if (!f) return [];
+    const renumbered = f.blocks.map((block) => ({
+      ...block,
+      insns: block.insns.map((i) => (i.op === "function" ? { ...i, index: numbers.get(i.index) ?? 0 } : i)),
+    }));
+    return [{ ...f, blocks: renumbered }];
+  });
+}
+
 function finish(lowered: LoweredProgram, lines: LineMap): ReturnType<typeof emitProgram> | undefined {
   const allocations = [];
-  for (const f of lowered.functions) {
-    const allocation = allocate(legalise(optimise(f)), lowered.stackLimit);
+  for (const f of reachable(lowered.functions.map(optimise))) {
+    const allocation = allocate(legalise(f), lowered.stackLimit);
     if (!allocation) return undefined;
     allocations.push(allocation);
   }

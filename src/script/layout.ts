@@ -49,11 +49,13 @@ export function sizeOf(type: Type): number {
     case "symbol":
       return type.user ? 16 : 8;
     case "stack":
-      return 16;
+      return 16 + 8 * type.limit;
     case "mac":
       return 6;
     case "pointer":
     case "timestamp":
+    case "cgroup_path":
+    case "errno":
       return 8;
   }
 }
@@ -112,6 +114,8 @@ export function isScalar(type: Type): boolean {
     case "community":
     case "probe":
     case "timestamp":
+    case "cgroup_path":
+    case "errno":
       return true;
     case "symbol":
       return !type.user;
@@ -208,6 +212,8 @@ export function unify(a: Type, b: Type): Type | undefined {
   if (a.kind === "enum" && b.kind === "enum") return I64;
   if (a.kind === "string" && b.kind === "string") return a.size >= b.size ? a : b;
   if (a.kind === "buffer" && b.kind === "buffer") return a.size >= b.size ? a : b;
+  if (a.kind === "stack" && b.kind === "stack" && a.user === b.user && a.mode === b.mode)
+    return a.limit >= b.limit ? a : b;
   if (a.kind === "pointer" && b.kind === "pointer") return { ...a, to: NONE };
   if (a.kind === "pointer" && b.kind === "int") return U64;
   if (a.kind === "int" && b.kind === "pointer") return U64;

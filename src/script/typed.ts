@@ -90,7 +90,7 @@ export interface CallData {
 
 /** An asynchronous action: what user space does with the record. */
 export type ActionKind =
-  | { readonly kind: "printf"; readonly format: string }
+  | { readonly kind: "printf" | "errorf" | "warnf"; readonly format: string }
   | { readonly kind: "system" | "cat"; readonly format: string }
   | { readonly kind: "print_map"; readonly map: MapInfo; readonly top: number; readonly divide: number }
   | { readonly kind: "print_value" }
@@ -154,4 +154,6 @@ export interface TProgram {
     readonly maxStrlen: number;
     readonly printMapsOnExit: boolean;
   };
+  /** Enums that the script defines: name -> value -> text. */
+  readonly enums: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }

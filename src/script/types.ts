@@ -37,6 +37,7 @@ export type Type =
   | { readonly kind: "prefix" }
   /** u32 that the results room prints by a dictionary which the node sends along: cluster, node, pod, namespace, peer. */
   | { readonly kind: "name"; readonly dictionary: NameDictionary }
+  /** {s64 bytes of frames, negative if there is no stack; u64 pid; u64 frames[limit], innermost first}. */
   | {
       readonly kind: "stack";
       readonly user: boolean;
@@ -48,6 +49,10 @@ export type Type =
   /** RFC 1997 community, u32, printed as AS:value; 0 is "unknown". */
   | { readonly kind: "community" }
   | { readonly kind: "mac" }
+  /** u64 cgroup id, printed as the path of its directory. */
+  | { readonly kind: "cgroup_path" }
+  /** i64 errno, printed as strerror(3) does. */
+  | { readonly kind: "errno" }
   | { readonly kind: "username" }
   | { readonly kind: "probe" };
 
@@ -101,6 +106,8 @@ export interface TypeSource {
   iterator(name: string): Structure | undefined;
   /** Address of a kernel symbol. */
   kernelSymbol(name: string): bigint | undefined;
+  /** Id of a cgroup v2 directory. */
+  cgroupId?(path: string): bigint | undefined;
   userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined;
   /** Every place in a file where a USDT probe stands; a provider of "" is any. */
   usdt?(binary: string, provider: string, name: string): readonly UsdtPlace[];
@@ -158,6 +165,8 @@ export interface CompileOptions {
   readonly nameId?: (dictionary: NameDictionary, name: string) => number | undefined;
   readonly maxStrlen?: number;
   readonly maxMapKeys?: number;
+  /** Process that the script was started with (-c) or for (-p): the `cpid` builtin. */
+  readonly childPid?: number;
   /** Most attach points after wildcards; 1024 if absent. */
   readonly maxProbes?: number;
   /** Bytes of the ring buffer, a power of two; 8 MiB if absent. */
@@ -327,7 +336,7 @@ export type OutputAction = {
   readonly arguments: readonly { readonly offset: number; readonly type: Type }[];
   readonly size: number;
 } & (
-  | { readonly kind: "printf"; readonly format: string }
+  | { readonly kind: "printf" | "errorf" | "warnf"; readonly format: string }
   | {
       readonly kind: "print_map";
       readonly map: string;

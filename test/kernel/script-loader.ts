@@ -1,9 +1,10 @@
 // test: loads a compiled script through the kernel room: makes its maps, patches their descriptors in, loads its programs.
 
-import { MapType, ProgramType } from "../../src/kernel/bpf.ts";
+import { loadBtf, MapType, ProgramType } from "../../src/kernel/bpf.ts";
 import { type BpfMap, createMap } from "../../src/kernel/maps.ts";
 import { type BpfProgram, loadProgram } from "../../src/kernel/programs.ts";
 import type { CompiledMap, CompiledProgram, CompiledScript, ExternalMap } from "../../src/script/types.ts";
+import { programBtf } from "../../src/trace/program-btf.ts";
 
 const MAP_TYPES: Readonly<Record<CompiledMap["type"], MapType>> = {
   hash: MapType.HASH,
@@ -91,8 +92,11 @@ export function load(script: CompiledScript, externalMaps?: Record<ExternalMap, 
         const map = typeof r.map === "number" ? maps[r.map] : external[r.map];
         view.setInt32(r.instruction * 8 + 4, map?.fd ?? -1, true);
       }
+      const { btf, funcInfo, lineInfo } = programBtf(p, "script", []);
+      using btfFd = loadBtf(btf);
       programs.push(
         loadProgram({
+          btf: { fd: btfFd.number, funcInfo, lineInfo },
           type: PROGRAM_TYPES[p.type],
           name: p.name,
           code,

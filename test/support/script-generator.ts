@@ -43,7 +43,12 @@ const POINTS = [
     texts: [],
     inets: ["args.saddr", "args.daddr_v6"],
   },
-  { text: "tracepoint:tcp:tcp_send_reset", ints: ["args.state"], texts: [], inets: ["args.saddr", "args.daddr"] },
+  {
+    text: "tracepoint:tcp:tcp_send_reset",
+    ints: ["args.state"],
+    texts: [],
+    inets: ["args.saddr", "args.daddr"],
+  },
   { text: "tracepoint:skb:kfree_skb", ints: ["args.protocol", "args.reason"], texts: [], inets: [] },
   {
     text: "tracepoint:sched:sched_process_fork",
@@ -57,14 +62,40 @@ const POINTS = [
   { text: "profile:hz:99", ints: [], texts: [], inets: [] },
   { text: "BEGIN", ints: [], texts: [], inets: [] },
   { text: "END", ints: [], texts: [], inets: [] },
-  { text: "rawtracepoint:sched_switch", ints: ["args.prev->pid", "args.next->tgid", "arg0"], texts: ["args.next->comm"], inets: [] },
+  {
+    text: "rawtracepoint:sched_switch",
+    ints: ["args.prev->pid", "args.next->tgid", "arg0"],
+    texts: ["args.next->comm"],
+    inets: [],
+  },
 ] as const;
 
 const oneOf = <T>(pick: Pick, list: readonly T[]): T => list[pick(list.length)] as T;
 
 const INTS = ["pid", "tid", "uid", "gid", "nsecs", "cpu", "elapsed", "cgroup", "rand", "numaid"];
-const NUMBERS = ["0", "1", "2", "7", "255", "4096", "0x7fffffff", "0x80000000", "0xffffffff", "1e9", "9223372036854775807", "0xffffffffffffffff", "100ms"];
-const TEXTS = ["comm", '"a"', '"longer text"', '"exactly fifteen"', '""', '"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"'];
+const NUMBERS = [
+  "0",
+  "1",
+  "2",
+  "7",
+  "255",
+  "4096",
+  "0x7fffffff",
+  "0x80000000",
+  "0xffffffff",
+  "1e9",
+  "9223372036854775807",
+  "0xffffffffffffffff",
+  "100ms",
+];
+const TEXTS = [
+  "comm",
+  '"a"',
+  '"longer text"',
+  '"exactly fifteen"',
+  '""',
+  '"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"',
+];
 
 function integer(s: Scope): string {
   const { pick } = s;
@@ -139,7 +170,12 @@ function inet(s: Scope): string {
   const { pick } = s;
   if (s.point.inets.length === 0) return `ntop((uint32)${leaf(s)})`;
   const field = oneOf(pick, s.point.inets);
-  return oneOf(pick, [`ntop(${field})`, `nexthop(${field})`, `nexthop(ntop(${field}))`, `nexthop(prefix(${field}))`]);
+  return oneOf(pick, [
+    `ntop(${field})`,
+    `nexthop(${field})`,
+    `nexthop(ntop(${field}))`,
+    `nexthop(prefix(${field}))`,
+  ]);
 }
 
 function condition(s: Scope): string {
@@ -197,7 +233,15 @@ function mapRead(s: Scope, kind: Kind): string | undefined {
 const keyOf = (s: Scope, key: readonly Kind[]): string =>
   key.length === 0 ? "" : `[${key.map((k) => value(s, k)).join(", ")}]`;
 
-const KEYS: readonly (readonly Kind[])[] = [[], [], ["int"], ["text"], ["int", "text"], ["text", "int", "int"], ["tuple"]];
+const KEYS: readonly (readonly Kind[])[] = [
+  [],
+  [],
+  ["int"],
+  ["text"],
+  ["int", "text"],
+  ["text", "int", "int"],
+  ["tuple"],
+];
 
 function mapFor(s: Scope, wanted: Kind | "agg"): readonly [string, readonly Kind[]] {
   const known = [...s.maps].filter(([, m]) => m.value === wanted && wanted !== "agg");
@@ -214,7 +258,35 @@ function mapFor(s: Scope, wanted: Kind | "agg"): readonly [string, readonly Kind
 
 function statement(s: Scope): string {
   const { pick } = s;
-  switch (pick(15)) {
+  switch (pick(20)) {
+    case 15:
+      return loop(s);
+    case 16:
+      return loop(s);
+    case 17:
+      return oneOf(pick, [
+        () => `printf("%r %rx\\n", buf(${text(s)}), buf(curtask, ${integer(s)}));`,
+        () => `print(strncmp(${text(s)}, ${text(s)}, ${pick(20)}));`,
+        () => `@has = strcontains(${text(s)}, "ab");`,
+        () => `print((uint8[4])(uint32)${leaf(s)});`,
+        () =>
+          `$arr${s.counter.n} = (uint8[8])(uint64)${leaf(s)}; print($arr${s.counter.n}[${leaf(s).replace(/^(0x|[0-9]).*/, "nsecs")}]); print($arr${s.counter.n++}[3]);`,
+        () => `printf("%s", strftime("%H", ${integer(s)}));`,
+        () => `printf("%s %s", username, strerror(${integer(s)}));`,
+      ])();
+    case 18:
+      return s.point.text === "BEGIN" || s.point.text === "END"
+        ? "@steps++;"
+        : oneOf(pick, [
+            `@st[kstack(${1 + pick(20)})] = count();`,
+            "@us[ustack, comm] = count();",
+            'printf("%s", kstack(perf, 3));',
+            `@ln = len(kstack(${1 + pick(5)}));`,
+          ]);
+    case 19: {
+      const keyed = [...s.maps].filter(([, m]) => m.key.length > 0);
+      return keyed.length > 0 ? `@count = len(${oneOf(pick, keyed)[0]});` : "@steps++;";
+    }
     case 0:
     case 1: {
       const [name, key] = mapFor(s, "agg");
@@ -255,7 +327,10 @@ function statement(s: Scope): string {
     case 7:
       return `print(${value(s, oneOf<Kind>(pick, ["int", "text", "tuple", "bool"]))});`;
     case 8:
-      return inner(s, (body, other) => `if (${condition(s)}) { ${body()} }${pick(2) === 0 ? ` else { ${other()} }` : ""}`);
+      return inner(
+        s,
+        (body, other) => `if (${condition(s)}) { ${body()} }${pick(2) === 0 ? ` else { ${other()} }` : ""}`,
+      );
     case 9:
       return inner(s, (body) => `unroll(${1 + pick(3)}) { ${body()} }`);
     case 10: {
@@ -275,12 +350,43 @@ function statement(s: Scope): string {
         ? `printf("%s %s %s\\n", ${inet(s)}, prefix(${oneOf(pick, s.point.inets)}), cluster(${oneOf(pick, s.point.inets)}));`
         : `printf("%s\\n", ${inet(s)});`;
     case 12:
-      return oneOf(pick, [`@p[node, pod, namespace] = count();`, `@sym[ksym(${leaf(s)})] = count();`, "@pr[probe] = count();"]);
+      return oneOf(pick, [
+        `@p[node, pod, namespace] = count();`,
+        `@sym[ksym(${leaf(s)})] = count();`,
+        "@pr[probe] = count();",
+      ]);
     case 13:
       return `@task[curtask->tgid, curtask->comm] = count(); @parent = curtask->real_parent->pid;`;
     default:
       return oneOf(pick, ["exit();", "return;", "@steps++;", 'time("%H");']);
   }
+}
+
+function loop(s: Scope): string {
+  const { pick } = s;
+  return inner(s, (body) => {
+    const keyed = [...s.maps].filter(([name, m]) => m.key.length > 0 && name !== "@st" && m.value !== "agg");
+    const leave = oneOf(pick, [
+      "",
+      "",
+      "break; ",
+      "continue; ",
+      `if (${condition(s)}) { break; } `,
+      "return; ",
+    ]);
+    const i = `$i${s.counter.n++}`;
+    if (keyed.length > 0 && pick(3) === 0) {
+      const [name] = oneOf(pick, keyed);
+      return `for (${i} : ${name}) { print(${i}); ${body()} ${leave}}`;
+    }
+    if (pick(2) === 0) {
+      s.variables.push({ name: i, kind: "int" });
+      const out = `for (${i} : ${leaf(s).replace(i, "0")}..${leaf(s).replace(i, "9")}) { ${body()} ${leave}}`;
+      s.variables.pop();
+      return out;
+    }
+    return `${i} = ${pick(9)}; while (${i} > 0) { ${i}--; ${body()} ${leave}}`;
+  });
 }
 
 function inner(s: Scope, make: (body: () => string, other: () => string) => string): string {
@@ -305,7 +411,8 @@ export function generate(pick: Pick, depth = 3): Generated {
   const probes = Array.from({ length: 1 + pick(2) }, () => {
     const point = oneOf(pick, POINTS);
     const s: Scope = { pick, maps, variables: [], point, depth, counter };
-    const predicate = point.text !== "BEGIN" && point.text !== "END" && pick(3) === 0 ? ` /${condition(s)}/` : "";
+    const predicate =
+      point.text !== "BEGIN" && point.text !== "END" && pick(3) === 0 ? ` /${condition(s)}/` : "";
     return `${point.text}${predicate} { ${statements(s, 1 + pick(5))} }`;
   });
   return { source: probes.join("\n") };

@@ -4,6 +4,9 @@ import { say } from "../diagnostics.ts";
 import { formatType, I32, I64, NONE, stringOf, U32, U64 } from "../layout.ts";
 import type { TExpr } from "../typed.ts";
 import type { Type } from "../types.ts";
+import { checkField, textOf } from "./expressions.ts";
+import { plainStack } from "./functions/stacks.ts";
+import { call } from "./functions/table.ts";
 import { bad, type Checking } from "./state.ts";
 import { findStructure } from "./structures.ts";
 
@@ -40,6 +43,8 @@ export const BUILTINS: readonly Builtin[] = [
   { name: "curtask", type: task, about: "the current task, as struct task_struct *" },
   { name: "rand", type: U32, about: "a random number" },
   { name: "jiffies", type: U64, about: "kernel ticks since boot" },
+  { name: "username", type: { kind: "username" }, about: "name of the user" },
+  { name: "func", type: { kind: "symbol", user: false }, about: "the function being traced" },
   { name: "probe", type: { kind: "probe" }, about: "name of this attach point" },
   { name: "node", type: { kind: "name", dictionary: "node" }, about: "the node that the event belongs to" },
   { name: "pod", type: { kind: "name", dictionary: "pod" }, about: "the pod that the event belongs to" },
@@ -55,7 +60,13 @@ const EXTRA = [
   "args",
   "retval",
   "ctx",
-  "func",
+  "kstack",
+  "ustack",
+  "ppid",
+  "pcomm",
+  "cpid",
+  "has_cpid",
+  "probetype",
   "true",
   "false",
   ...Array.from({ length: 10 }, (_, i) => `arg${i}`),
@@ -70,12 +81,74 @@ export function checkBuiltin(c: Checking, name: string, loc: Loc): TExpr | undef
   if (name === "ctx") return contextPointer(c, loc);
   if (name === "retval") return returnValue(c, loc);
   if (/^arg[0-9]$/.test(name)) return argument(c, Number(name[3]), loc);
+  const stack = plainStack(c, name, loc);
+  if (stack) return stack;
+  if (/^sarg[0-9]$/.test(name)) return stackArgument(c, Number(name[4]), loc);
+  if (name === "ppid" || name === "pcomm") return ofParent(c, name === "ppid" ? "tgid" : "comm", loc);
+  if (name === "cpid" || name === "has_cpid") return child(c, name, loc);
+  if (name === "probetype") return textOf(c.point.provider, loc);
   const builtin = byName.get(name);
   if (!builtin) return undefined;
+  if (name === "func") return tracedFunction(c, loc);
   if (name === "ncpus") return { op: "const", value: BigInt(c.types.features.cpus), type: U64, loc };
   if (name === "probe") c.asksPoint = true;
   const type = typeof builtin.type === "function" ? builtin.type(c) : builtin.type;
   return { op: "builtin", name, type, loc };
+}
+
+/** A field of the task that started the current one. */
+function ofParent(c: Checking, field: string, loc: Loc): TExpr {
+  const task = checkBuiltin(c, "curtask", loc);
+  return task ? checkField(c, checkField(c, task, "real_parent", loc, loc), field, loc, loc) : bad(loc);
+}
+
+function child(c: Checking, name: string, loc: Loc): TExpr {
+  const { childPid } = c.options;
+  if (name === "has_cpid")
+    return { op: "const", value: childPid === undefined ? 0n : 1n, type: { kind: "bool" }, loc };
+  if (childPid === undefined) {
+    c.report(loc, say.argumentValue("cpid", "there is no child process: use -c"));
+    return bad(loc);
+  }
+  return { op: "const", value: BigInt(childPid), type: U64, loc };
+}
+
+/** The instruction pointer, or what the kernel says the probed function is. */
+function tracedFunction(c: Checking, loc: Loc): TExpr {
+  const { context } = c.point;
+  if (context.kind === "registers") {
+    if (context.space === "kernel")
+      return { op: "builtin", name: "func", type: { kind: "symbol", user: false }, loc };
+    const offset = registerByName(c, "ip") ?? registerByName(c, "pc");
+    if (offset !== undefined) {
+      const ip: TExpr = { op: "context_word", offset, size: 8, type: U64, loc };
+      return call("usym", { kind: "symbol", user: true }, [ip], loc);
+    }
+  }
+  if (context.kind === "btf" && c.point.attach.kernelFunction)
+    return { op: "builtin", name: "func", type: { kind: "symbol", user: false }, loc };
+  c.report(loc, say.notHere("func", c.point.provider));
+  return bad(loc);
+}
+
+/** Argument n of those that a function takes on the stack. */
+function stackArgument(c: Checking, n: number, loc: Loc): TExpr {
+  const { context } = c.point;
+  const offset = registerByName(c, "sp");
+  if (context.kind !== "registers" || context.ret || offset === undefined) {
+    c.report(loc, say.notHere(`sarg${n}`, c.point.provider));
+    return bad(loc);
+  }
+  const sp: TExpr = { op: "context_word", offset, size: 8, type: U64, loc };
+  const pointer: TExpr = {
+    op: "arithmetic",
+    operator: "+",
+    left: sp,
+    right: { op: "const", value: BigInt(8 * (n + 1)), type: U64, loc },
+    type: { kind: "pointer", to: U64, space: context.space },
+    loc,
+  };
+  return { op: "deref", pointer, type: U64, loc };
 }
 
 function contextValue(c: Checking, loc: Loc): TExpr {
@@ -110,6 +183,11 @@ function contextPointer(c: Checking, loc: Loc): TExpr {
     return bad(loc);
   }
   return { op: "builtin", name: "ctx", type: { kind: "pointer", to: NONE, space: "kernel" }, loc };
+}
+
+/** Byte offset of a register by its name in struct pt_regs ("ip", "sp", "di"). */
+export function registerByName(c: Checking, name: string): number | undefined {
+  return findStructure(c, "struct pt_regs")?.fields.find((f) => f.name === name)?.offset;
 }
 
 /** x86-64 and arm64 calling conventions, by the fields that BTF shows in struct pt_regs. */

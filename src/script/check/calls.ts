@@ -5,8 +5,10 @@ import type { TExpr } from "../typed.ts";
 import { argumentExpr } from "./expressions.ts";
 import { ACTIONS } from "./functions/actions.ts";
 import { AGGREGATES } from "./functions/aggregates.ts";
+import { BUFFERS } from "./functions/buffers.ts";
 import { MAPS } from "./functions/maps.ts";
 import { NETWORK } from "./functions/network.ts";
+import { STACKS } from "./functions/stacks.ts";
 import { STRINGS } from "./functions/strings.ts";
 import { SYSTEM } from "./functions/system.ts";
 import type { CallArguments, FunctionSpec } from "./functions/table.ts";
@@ -14,7 +16,10 @@ import { checkMacroCall } from "./macros.ts";
 import { bad, type Checking } from "./state.ts";
 
 export const FUNCTIONS: ReadonlyMap<string, FunctionSpec> = new Map(
-  [...ACTIONS, ...MAPS, ...STRINGS, ...NETWORK, ...SYSTEM, ...AGGREGATES].map((f) => [f.name, f]),
+  [...ACTIONS, ...MAPS, ...STRINGS, ...BUFFERS, ...STACKS, ...NETWORK, ...SYSTEM, ...AGGREGATES].map((f) => [
+    f.name,
+    f,
+  ]),
 );
 
 export function checkCall(c: Checking, e: ExprOf<"call">): TExpr {

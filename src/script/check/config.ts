@@ -11,6 +11,7 @@ export const defaultSettings = (options: CompileOptions): Settings => ({
   missingProbes: options.compat === "0.17" ? "warn" : "error",
   printMapsOnExit: true,
   strTruncTrailer: "..",
+  stackMode: "bpftrace",
   license: "GPL",
 });
 
@@ -57,7 +58,11 @@ const SETTINGS: Readonly<Record<string, Setter>> = {
   on_stack_limit: ignored,
   perf_rb_pages: ignored,
   show_debug_info: ignored,
-  stack_mode: ignored,
+  stack_mode: (s, value) => {
+    if (value !== "bpftrace" && value !== "perf" && value !== "raw") return "one of bpftrace, perf, raw";
+    s.stackMode = value;
+    return undefined;
+  },
   use_blazesym: ignored,
   unstable_import: ignored,
   unstable_macro: ignored,

@@ -19,6 +19,7 @@ import type { TExpr, TStatement } from "../typed.ts";
 import type { Field, Structure, Type } from "../types.ts";
 import { builtinNames, checkBuiltin } from "./builtins.ts";
 import { checkCall } from "./calls.ts";
+import { checkDefine } from "./defines.ts";
 import { checkMacroIdentifier, substituted } from "./macros.ts";
 import { checkBinary, checkChoice, checkUnary, wrap } from "./operators.ts";
 import {
@@ -32,7 +33,7 @@ import {
   withScope,
 } from "./state.ts";
 import { checkStatement } from "./statements.ts";
-import { fieldType, findStructure, literalType, requireField, resolveType } from "./structures.ts";
+import { complete, fieldType, findStructure, literalType, requireField, resolveType } from "./structures.ts";
 
 export function checkExpr(c: Checking, e: Expr): TExpr {
   const { loc } = e;
@@ -181,6 +182,8 @@ export function checkKey(c: Checking, keys: readonly Expr[] | undefined): TExpr[
 function checkIdentifier(c: Checking, name: string, loc: Loc): TExpr {
   const macro = checkMacroIdentifier(c, name, loc);
   if (macro) return macro;
+  const defined = checkDefine(c, name, loc);
+  if (defined) return defined;
   const builtin = checkBuiltin(c, name, loc);
   if (builtin) return builtin;
   const known = c.constants.get(name) ?? c.types.enumValue(name);
@@ -288,7 +291,7 @@ function deref(c: Checking, pointer: TExpr, loc: Loc): TExpr {
     c.report(loc, say.cannotDeref("void *"));
     return bad(loc);
   }
-  return { op: "deref", pointer, type: pointer.type.to, loc };
+  return { op: "deref", pointer, type: complete(c, pointer.type.to), loc };
 }
 
 function addressOf(c: Checking, place: TExpr, loc: Loc): TExpr {
@@ -410,26 +413,38 @@ function checkIndex(c: Checking, e: ExprOf<"index">): TExpr {
   return { op: "element", base, index, type: of, loc: e.loc };
 }
 
+/** Offset of a path of fields in a structure; undefined after a message. */
+export function fieldPathOffset(
+  c: Checking,
+  structureType: Type,
+  path: readonly string[],
+  loc: Loc,
+): number | undefined {
+  let type = structureType;
+  let offset = 0;
+  for (const name of path) {
+    if (unknown(type)) return undefined;
+    const structure = type.kind === "struct" ? findStructure(c, type.name) : undefined;
+    if (!structure) {
+      c.report(loc, say.notStruct(formatType(type), name));
+      return undefined;
+    }
+    const field = requireField(c, structure, formatType(type), name, loc);
+    if (!field) return undefined;
+    offset += field.offset;
+    type = field.type;
+  }
+  return offset;
+}
+
 function offsetOf(c: Checking, e: ExprOf<"offsetof">, loc: Loc): TExpr {
-  let type = e.type
+  const type = e.type
     ? resolveType(c, e.type, (n) => typeOperand(c, n))
     : e.operand
       ? checkExpr(c, e.operand).type
       : NONE;
-  let offset = 0;
-  for (const name of e.path) {
-    if (unknown(type)) return bad(loc);
-    const structure = type.kind === "struct" ? findStructure(c, type.name) : undefined;
-    if (!structure) {
-      c.report(loc, say.notStruct(formatType(type), name));
-      return bad(loc);
-    }
-    const field = requireField(c, structure, formatType(type), name, loc);
-    if (!field) return bad(loc);
-    offset += field.offset;
-    type = field.type;
-  }
-  return constant(offset, loc);
+  const offset = fieldPathOffset(c, type, e.path, loc);
+  return offset === undefined ? bad(loc) : constant(offset, loc);
 }
 
 /** `if` as a value: both branches end in an expression. */

@@ -6,6 +6,7 @@ import { parseInet } from "../literals.ts";
 import type { Arithmetic, Comparison, TExpr } from "../typed.ts";
 import type { Type } from "../types.ts";
 import { bad, type Checking, unknown } from "./state.ts";
+import { complete } from "./structures.ts";
 
 const isLiteral = (e: TExpr): e is Extract<TExpr, { op: "const" }> => e.op === "const";
 
@@ -129,7 +130,8 @@ function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: 
 }
 
 function pointerArithmetic(c: Checking, operator: "+" | "-", left: TExpr, right: TExpr, loc: Loc): TExpr {
-  const scale = (type: Type): bigint => BigInt(Math.max(1, type.kind === "pointer" ? sizeOf(type.to) : 1));
+  const scale = (type: Type): bigint =>
+    BigInt(Math.max(1, type.kind === "pointer" ? sizeOf(complete(c, type.to)) : 1));
   const constant = (value: bigint): TExpr => ({ op: "const", value, type: U64, loc });
   if (left.type.kind === "pointer" && right.type.kind === "pointer") {
     if (operator === "+") {

@@ -6,6 +6,7 @@ import { type ResolvedPoint, resolvePoints } from "../probes.ts";
 import type { MapInfo, TProbe, TProgram } from "../typed.ts";
 import type { CompileOptions } from "../types.ts";
 import { applySettings, defaultSettings } from "./config.ts";
+import { define } from "./definitions.ts";
 import { checkExpr } from "./expressions.ts";
 import { truth } from "./operators.ts";
 import { type Checking, unknown } from "./state.ts";
@@ -37,11 +38,12 @@ interface Group {
 
 export function checkProgram(
   program: Program,
+  defines: Checking["defines"],
   options: CompileOptions,
   diagnostics: Diagnostics,
 ): TProgram | undefined {
   const settings = defaultSettings(options);
-  let final = false;
+  let speaking = true;
   const c: Checking = {
     options,
     types: options.types,
@@ -53,11 +55,12 @@ export function checkProgram(
     typedefs: new Map(),
     constants: new Map(),
     macros: new Map(),
+    defines,
+    enums: new Map(),
     report: (loc, message: Message) => {
-      if (final) diagnostics.report(loc, message);
+      if (speaking) diagnostics.report(loc, message);
     },
     changed: false,
-    final: false,
     probeKey: "",
     points: [NOWHERE],
     point: NOWHERE,
@@ -72,11 +75,12 @@ export function checkProgram(
   const groups = resolveGroups(c, program, diagnostics);
   if (diagnostics.errors() > 0) return undefined;
   let probes: TProbe[] = [];
+  speaking = false;
   for (let round = 0; ; round++) {
     c.changed = false;
     probes = groups.flatMap((g) => checkGroup(c, g));
-    if (final) break;
-    if (!c.changed || round >= MAX_ROUNDS) c.final = final = true;
+    if (speaking) break;
+    if (!c.changed || round >= MAX_ROUNDS) speaking = true;
   }
   for (const map of c.maps.values())
     if (!map.assigned && (map.key === undefined || (map.aggregate === undefined && unknown(map.value))))
@@ -92,7 +96,7 @@ export function checkProgram(
     diagnostics.report({ start: 0, end: 1 }, say.noProbes());
     return undefined;
   }
-  return { probes, maps: [...c.maps.values()], settings };
+  return { probes, maps: [...c.maps.values()], settings, enums: c.enums };
 }
 
 function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnostics): void {
@@ -122,10 +126,7 @@ function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnosti
     } else if (item.node === "subprogram")
       diagnostics.report(item.loc, say.unsupported("fn", "write a macro"));
     else if (item.node === "structure" || item.node === "enumeration" || item.node === "typedef")
-      diagnostics.report(
-        item.loc,
-        say.unsupported("a C definition", "the kernel's own types are known by name"),
-      );
+      define(c, item);
   }
 }
 

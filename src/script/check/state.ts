@@ -14,6 +14,7 @@ export interface Settings {
   missingProbes: "error" | "warn" | "ignore";
   printMapsOnExit: boolean;
   strTruncTrailer: string;
+  stackMode: "bpftrace" | "perf" | "raw";
   license: string;
 }
 
@@ -41,11 +42,12 @@ export interface Checking {
   readonly typedefs: Map<string, Type>;
   readonly constants: Map<string, { readonly value: bigint; readonly type: Type }>;
   readonly macros: Map<string, Macro>;
+  readonly defines: ReadonlyMap<string, { readonly text: string; readonly loc: Loc }>;
+  /** Enums of the script: name -> value -> text. */
+  readonly enums: Map<string, ReadonlyMap<string, string>>;
   report(loc: Loc, message: Message): void;
   /** A type grew: another round is needed. */
   changed: boolean;
-  /** Messages are shown. */
-  final: boolean;
 
   // The probe in hand.
   probeKey: string;

@@ -102,6 +102,13 @@ function structureType(c: Checking, name: string): Type | undefined {
   };
 }
 
+/** A structure that was named before it was known gets its size. */
+export function complete(c: Checking, type: Type): Type {
+  if (type.kind !== "struct" || type.size > 0) return type;
+  const structure = findStructure(c, type.name);
+  return structure ? { ...type, name: structure.name, size: structure.size } : type;
+}
+
 /** A field as scripts see it: char arrays are strings, pointers of system call tracepoints point to user space. */
 export function fieldType(field: Field, userPointers: boolean): Type {
   const { type } = field;

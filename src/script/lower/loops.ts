@@ -206,6 +206,42 @@ function keyCopy(l: Lowering, size: number, from: ReturnType<typeof at>): FrameO
   return slot;
 }
 
+/** Calls `body` for index 0, 1, ... up to `count` - 1 until it goes to `stop`. The index is known to be below `count`. */
+export function searchFrom(
+  l: Lowering,
+  count: number,
+  body: (inner: Lowering, index: VReg, stop: number) => void,
+): void {
+  const { b } = l;
+  const callback = newFunction(l.program, `${l.point.text}_search`, 2);
+  const number = l.program.builders.length - 1;
+  const inner: Lowering = { ...l, b: callback, callbackContext: 1, caches: [new Map()], loops: [] };
+  const [stop, fine] = [callback.block(), callback.block()];
+  const index = callback.mov(0);
+  callback.branch("ge", index, BigInt(count), stop, fine);
+  callback.enter(fine);
+  body(inner, index, stop);
+  callback.enter(stop);
+  callback.ret(STOP);
+  b.call(HELPER.loop, [BigInt(count), b.functionAddress(number), contextPointer(l), 0n]);
+}
+
+/** len(@map): the number of elements that a callback is called for. */
+export function mapLength(l: Lowering, e: Extract<TExpr, { op: "call" }>): Val {
+  const map = e.data?.map;
+  if (!map) return 0n;
+  const { b } = l;
+  const callback = newFunction(l.program, `${l.point.text}_len`, 4);
+  const index = l.program.builders.length - 1;
+  callback.ret(GO_ON);
+  return b.call(HELPER.for_each_map_elem, [
+    b.map(l.plan.storage(map).index),
+    b.functionAddress(index),
+    contextPointer(l),
+    0n,
+  ]);
+}
+
 /** How deep loops nest; 0 if there are none. */
 export function loopDepth(body: readonly TStatement[]): number {
   let most = 0;
@@ -260,7 +296,8 @@ export function expressionDepth(e: TExpr): number {
     case "map":
       return of(...e.key);
     case "call":
-      return of(...e.args);
+      // len() and strcontains() have callbacks of their own.
+      return Math.max(of(...e.args), e.name === "len" || e.name === "strcontains" ? 1 : 0);
     case "step":
       return "map" in e.target ? of(...e.target.key) : 0;
     default:

@@ -296,14 +296,72 @@ export function readString(
   b.call(helper, [b.address(to), wanted, pointer]);
 }
 
+/** BPF_F_USER_STACK. */
+const USER_STACK = 0x100n;
+
+/** Frames straight into their place, so that stacks need no map of their own and no two of them are ever confused. */
+function takeStack(l: Lowering, type: Type, to: Address, place: Type, padded: boolean): void {
+  if (type.kind !== "stack" || place.kind !== "stack") return;
+  const { b } = l;
+  const bytes = 8 * Math.min(type.limit, place.limit);
+  if (padded) zero(l, plus(to, 16), 8 * place.limit);
+  const pid = type.user ? b.alu("rsh", b.call(HELPER.get_current_pid_tgid, []), 32n) : 0n;
+  b.store(plus(to, 8), 8, pid);
+  const size = b.call(HELPER.get_stack, [
+    l.ctx,
+    b.address(plus(to, 16)),
+    BigInt(bytes),
+    type.user ? USER_STACK : 0n,
+  ]);
+  b.store(to, 8, size);
+}
+
+/** {u32 length; bytes}: from an array whole or in part, or from behind a pointer. */
+function bufferInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, padded: boolean): void {
+  const { b } = l;
+  const [from, length] = e.args;
+  if (!from || type.kind !== "buffer" || e.type.kind !== "buffer") return;
+  const size = Math.min(type.size, e.type.size);
+  if (padded) zero(l, to, sizeOf(type));
+  if (from.type.kind === "array" || from.type.kind === "string") {
+    const source = place(l, from);
+    const bytes = Math.min(size, sizeOf(from.type));
+    copyFrom(l, source, plus(to, 4), bytes);
+    b.store(to, 4, length ? bounded(l, value(l, length), bytes) : BigInt(bytes));
+    return;
+  }
+  const pointer = value(l, from);
+  const wanted = length ? bounded(l, value(l, length), size) : BigInt(size);
+  b.store(to, 4, wanted);
+  const helper = e.data?.space === "user" ? HELPER.probe_read_user : HELPER.probe_read_kernel;
+  b.call(helper, [b.address(plus(to, 4)), wanted, pointer]);
+}
+
+/** A length between 0 and `most`, in a form whose bounds the verifier sees. */
+function bounded(l: Lowering, length: Val, most: number): Val {
+  if (typeof length === "bigint") return length < 0n || length > BigInt(most) ? BigInt(most) : length;
+  const { b } = l;
+  const result = b.reg();
+  b.set(result, BigInt(most));
+  when(l, "lt", length, BigInt(most), () => b.set(result, length));
+  return result;
+}
+
 function callInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, padded: boolean): void {
   const [first, second] = e.args;
   if (e.name === "zeroed") {
     zero(l, to, sizeOf(type));
     return;
   }
+  if (e.name === "stack") {
+    takeStack(l, e.type, to, type, padded);
+    return;
+  }
   if (!first) return;
   switch (e.name) {
+    case "buf":
+      bufferInto(l, e, to, type, padded);
+      return;
     case "str": {
       const pointer = value(l, first);
       const length = second ? value(l, second) : undefined;

@@ -5,13 +5,14 @@ import type { Condition, MemorySize, Val } from "../ir/ir.ts";
 import { isSigned, sizeOf } from "../layout.ts";
 import type { TExpr, TExprOf } from "../typed.ts";
 import type { Type } from "../types.ts";
+import { mapLength } from "./loops.ts";
 import { deleteKey, hasKey, loadMap, stepMap } from "./maps.ts";
 import { addressOf, place, toMemory } from "./memory.ts";
 import { ownerWord } from "./prologue.ts";
 import { routeWord } from "./routes.ts";
 import { at, cached, canonical, count, type Lowering, type Place, step, when } from "./state.ts";
 import { lowerStatements } from "./statements.ts";
-import { equalMemory, textLength } from "./strings.ts";
+import { compareBytes, containsText, equalMemory, textLength } from "./strings.ts";
 
 /** The value of a scalar expression, extended to 64 bits by its type. */
 export function value(l: Lowering, e: TExpr): Val {
@@ -105,6 +106,10 @@ function builtin(l: Lowering, e: TExprOf<"builtin">): Val {
       return b.call(HELPER.jiffies64, []);
     case "ctx":
       return b.mov(l.ctx);
+    case "username":
+      return cached(l, "uid", () => canonical(l, uidGid(), 4, false));
+    case "func":
+      return cached(l, "func", () => b.call(HELPER.get_func_ip, [l.ctx]));
     case "probe":
       return BigInt(l.pointIndex);
     case "node":
@@ -384,6 +389,26 @@ function call(l: Lowering, e: TExprOf<"call">): Val {
       return first ? textLength(l, first) : 0n;
     case "zeroed":
       return 0n;
+    case "frames": {
+      if (!first) return 0n;
+      const size = b.load(toMemory(l, first), 8);
+      const result = b.reg();
+      b.set(result, 0n);
+      when(l, "sgt", size, 0n, () => b.set(result, b.alu("rsh", size, 3n)));
+      return result;
+    }
+    case "len":
+      return mapLength(l, e);
+    case "compare":
+      return compareBytes(l, e);
+    case "strcontains":
+      return containsText(l, e);
+    case "signal":
+      return first ? b.call(HELPER.send_signal, [value(l, first)]) : 0n;
+    case "signal_thread":
+      return first ? b.call(HELPER.send_signal_thread, [value(l, first)]) : 0n;
+    case "override":
+      return first ? b.call(HELPER.override_return, [l.ctx, value(l, first)]) : 0n;
     default:
       throw new Error(`call ${e.name}`);
   }

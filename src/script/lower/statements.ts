@@ -4,6 +4,7 @@ import { HELPER } from "../ir/helpers.ts";
 import type { MemorySize } from "../ir/ir.ts";
 import { isScalar, sizeOf } from "../layout.ts";
 import type { TStatement, Variable } from "../typed.ts";
+import type { Type } from "../types.ts";
 import { aggregate } from "./aggregates.ts";
 import { lowerLoop } from "./loops.ts";
 import { setMap } from "./maps.ts";
@@ -193,6 +194,10 @@ function unroll(l: Lowering, s: Extract<TStatement, { op: "unroll" }>): void {
 
 /** Sends a record: reserved in the ring, filled in place, submitted. A full ring is counted. */
 function emit(l: Lowering, s: Extract<TStatement, { op: "emit" }>): void {
+  if (s.action.kind === "join") {
+    emitJoin(l, s);
+    return;
+  }
   const { b } = l;
   const types = s.args.map((a) => a.type);
   const action = l.plan.action(s.action, types, s.loc);
@@ -216,6 +221,50 @@ function emit(l: Lowering, s: Extract<TStatement, { op: "emit" }>): void {
         else if (made) into(l, made, target, a.type, false);
         else into(l, a, target, a.type, false);
       }
+      b.call(HELPER.ringbuf_submit, [record, 0n]);
+    },
+    () => count(l, "ringLost"),
+  );
+}
+
+/** Strings of join(), and bytes of each, as bpftrace has them. */
+const JOIN_STRINGS = 16;
+const JOIN_BYTES = 1024;
+
+/** join(argv): the strings behind an array of pointers, up to a null pointer. */
+function emitJoin(l: Lowering, s: Extract<TStatement, { op: "emit" }>): void {
+  const { b } = l;
+  const [list] = s.args;
+  if (!list) return;
+  const type: Type = { kind: "string", size: JOIN_BYTES };
+  const action = l.plan.action(s.action, new Array<Type>(JOIN_STRINGS).fill(type), s.loc);
+  const space = list.type.kind === "pointer" ? list.type.space : "user";
+  const [word, text] =
+    space === "user"
+      ? [HELPER.probe_read_user, HELPER.probe_read_user_str]
+      : [HELPER.probe_read_kernel, HELPER.probe_read_kernel_str];
+  const array = b.mov(value(l, list));
+  const slot = b.frame(8);
+  const record = b.call(HELPER.ringbuf_reserve, [b.map(l.plan.ring()), BigInt(action.size), 0n]);
+  when(
+    l,
+    "ne",
+    record,
+    0n,
+    () => {
+      b.store(at(record), 8, BigInt(action.id));
+      for (const a of action.arguments) b.store(at(record, a.offset), 1, 0n);
+      const done = b.block();
+      for (const [i, a] of action.arguments.entries()) {
+        b.call(word, [b.address(at(slot)), 8n, b.alu("add", array, BigInt(8 * i))]);
+        const pointer = b.load(at(slot), 8);
+        const next = b.block();
+        b.branch("eq", pointer, 0n, done, next);
+        b.enter(next);
+        b.call(text, [b.address(at(record, a.offset)), BigInt(JOIN_BYTES), pointer]);
+      }
+      b.jump(done);
+      b.enter(done);
       b.call(HELPER.ringbuf_submit, [record, 0n]);
     },
     () => count(l, "ringLost"),

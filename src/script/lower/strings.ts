@@ -4,7 +4,8 @@ import type { Address, MemorySize, Val } from "../ir/ir.ts";
 import { isScalar, sizeOf, tupleLayout } from "../layout.ts";
 import type { TExpr, TExprOf } from "../typed.ts";
 import type { Type } from "../types.ts";
-import { place, toMemory } from "./memory.ts";
+import { searchFrom } from "./loops.ts";
+import { into, place, toMemory } from "./memory.ts";
 import { loadFrom } from "./scalars.ts";
 import { at, type Lowering, type Place, plus, step, when, zero } from "./state.ts";
 
@@ -165,4 +166,69 @@ export function textLength(l: Lowering, e: TExpr): Val {
   b.set(result, 0n);
   when(l, "sgt", copied, 0n, () => b.set(result, b.alu("sub", copied, 1n)));
   return result;
+}
+
+/** strncmp and memcmp: 0 if the first n bytes are the same, else 1. */
+export function compareBytes(l: Lowering, e: TExprOf<"call">): Val {
+  const { b } = l;
+  const [left, right] = e.args;
+  if (!left || !right) return 0n;
+  const mark = b.mark();
+  const x = toMemory(l, left);
+  const y = toMemory(l, right);
+  const wanted = e.data?.size ?? 0;
+  const size = Math.min(wanted, sizeOf(left.type), sizeOf(right.type));
+  const result = b.reg();
+  const [same, differ, done] = [b.block(), b.block(), b.block()];
+  // Strings are padded with zeros, so that words of both can be compared past their ends.
+  for (let i = 0; i < size; ) {
+    const n = Math.min(step(x.offset + i, size - i), step(y.offset + i, size - i)) as MemorySize;
+    const next = b.block();
+    b.branch("ne", b.load(plus(x, i), n), b.load(plus(y, i), n), differ, next);
+    b.enter(next);
+    i += n;
+  }
+  if (size < wanted && sizeOf(left.type) !== sizeOf(right.type)) {
+    const rest = sizeOf(left.type) > sizeOf(right.type) ? x : y;
+    b.branch("ne", b.load(plus(rest, size), 1), 0n, differ, same);
+  } else b.jump(same);
+  b.enter(same);
+  b.set(result, 0n);
+  b.jump(done);
+  b.enter(differ);
+  b.set(result, 1n);
+  b.jump(done);
+  b.enter(done);
+  b.release(mark);
+  return result;
+}
+
+/** strcontains(text, literal): the literal is looked for at each place by a callback, so that long strings cost no code. */
+export function containsText(l: Lowering, e: TExprOf<"call">): Val {
+  const { b } = l;
+  const [text, part] = e.args;
+  if (!text || part?.op !== "text") return 0n;
+  const size = sizeOf(text.type);
+  const wanted = part.bytes;
+  if (wanted.length === 0) return 1n;
+  if (wanted.length >= size) return 0n;
+  const home = b.pinned(size, "scratch");
+  const found = b.pinned(8, "scratch");
+  into(l, text, at(home), text.type, true);
+  b.store(at(found), 8, 0n);
+  searchFrom(l, size - wanted.length, (inner, index, stop) => {
+    const place = inner.b.reg();
+    inner.b.set(place, inner.b.alu("add", inner.b.address(at(home)), index));
+    const miss = inner.b.block();
+    for (const [i, byte] of wanted.entries()) {
+      const next = inner.b.block();
+      inner.b.branch("ne", inner.b.load(at(place, i), 1), BigInt(byte), miss, next);
+      inner.b.enter(next);
+    }
+    inner.b.store(at(found), 8, 1n);
+    inner.b.jump(stop);
+    inner.b.enter(miss);
+    inner.b.ret(0n);
+  });
+  return b.load(at(found), 8);
 }

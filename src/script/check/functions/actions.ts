@@ -30,6 +30,9 @@ const TEXT_KINDS: readonly Type["kind"][] = [
   "probe",
   "stack",
   "mac",
+  "community",
+  "cgroup_path",
+  "errno",
   "enum",
   "bool",
 ];
@@ -107,7 +110,11 @@ export function checkFormat(
   return fine ? values : undefined;
 }
 
-function formatted(kind: "printf" | "system" | "cat", about: string, unsafe: boolean): FunctionSpec {
+function formatted(
+  kind: "printf" | "errorf" | "warnf" | "system" | "cat",
+  about: string,
+  unsafe: boolean,
+): FunctionSpec {
   return {
     name: kind,
     usage: `${kind}(format, ...)`,
@@ -182,6 +189,8 @@ const zeroCode = (loc: Loc): TExpr => ({ op: "const", value: 0n, type: I64, loc 
 
 export const ACTIONS: readonly FunctionSpec[] = [
   formatted("printf", "prints a formatted line", false),
+  formatted("errorf", "prints an error with its place", false),
+  formatted("warnf", "prints a warning with its place", false),
   formatted("system", "runs a shell command", true),
   formatted("cat", "prints a file", false),
   {

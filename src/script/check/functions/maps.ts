@@ -1,7 +1,7 @@
 // script, checker: functions on maps whose effect is at once, in the kernel.
 
 import { say } from "../../diagnostics.ts";
-import { BOOL } from "../../layout.ts";
+import { BOOL, formatType, U64 } from "../../layout.ts";
 import type { MapInfo, TExpr } from "../../typed.ts";
 import { checkKey, substitutedMap } from "../expressions.ts";
 import { bad, type Checking, noteKey, unknown, useMap } from "../state.ts";
@@ -40,6 +40,31 @@ const keyed = (name: string, usage: string, about: string): FunctionSpec => ({
 });
 
 export const MAPS: readonly FunctionSpec[] = [
+  {
+    name: "len",
+    usage: "len(@map) or len(kstack)",
+    about: "number of entries of a map, or of frames of a stack",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const raw = args.raw[0];
+      if (raw?.node === "map" && raw.keys === undefined) {
+        const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
+        if (map.key?.length === 0) {
+          c.report(raw.loc, say.needsKey(map.name));
+          return bad(args.loc);
+        }
+        return call("len", U64, [], args.loc, { map });
+      }
+      const value = args.get(0);
+      if (unknown(value.type)) return bad(args.loc);
+      if (value.type.kind !== "stack") {
+        c.report(value.loc, say.argumentType("len", 1, "map or stack", formatType(value.type)));
+        return bad(args.loc);
+      }
+      return call("frames", U64, [value], args.loc);
+    },
+  },
   keyed("delete", "delete(@map, key)", "removes an entry; whether there was one"),
   keyed("has_key", "has_key(@map, key)", "whether there is an entry"),
 ];

@@ -1,12 +1,119 @@
-// script, checker: functions about the kernel and its tasks.
-
+// script, checker: functions about the kernel, its tasks and the script's own parameters.
 import { say } from "../../diagnostics.ts";
-import { I64, U64 } from "../../layout.ts";
-import { bad } from "../state.ts";
-import { call, type FunctionSpec, textArgument, wordArgument } from "./table.ts";
+import { formatType, I64, isInteger, U64 } from "../../layout.ts";
+import type { TExpr } from "../../typed.ts";
+import type { Type } from "../../types.ts";
+import { registerByName } from "../builtins.ts";
+import { checkField, textOf } from "../expressions.ts";
+import { bad, type Checking, unknown } from "../state.ts";
+import { literalType } from "../structures.ts";
+import {
+  type CallArguments,
+  call,
+  emit,
+  type FunctionSpec,
+  integerArgument,
+  textArgument,
+  wordArgument,
+} from "./table.ts";
 
 /** Clocks of nsecs(clock). */
 const CLOCKS = ["boot", "monotonic", "tai", "sw_tai"];
+
+/** x86-64 and arm64 have the same numbers for the classic signals. */
+const SIGNALS =
+  "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(
+    " ",
+  );
+
+function signal(name: "signal" | "signal_thread"): FunctionSpec {
+  return {
+    name,
+    usage: `${name}(number) or ${name}("NAME")`,
+    about: `sends a signal to the current ${name === "signal" ? "process" : "thread"}`,
+    least: 1,
+    most: 1,
+    unsafe: true,
+    check: (c, args) => {
+      let value = args.get(0);
+      if (unknown(value.type)) return bad(args.loc);
+      if (value.op === "text") {
+        const number = SIGNALS.indexOf(value.value.replace(/^SIG/, "")) + 1;
+        if (number === 0) {
+          c.report(value.loc, say.argumentValue(name, `Invalid string for signal: ${value.value}`));
+          return bad(args.loc);
+        }
+        value = { op: "const", value: BigInt(number), type: U64, loc: value.loc };
+      }
+      if (!isInteger(value.type)) {
+        c.report(value.loc, say.argumentType(name, 1, "integer or string", formatType(value.type)));
+        return bad(args.loc);
+      }
+      if (value.op === "const" && (value.value < 1n || value.value > 64n)) {
+        c.report(
+          value.loc,
+          say.argumentValue(name, `${value.value} is not a valid signal, allowed range: [1,64]`),
+        );
+        return bad(args.loc);
+      }
+      return {
+        op: "block",
+        body: [{ op: "expr", value: call(name, U64, [value], args.loc), loc: args.loc }],
+        value: bad(args.loc),
+        type: bad(args.loc).type,
+        loc: args.loc,
+      };
+    },
+  };
+}
+
+/** getopt("name" [, default [, description]]): `--name=value` among the parameters. */
+function option(c: Checking, args: CallArguments): TExpr {
+  const name = textArgument(c, args, 0);
+  if (name === undefined) return bad(args.loc);
+  const fallback = args.raw.length > 1 ? args.get(1) : undefined;
+  const given = c.options.positional?.find((p) => p === `--${name}` || p.startsWith(`--${name}=`));
+  const text = given?.includes("=") ? given.slice(given.indexOf("=") + 1) : undefined;
+  const bool = (value: boolean): TExpr => ({
+    op: "const",
+    value: value ? 1n : 0n,
+    type: { kind: "bool" },
+    loc: args.loc,
+  });
+  if (!fallback || fallback.type.kind === "bool") {
+    if (given === undefined) return fallback ?? bool(false);
+    if (text !== undefined && text !== "true" && text !== "false") {
+      c.report(args.loc, say.argumentValue("getopt", `'--${name}' is true or false, '${text}' given`));
+      return bad(args.loc);
+    }
+    return bool(text !== "false");
+  }
+  if (unknown(fallback.type)) return bad(args.loc);
+  if (given === undefined) return fallback;
+  if (fallback.op === "text") return textOf(text ?? "", args.loc);
+  if (text === undefined || !/^-?(0x[0-9a-f]+|\d+)$/i.test(text)) {
+    c.report(args.loc, say.argumentValue("getopt", `'--${name}' is a number, '${text ?? ""}' given`));
+    return bad(args.loc);
+  }
+  const negative = text.startsWith("-");
+  const value = BigInt(negative ? text.slice(1) : text);
+  return {
+    op: "const",
+    value: negative ? -value : value,
+    type: literalType(value),
+    literal: true,
+    loc: args.loc,
+  };
+}
+
+const text =
+  (kind: "errno" | "cgroup_path"): FunctionSpec["check"] =>
+  (c, args) => {
+    const value = integerArgument(c, args, 0);
+    if (!value) return bad(args.loc);
+    const type: Type = { kind };
+    return { op: "convert", operand: value, type, loc: args.loc };
+  };
 
 export const SYSTEM: readonly FunctionSpec[] = [
   {
@@ -65,8 +172,145 @@ export const SYSTEM: readonly FunctionSpec[] = [
         );
         return bad(args.loc);
       }
-      return { op: "builtin", name: clock === "boot" ? "nsecs" : `nsecs_${clock}`, type: U64, loc: args.loc };
+      return {
+        op: "builtin",
+        name: clock === "boot" ? "nsecs" : `nsecs_${clock}`,
+        type: U64,
+        loc: args.loc,
+      };
     },
+  },
+  {
+    name: "reg",
+    usage: 'reg("name")',
+    about: "a register of the probed function",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const name = textArgument(c, args, 0);
+      if (name === undefined) return bad(args.loc);
+      if (c.point.context.kind !== "registers") {
+        c.report(args.loc, say.notHere("reg", c.point.provider));
+        return bad(args.loc);
+      }
+      const offset = registerByName(c, name);
+      if (offset === undefined) {
+        c.report(
+          args.loc,
+          say.argumentValue("reg", `'${name}' is not a valid register on this architecture`),
+        );
+        return bad(args.loc);
+      }
+      return { op: "context_word", offset, size: 8, type: U64, loc: args.loc };
+    },
+  },
+  {
+    name: "cgroupid",
+    usage: 'cgroupid("path")',
+    about: "ID of a cgroup v2 directory",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const path = textArgument(c, args, 0);
+      if (path === undefined) return bad(args.loc);
+      const id = c.types.cgroupId?.(path);
+      if (id === undefined) {
+        c.report(args.loc, say.argumentValue("cgroupid", `${path} is no cgroup v2 directory`));
+        return bad(args.loc);
+      }
+      return { op: "const", value: id, type: U64, loc: args.loc };
+    },
+  },
+  {
+    name: "cgroup_path",
+    usage: "cgroup_path(id [, filter])",
+    about: "path of a cgroup",
+    least: 1,
+    most: 2,
+    check: text("cgroup_path"),
+  },
+  {
+    name: "strerror",
+    usage: "strerror(errno)",
+    about: "text of an error number",
+    least: 1,
+    most: 1,
+    check: text("errno"),
+  },
+  {
+    name: "join",
+    usage: "join(char **argv [, separator])",
+    about: "prints an array of strings",
+    least: 1,
+    most: 2,
+    check: (c, args) => {
+      const list = wordArgument(c, args, 0, "pointer");
+      const separator = args.raw.length > 1 ? textArgument(c, args, 1) : " ";
+      if (!list || separator === undefined) return bad(args.loc);
+      return emit({ kind: "join", separator }, [list], args.loc);
+    },
+  },
+  signal("signal"),
+  signal("signal_thread"),
+  {
+    name: "override",
+    usage: "override(value)",
+    about: "makes the probed kernel function return a value",
+    least: 1,
+    most: 1,
+    unsafe: true,
+    check: (c, args) => {
+      const value = integerArgument(c, args, 0);
+      if (!value) return bad(args.loc);
+      if (c.point.provider !== "kprobe") {
+        c.report(args.loc, say.notHere("override", c.point.provider));
+        return bad(args.loc);
+      }
+      return {
+        op: "block",
+        body: [{ op: "expr", value: call("override", U64, [value], args.loc), loc: args.loc }],
+        value: bad(args.loc),
+        type: bad(args.loc).type,
+        loc: args.loc,
+      };
+    },
+  },
+  {
+    name: "getopt",
+    usage: 'getopt("name" [, default [, description]])',
+    about: "a named parameter: --name=value after --",
+    least: 1,
+    most: 3,
+    check: option,
+  },
+  {
+    name: "socket_cookie",
+    usage: "socket_cookie(struct sock *)",
+    about: "cookie of a socket, 0 if it has none yet",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const sock = args.get(0);
+      if (unknown(sock.type)) return bad(args.loc);
+      let value = sock;
+      for (const name of ["__sk_common", "skc_cookie", "counter"])
+        value = checkField(c, value, name, args.loc, args.loc);
+      return value;
+    },
+  },
+  {
+    name: "default_str_length",
+    usage: "default_str_length()",
+    about: "max_strlen",
+    least: 0,
+    most: 0,
+    check: (c, args) => ({
+      op: "const",
+      value: BigInt(c.settings.maxStrlen),
+      type: U64,
+      literal: true,
+      loc: args.loc,
+    }),
   },
 ];
 
