@@ -213,7 +213,11 @@ const checks: readonly Check[] = [
   {
     name: "UDP port 4789",
     purposes: both,
-    run: port("udp", 4789, "start the agent with another tunnel port: the VXLAN that has it stays"),
+    run: port(
+      "udp",
+      4789,
+      "move the VXLAN that has it to another port: without this one, VIPs reach backends of the same node only",
+    ),
   },
   { name: "bird", purposes: ["lab"], run: program("bird", "bird2") },
   { name: "birdc", purposes: ["lab"], run: program("birdc", "bird2") },
