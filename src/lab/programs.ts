@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { commandIn, placeOf } from "./exec.ts";
 import { waggle } from "./launcher.ts";
-import { run, runIn } from "./shell.ts";
+import { run, runIn, track } from "./shell.ts";
 import type { LabState } from "./state.ts";
 
 export interface Running {
@@ -13,7 +13,7 @@ export interface Running {
 /** Starts a program inside a place; its stdout is collected. */
 export function begin(state: LabState, place: string, command: readonly string[]): Running {
   const [file, ...args] = commandIn(state, placeOf(state, place), command);
-  const child = spawn(file!, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = track(spawn(file!, args, { stdio: ["ignore", "pipe", "inherit"] }));
   let out = "";
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
     out += chunk;
@@ -56,7 +56,7 @@ export interface Outcome {
 export function runWaggle(args: readonly string[]): Promise<Outcome> {
   const [file, ...rest] = waggle(...args);
   return new Promise((resolve, reject) => {
-    const child = spawn(file!, rest, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = track(spawn(file!, rest, { stdio: ["ignore", "pipe", "pipe"] }));
     const out = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"] as const)
       child[name].setEncoding("utf8").on("data", (chunk: string) => {

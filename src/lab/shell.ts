@@ -4,6 +4,13 @@ import { type ChildProcess, execFile } from "node:child_process";
 /** Programs that run now; a lab that is interrupted ends them before it cleans up. */
 const running = new Set<ChildProcess>();
 
+/** Counts a program among those that run now, until it ends. */
+export function track<T extends ChildProcess>(child: T): T {
+  running.add(child);
+  child.once("close", () => running.delete(child));
+  return child;
+}
+
 /** Kills every program that `run` has started and that has not ended. */
 export function killRunning(): void {
   for (const child of running) child.kill("SIGKILL");

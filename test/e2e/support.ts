@@ -1,7 +1,8 @@
 // e2e: what the scenarios share: one lab for all of them, kubectl, BIRD's view, losses.
 import { execFile, execFileSync } from "node:child_process";
-import { accessSync } from "node:fs";
+import { accessSync, readdirSync, readlinkSync } from "node:fs";
 import { kinds } from "../../src/kube/index.ts";
+import { processesOf } from "../../src/lab/processes.ts";
 import { begin, pingLoss } from "../../src/lab/programs.ts";
 import { run, runIn, until } from "../../src/lab/shell.ts";
 import { birdc, type Lab } from "../../src/lab/up.ts";
@@ -139,10 +140,32 @@ export async function linkIds(): Promise<readonly number[]> {
   return links.map((l) => l.id);
 }
 
-/** Ids of all eBPF programs of the machine. */
-export async function programIds(): Promise<readonly number[]> {
-  const programs = JSON.parse(await run("bpftool", ["-j", "prog", "show"])) as { id: number }[];
-  return programs.map((p) => p.id);
+/**
+ * How many eBPF programs, links and perf events the lab's processes hold, by kind. Other things that go on on this machine
+ * do not count.
+ */
+export function heldBy(lab: Lab): Readonly<Record<string, number>> {
+  const held: Record<string, number> = {};
+  for (const pid of processesOf(lab.state.cgroup)) {
+    let files: string[];
+    try {
+      files = readdirSync(`/proc/${pid}/fd`);
+    } catch {
+      // It ended while we looked.
+      continue;
+    }
+    for (const file of files) {
+      try {
+        const kind = readlinkSync(`/proc/${pid}/fd/${file}`).match(
+          /^anon_inode:\[?(bpf-prog|bpf_link|perf_event)/,
+        )?.[1];
+        if (kind) held[kind] = (held[kind] ?? 0) + 1;
+      } catch {
+        // Closed while we looked.
+      }
+    }
+  }
+  return held;
 }
 
 export { run, runIn, until };

@@ -2,12 +2,13 @@
 import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { expect, it } from "vitest";
 import { applyObjects, readManifests } from "../../../src/lab/cluster.ts";
 import { waggle } from "../../../src/lab/launcher.ts";
 import { runAt, runWaggle, urlOf } from "../../../src/lab/programs.ts";
 import type { Lab } from "../../../src/lab/up.ts";
-import { linkIds, programIds, timeUntil } from "../support.ts";
+import { heldBy, timeUntil } from "../support.ts";
 
 export function askScenario(lab: () => Lab): void {
   const kubeconfigs = (): string[] => lab().state.clusters.flatMap((c) => ["--kubeconfig", c.kubeconfig]);
@@ -26,12 +27,12 @@ export function askScenario(lab: () => Lab): void {
     ],
     ["a syntax error", "BEGIN { printf( }", /1:\d+/],
   ])("%s is shown with its place before anything is attached", async (_, program, place) => {
-    const before = await linkIds();
+    const before = heldBy(lab());
     const outcome = await runWaggle(["trace", ...kubeconfigs(), "--for", "5s", "-e", program]);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toMatch(place);
     expect(outcome.stdout).toBe("");
-    expect((await linkIds()).filter((id) => !before.includes(id))).toEqual([]);
+    expect(heldBy(lab())).toEqual(before);
   });
 
   it("a user who may not create Traces in dc2 gets dc1's answer and «dc2: refused»", async () => {
@@ -80,7 +81,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
   }, 30_000);
 
   it("a killed waggle trace leaves nothing attached after 5 s", async () => {
-    const before = await programIds();
+    const before = heldBy(lab());
     const [program, ...args] = waggle(
       "trace",
       ...kubeconfigs(),
@@ -93,15 +94,11 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
     await timeUntil(
       15_000,
       "programs of the run",
-      async () => (await programIds()).filter((id) => !before.includes(id)).length >= 4,
+      async () => (heldBy(lab())["bpf-prog"] ?? 0) >= (before["bpf-prog"] ?? 0) + 4,
     );
     await sleep(500);
     child.kill("SIGKILL");
-    await timeUntil(
-      6_000,
-      "everything detached",
-      async () => (await programIds()).filter((id) => !before.includes(id)).length === 0,
-    );
+    await timeUntil(6_000, "everything detached", async () => isDeepStrictEqual(heldBy(lab()), before));
   }, 40_000);
 
   it("connections between nodes are counted exactly once, on the right node", async () => {
