@@ -1,13 +1,8 @@
 // trace: what the compiler asks about this kernel, answered from BTF, tracefs, kallsyms and ELF files.
 import { existsSync } from "node:fs";
-import { AttachType, ProgramType } from "../kernel/bpf.ts";
 import { type Btf, BtfKind, btfDirectory, btfModules } from "../kernel/btf.ts";
 import { type IndexedBtf, type OpenedIndex, openIndexed } from "../kernel/btf-index.ts";
 import { ElfFile } from "../kernel/elf.ts";
-import { KernelError } from "../kernel/ffi.ts";
-import { possibleCpus } from "../kernel/maps.ts";
-import { probePmu } from "../kernel/perf.ts";
-import { loadProgram } from "../kernel/programs.ts";
 import { findBinary, KernelSymbols } from "../kernel/symbols.ts";
 import { eventCategories, eventFormat, eventsOf, filterFunctions } from "../kernel/tracefs.ts";
 import type {
@@ -19,6 +14,7 @@ import type {
   UsdtPlace,
 } from "../script/types.ts";
 import { anonymousId, prototypeOf, structureOf, typeOf } from "./btf-types.ts";
+import { probeFeatures } from "./features.ts";
 import { globMatcher, isGlob } from "./glob.ts";
 import { recordOf } from "./tracepoint-types.ts";
 
@@ -347,83 +343,4 @@ export class KernelTypes implements TypeSource {
       }
     return found.sort();
   }
-}
-
-/** `r0 = 0; exit`. */
-const emptyProgram = Uint8Array.of(0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0);
-
-/** Functions that every kernel with trampolines has; the first that BTF knows is tried. */
-const trampolineTargets = ["bpf_fentry_test1", "vfs_read", "do_exit"];
-
-function tryFentry(types: KernelTypes): boolean {
-  for (const name of trampolineTargets) {
-    const attachBtfId = types.function(name)?.btfId;
-    if (attachBtfId === undefined) continue;
-    try {
-      using program = loadProgram({
-        type: ProgramType.TRACING,
-        name: "feature",
-        code: emptyProgram,
-        expectedAttachType: AttachType.TRACE_FENTRY,
-        attachBtfId,
-      });
-      return program.fd >= 0;
-    } catch (error) {
-      if (error instanceof KernelError) return false;
-      throw error;
-    }
-  }
-  return false;
-}
-
-/**
- * What this kernel can do. Helpers are known by the enumerators of enum bpf_func_id in its own BTF, which costs a lookup each and
- * nothing at all until it is asked; only trampolines need a program to be tried.
- */
-function probeFeatures(types: KernelTypes): KernelFeatures {
-  const known = new Map<string, boolean>();
-  const once = (name: string, probe: () => boolean): boolean => {
-    const before = known.get(name);
-    if (before !== undefined) return before;
-    const found = types.hasBtf && probe();
-    known.set(name, found);
-    return found;
-  };
-  const helper = (name: string) =>
-    once(name, () => types.vmlinux.findEnumerator(`BPF_FUNC_${name}`) !== undefined);
-  return {
-    get bpfLoop() {
-      return helper("loop");
-    },
-    get ringBuffer() {
-      return helper("ringbuf_output");
-    },
-    get probeReadKernelStr() {
-      return helper("probe_read_kernel_str");
-    },
-    get tpBtf() {
-      return once("tp_btf", () => types.vmlinux.findEnumerator("BPF_TRACE_RAW_TP") !== undefined);
-    },
-    get fentry() {
-      return once("fentry", () => tryFentry(types));
-    },
-    get kprobe() {
-      return probePmu("kprobe") !== undefined;
-    },
-    get currentTaskBtf() {
-      return helper("get_current_task_btf");
-    },
-    get forEachMapElem() {
-      return helper("for_each_map_elem");
-    },
-    get mapLookupPercpuElem() {
-      return helper("map_lookup_percpu_elem");
-    },
-    get ktimeGetTaiNs() {
-      return helper("ktime_get_tai_ns");
-    },
-    get cpus() {
-      return possibleCpus();
-    },
-  };
 }
