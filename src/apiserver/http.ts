@@ -20,7 +20,7 @@ export function requestHandler(
 ): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     const url = new URL(request.url ?? "/", "https://server");
-    const base = { request, response, path: url.pathname, query: url.searchParams };
+    const base = { request, response, path: url.pathname, query: url.searchParams, warnings: [] };
     handle({ ...base, user: anonymous }, tools).catch((error: unknown) => {
       const x: Exchange = { ...base, user: anonymous };
       if (error instanceof ApiError) {

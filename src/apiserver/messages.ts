@@ -73,6 +73,10 @@ const details = (r: ResourceName, name: string, extra: JsonObject = {}): JsonObj
 export const notFound = (r: ResourceName, name: string): ApiError =>
   new ApiError(404, "NotFound", `${qualified(r)} "${name}" not found`, details(r, name));
 
+/** A path that no resource answers to. */
+export const notServed = (): ApiError =>
+  new ApiError(404, "NotFound", "the server could not find the requested resource", {});
+
 export const alreadyExists = (r: ResourceName, name: string): ApiError =>
   new ApiError(409, "AlreadyExists", `${qualified(r)} "${name}" already exists`, details(r, name));
 
@@ -153,6 +157,12 @@ export function invalid(
     causes: errors.map((e) => ({ reason: e.type, message: e.body, field: e.path || "<nil>" })),
   });
 }
+
+/** 422 about the request itself and no object. */
+export const invalidRequest = (e: FieldError): ApiError =>
+  new ApiError(422, "Invalid", ` "" is invalid: ${fieldErrorText(e)}`, {
+    causes: [{ reason: e.type, message: e.body, field: e.path }],
+  });
 
 export const fieldErrorText = (e: FieldError): string => `${e.path || "<nil>"}: ${e.body}`;
 

@@ -445,7 +445,7 @@ export const builtinKinds: readonly Step[] = [
   {
     args: 'patch svc web --type merge -p {"spec":{"type":"Nonsense"}}',
     code: 1,
-    err: /spec.type: Unsupported value: "Nonsense": supported values: "ClusterIP", "NodePort", "LoadBalancer", "ExternalName"/,
+    err: /spec.type: Unsupported value: "Nonsense": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"/,
   },
   {
     args: 'patch svc web --subresource=status -p {"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1","ipMode":"VIP"}]}}}',
@@ -486,7 +486,7 @@ export const builtinKinds: readonly Step[] = [
   { args: "uncordon n1", out: "node/n1 uncordoned\n" },
   { args: 'patch node n1 -p {"spec":{"podCIDRs":["10.1.0.0/24"]}}', out: "node/n1 patched\n" },
   {
-    args: 'patch node n1 --type merge -p {"spec":{"podCIDRs":["10.2.0.0/24"]}}',
+    args: 'patch node n1 --type merge -p {"spec":{"podCIDR":"10.2.0.0/24","podCIDRs":["10.2.0.0/24"]}}',
     code: 1,
     err: /spec.podCIDRs: Forbidden: node updates may not change podCIDR/,
   },

@@ -13,7 +13,9 @@ const rejected = (): ApiError =>
 /** Applies a JSON patch to a copy. Throws 400 for what is no patch, 422 for one that does not fit, failed tests included. */
 export function jsonPatch(target: Json, patch: Json): Json {
   if (!Array.isArray(patch))
-    throw badRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+    throw badRequest(
+      "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+    );
   if (patch.length > maxOperations)
     throw new ApiError(
       413,

@@ -1,6 +1,7 @@
 // apiserver/registry: the built-in resources, one line each, and the two faces of Event.
 import { isObject, type JsonObject } from "../json.ts";
 import { type ApiObject, apiVersionOf, groupResource } from "../object.ts";
+import { fillZeros } from "../schema/prune.ts";
 import { columnsByKind, fallbackColumns } from "../table/builtin.ts";
 import { builtinType } from "../types/index.ts";
 import { crdStrategy } from "./crd.ts";
@@ -299,13 +300,22 @@ function newerEvents(core: ResourceType): ResourceType {
         return [[name, get] as const];
       }),
     ),
-    fromStorage: (object) =>
-      rename(
+    fromStorage(object) {
+      const shown = rename(
         object,
         eventFields.map(([a, b]) => [b, a] as const),
         "events.k8s.io/v1",
-      ),
-    toStorage: (object) => rename(object, eventFields, "v1"),
+      );
+      // The newer kind leaves out what the older one writes as empty text.
+      for (const field of ["reportingController", "reportingInstance"])
+        if (shown[field] === "") delete shown[field];
+      return shown;
+    },
+    toStorage(object) {
+      const stored = rename(object, eventFields, "v1");
+      fillZeros(stored, core.schema);
+      return stored;
+    },
   };
 }
 
@@ -314,6 +324,3 @@ export function builtinResources(): ResourceType[] {
   const events = types.find((t) => t.kind === "Event");
   return events ? [...types, newerEvents(events)] : types;
 }
-
-export const isNamespaceKind = (type: ResourceType): boolean =>
-  type.group === "" && type.kind === "Namespace";

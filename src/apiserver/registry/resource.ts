@@ -9,6 +9,8 @@ import type { Column } from "../table/columns.ts";
 
 /** What a kind does beyond what all kinds do. Functions change `next` in place and never `old`. */
 export interface Strategy {
+  /** Defaults that depend on other fields; they count as written by the client, so that he comes to own them. */
+  readonly defaults?: (next: ApiObject) => void;
   readonly prepareCreate?: (next: ApiObject, context: ServerContext) => void;
   readonly prepareUpdate?: (next: ApiObject, old: ApiObject, context: ServerContext) => void;
   readonly validate?: (next: ApiObject, old: ApiObject | undefined, context: ServerContext) => FieldError[];

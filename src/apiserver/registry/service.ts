@@ -2,7 +2,17 @@
 import { isIP } from "node:net";
 import { endOf, formatAddress, fromInteger, parsePrefix, toInteger } from "../../net/address.ts";
 import type { ServerContext } from "../context.ts";
-import { at, isObject, type JsonObject, listAt, numberAt, objectAt, stringAt, stringsAt } from "../json.ts";
+import {
+  at,
+  equal,
+  isObject,
+  type JsonObject,
+  listAt,
+  numberAt,
+  objectAt,
+  stringAt,
+  stringsAt,
+} from "../json.ts";
 import { type FieldError, fieldErrors, internal } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import { isDnsLabel } from "../schema/formats.ts";
@@ -80,29 +90,39 @@ function allocateNodePort(context: ServerContext, used: Set<number>): number {
   return port;
 }
 
-/** Fills in what depends on the type; what only one type has goes when the type changes. */
-function fillDefaults(spec: JsonObject): void {
+/** Defaults that follow from the type and from other fields. */
+function fillDefaults(service: ApiObject): void {
+  const spec = objectAt(service, "spec");
+  if (!spec) return;
   const type = stringAt(spec, "type");
   const external =
     type === "NodePort" || type === "LoadBalancer" || stringsAt(spec, "externalIPs").length > 0;
   for (const port of listAt(spec, "ports"))
     if (isObject(port) && port.targetPort === undefined && port.port !== undefined)
       port.targetPort = port.port;
-  if (type === "ExternalName") return;
-  spec.internalTrafficPolicy ??= "Cluster";
+  if (type !== "ExternalName") spec.internalTrafficPolicy ??= "Cluster";
   if (external) spec.externalTrafficPolicy ??= "Cluster";
-  else delete spec.externalTrafficPolicy;
   if (type === "LoadBalancer") spec.allocateLoadBalancerNodePorts ??= true;
-  else {
-    delete spec.allocateLoadBalancerNodePorts;
-    delete spec.loadBalancerClass;
-  }
   if (spec.sessionAffinity === "ClientIP" && !isObject(spec.sessionAffinityConfig))
     spec.sessionAffinityConfig = { clientIP: { timeoutSeconds: 10_800 } };
+  for (const ingress of listAt(service, "status", "loadBalancer", "ingress"))
+    if (isObject(ingress) && stringAt(ingress, "ip")) ingress.ipMode ??= "VIP";
 }
 
-function chooseFamilies(spec: JsonObject, ranges: readonly Range[]): void {
+/** What only one type has goes when the type changes. */
+function dropForeign(spec: JsonObject): void {
+  const type = stringAt(spec, "type");
+  const external =
+    type === "NodePort" || type === "LoadBalancer" || stringsAt(spec, "externalIPs").length > 0;
+  if (!external) delete spec.externalTrafficPolicy;
+  if (type === "LoadBalancer") return;
+  delete spec.allocateLoadBalancerNodePorts;
+  delete spec.loadBalancerClass;
+}
+
+function chooseFamilies(spec: JsonObject, before: JsonObject | undefined, ranges: readonly Range[]): void {
   const available = ranges.map((r) => r.family);
+  releaseSecondary(spec, before);
   const asked = stringsAt(spec, "ipFamilies");
   const given = [stringAt(spec, "clusterIP"), ...stringsAt(spec, "clusterIPs")].filter(
     (ip) => isIP(ip) !== 0,
@@ -112,6 +132,13 @@ function chooseFamilies(spec: JsonObject, ranges: readonly Range[]): void {
   const count = spec.ipFamilyPolicy === "SingleStack" ? 1 : available.length;
   for (const family of available) if (wanted.length < count && !wanted.includes(family)) wanted.push(family);
   spec.ipFamilies = wanted.slice(0, Math.max(count, asked.length));
+}
+
+/** Going back to one family gives up the second address, where the writer left the lists as they were. */
+function releaseSecondary(spec: JsonObject, before: JsonObject | undefined): void {
+  if (spec.ipFamilyPolicy !== "SingleStack" || !before || before.ipFamilyPolicy === "SingleStack") return;
+  for (const field of ["clusterIPs", "ipFamilies"])
+    if (equal(spec[field], before[field])) spec[field] = listAt(spec, field).slice(0, 1);
 }
 
 function allocate(next: ApiObject, old: ApiObject | undefined, context: ServerContext): void {
@@ -125,14 +152,14 @@ function allocate(next: ApiObject, old: ApiObject | undefined, context: ServerCo
     spec.ipFamilyPolicy ??= before.ipFamilyPolicy ?? "SingleStack";
     if (stringsAt(spec, "ipFamilies").length === 0) spec.ipFamilies = [...listAt(before, "ipFamilies")];
   }
-  fillDefaults(spec);
+  dropForeign(spec);
   const type = stringAt(spec, "type");
   if (type === "ExternalName") {
     for (const field of ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]) delete spec[field];
     return;
   }
   const ranges = context.serviceCidrs.map(parseRange);
-  chooseFamilies(spec, ranges);
+  chooseFamilies(spec, before, ranges);
   allocateAddresses(spec, before, ranges, context);
   allocatePorts(next, spec, before, type, context);
 }
@@ -277,6 +304,14 @@ function validateAddresses(
       );
   });
   const families = context.serviceCidrs.map((cidr) => (cidr.includes(":") ? "IPv6" : "IPv4"));
+  if (spec.ipFamilyPolicy === "SingleStack" && listAt(spec, "ipFamilies").length > 1)
+    errors.push(
+      fieldErrors.invalid(
+        "spec.ipFamilyPolicy",
+        "SingleStack",
+        "must be RequireDualStack or PreferDualStack when multiple IP families are specified",
+      ),
+    );
   if (spec.ipFamilyPolicy === "RequireDualStack" && families.length < 2)
     errors.push(
       fieldErrors.invalid(
@@ -295,6 +330,7 @@ function validateAddresses(
 export const serviceStrategy: Strategy = {
   generation: "none",
   unconditionalUpdate: true,
+  defaults: fillDefaults,
   prepareCreate: (next, context) => allocate(next, undefined, context),
   prepareUpdate: (next, old, context) => allocate(next, old, context),
   validate,

@@ -1,5 +1,15 @@
 // apiserver/registry: what the server does for built-in kinds beyond what it does for all kinds.
-import { equal, isObject, listAt, objectAt, stringAt, stringsAt } from "../json.ts";
+import {
+  clone,
+  equal,
+  isObject,
+  type Json,
+  listAt,
+  numberAt,
+  objectAt,
+  stringAt,
+  stringsAt,
+} from "../json.ts";
 import { type FieldError, fieldErrors } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import { isDnsLabel } from "../schema/formats.ts";
@@ -10,18 +20,39 @@ const labelRule =
 
 export const plainStrategy: Strategy = { generation: "none", unconditionalUpdate: true };
 
-export const leaseStrategy: Strategy = { generation: "none", unconditionalUpdate: false };
+export const leaseStrategy: Strategy = {
+  generation: "none",
+  unconditionalUpdate: false,
+  validate(next) {
+    const errors: FieldError[] = [];
+    const seconds = numberAt(next, "spec", "leaseDurationSeconds");
+    if (seconds !== undefined && seconds <= 0)
+      errors.push(fieldErrors.invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"));
+    const transitions = numberAt(next, "spec", "leaseTransitions");
+    if (transitions !== undefined && transitions < 0)
+      errors.push(
+        fieldErrors.invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"),
+      );
+    return errors;
+  },
+};
+
+/** Every namespace carries its own name as a label, so that selectors can name it. */
+function labelWithName(namespace: ApiObject): void {
+  const { metadata } = namespace;
+  if (metadata.name) metadata.labels = { ...metadata.labels, "kubernetes.io/metadata.name": metadata.name };
+}
 
 export const namespaceStrategy: Strategy = {
   ...plainStrategy,
+  defaults: labelWithName,
   prepareCreate(next) {
     next.spec = { finalizers: ["kubernetes"] };
     next.status = { phase: "Active" };
-    next.metadata.labels = { ...next.metadata.labels, "kubernetes.io/metadata.name": next.metadata.name };
+    labelWithName(next);
   },
   prepareUpdate(next, old) {
     next.spec = old.spec ?? {};
-    next.metadata.labels = { ...next.metadata.labels, "kubernetes.io/metadata.name": next.metadata.name };
   },
   validateName: (name) => (isDnsLabel(name) ? undefined : labelRule),
 };
@@ -30,12 +61,11 @@ export const nodeStrategy: Strategy = {
   ...plainStrategy,
   statusOnCreate: true,
   metadataWithStatus: true,
-  prepareCreate: (next) => {
-    next.spec ??= {};
-    next.status ??= {};
+  defaults(next) {
     completePodCidrs(next);
+    const status = objectAt(next, "status");
+    if (status?.capacity !== undefined) status.allocatable ??= clone(status.capacity);
   },
-  prepareUpdate: (next) => completePodCidrs(next),
   validate(next, old) {
     const errors: FieldError[] = [];
     const before = stringsAt(old, "spec", "podCIDRs");
@@ -47,13 +77,13 @@ export const nodeStrategy: Strategy = {
   },
 };
 
-/** podCIDR is the first of podCIDRs, whichever of the two was written. */
+/** podCIDR is the first of podCIDRs; where the two disagree the older field counts, as in the real server. */
 function completePodCidrs(node: ApiObject): void {
   const spec = objectAt(node, "spec");
   if (!spec) return;
   const first = stringAt(spec, "podCIDR");
   const all = stringsAt(spec, "podCIDRs");
-  if (first && all.length === 0) spec.podCIDRs = [first];
+  if (first && all[0] !== first) spec.podCIDRs = [first];
   else if (!first && all.length > 0) spec.podCIDR = all[0]!;
 }
 
@@ -77,9 +107,12 @@ export const secretStrategy: Strategy = {
     const errors = validateImmutable(next, old, ["data"]);
     if (old && old.type !== next.type)
       errors.push(fieldErrors.invalid("type", next.type, "field is immutable"));
+    const data = objectAt(next, "data") ?? {};
+    const missing = (key: string): boolean => !Object.hasOwn(data, key);
     for (const key of secretTypes[stringAt(next, "type")] ?? [])
-      if (!Object.hasOwn(objectAt(next, "data") ?? {}, key))
-        errors.push(fieldErrors.required(`data[${key}]`));
+      if (missing(key)) errors.push(fieldErrors.required(`data[${key}]`));
+    if (next.type === "kubernetes.io/basic-auth" && missing("username") && missing("password"))
+      for (const key of ["username", "password"]) errors.push(fieldErrors.required(`data[${key}]`));
     return errors;
   },
 };
@@ -117,15 +150,19 @@ export const configMapStrategy: Strategy = {
 export const podStrategy: Strategy = {
   ...plainStrategy,
   metadataWithStatus: true,
+  defaults(next) {
+    const spec = objectAt(next, "spec");
+    if (!spec) return;
+    spec.securityContext ??= {};
+    for (const container of listAt(spec, "containers"))
+      if (isObject(container)) container.imagePullPolicy ??= pullPolicy(stringAt(container, "image"));
+  },
   prepareCreate(next) {
     next.status = { phase: "Pending", qosClass: "BestEffort" };
     const spec = objectAt(next, "spec");
     if (!spec) return;
     spec.serviceAccountName ??= "default";
     spec.serviceAccount ??= spec.serviceAccountName;
-    spec.securityContext ??= {};
-    for (const container of listAt(spec, "containers"))
-      if (isObject(container)) container.imagePullPolicy ??= pullPolicy(stringAt(container, "image"));
   },
   validate(next) {
     const containers = listAt(next, "spec", "containers");
@@ -155,14 +192,6 @@ export const endpointSliceStrategy: Strategy = {
 
 export const eventStrategy: Strategy = {
   ...plainStrategy,
-  prepareCreate(next) {
-    next.source ??= {};
-    next.reportingComponent ??= "";
-    next.reportingInstance ??= "";
-    next.firstTimestamp ??= null;
-    next.lastTimestamp ??= null;
-    next.involvedObject ??= {};
-  },
   validate(next) {
     const about = stringAt(next, "involvedObject", "namespace");
     const expected = about || "default";
@@ -185,13 +214,32 @@ const pathSegment = (name: string): string | undefined =>
     ? "may not be '.' or '..' nor contain '/' or '%'"
     : undefined;
 
-export const roleStrategy: Strategy = { ...plainStrategy, validateName: pathSegment };
+export const roleStrategy: Strategy = {
+  ...plainStrategy,
+  validateName: pathSegment,
+  validate: (next) => listAt(next, "rules").flatMap((rule, i) => validateRule(rule, `rules[${i}]`)),
+};
+
+function validateRule(rule: Json, path: string): FieldError[] {
+  if (listAt(rule, "verbs").length === 0)
+    return [fieldErrors.required(`${path}.verbs`, "verbs must contain at least one value")];
+  if (listAt(rule, "nonResourceURLs").length > 0) return [];
+  const errors: FieldError[] = [];
+  for (const [field, word] of [
+    ["apiGroups", "api group"],
+    ["resources", "resource"],
+  ] as const)
+    if (listAt(rule, field).length === 0)
+      errors.push(
+        fieldErrors.required(`${path}.${field}`, `resource rules must supply at least one ${word}`),
+      );
+  return errors;
+}
 
 export const bindingStrategy: Strategy = {
   ...plainStrategy,
   validateName: pathSegment,
-  prepareCreate: fillSubjects,
-  prepareUpdate: fillSubjects,
+  defaults: fillSubjects,
   validate: bindingRoleRef,
 };
 

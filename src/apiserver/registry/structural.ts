@@ -5,7 +5,7 @@ import { checkRules as checkRuleTypes } from "../schema/cel-types.ts";
 import { parseSchema } from "../schema/schema.ts";
 import { compilePattern, validateSchema } from "../schema/validate.ts";
 
-const knownTypes = ["object", "array", "string", "integer", "number", "boolean"];
+const knownTypes = ["array", "boolean", "integer", "number", "object", "string"];
 const forbidden = [
   "$ref",
   "definitions",

@@ -1,15 +1,16 @@
 // apiserver/rest: from a parsed body to an object of a kind: names checked, unknown fields out, defaults in, then validated.
 import type { ServerContext } from "../context.ts";
-import { isObject, type Json, type JsonObject } from "../json.ts";
-import { badRequest, type FieldError, fieldErrors, invalid } from "../messages.ts";
+import { isObject, type Json, type JsonObject, stringAt } from "../json.ts";
+import { badRequest, type FieldError, fieldErrors, invalid, invalidRequest } from "../messages.ts";
 import { type ApiObject, parseApiVersion } from "../object.ts";
 import { gvOf, present, type ResourceType } from "../registry/resource.ts";
 import { validateRules } from "../schema/cel.ts";
-import { applyDefaults, prune } from "../schema/prune.ts";
+import { applyDefaults, fillZeros, prune } from "../schema/prune.ts";
 import type { Schema } from "../schema/schema.ts";
 import { validateSchema } from "../schema/validate.ts";
 import { builtinType } from "../types/index.ts";
-import { readMetadata, validateMetadata } from "./metadata.ts";
+import { typeMismatch } from "./go-types.ts";
+import { isServerFinalizer, readMetadata, validateMetadata } from "./metadata.ts";
 
 export type FieldValidation = "Ignore" | "Warn" | "Strict";
 
@@ -32,7 +33,6 @@ const rootSchemas = new WeakMap<Schema, Schema>();
 
 /** The schema of a kind with the parts that every kind has; field ownership is decided by it. */
 export function rootSchema(type: ResourceType): Schema {
-  if (!type.custom) return type.schema;
   let schema = rootSchemas.get(type.schema);
   if (!schema) {
     const properties = new Map(type.schema.properties ?? []);
@@ -45,19 +45,29 @@ export function rootSchema(type: ResourceType): Schema {
   return schema;
 }
 
-function checkKind(type: ResourceType, body: JsonObject): void {
+function checkKind(type: ResourceType, body: JsonObject, patched: boolean): void {
   const { apiVersion, kind } = body;
+  const expected = gvOf(type);
+  const name = stringAt(body, "metadata", "name");
+  const { group } = type;
   if (type.custom && typeof kind !== "string")
     throw badRequest(`Object 'Kind' is missing in '${JSON.stringify(body).slice(0, 200)}'`);
-  const expected = gvOf(type);
-  if (typeof apiVersion === "string" && apiVersion && apiVersion !== expected)
+  if (apiVersion !== expected && (type.custom || apiVersion)) {
+    if (!patched)
+      throw badRequest(
+        `the API version in the data (${apiVersion ?? ""}) does not match the expected API version (${expected})`,
+      );
+    throw invalid(type, name, [fieldErrors.invalid("apiVersion", apiVersion, `must be ${expected}`)]);
+  }
+  if (kind !== type.kind && (type.custom || kind)) {
+    if (type.custom)
+      throw invalid({ group, kind: String(kind) }, name, [
+        fieldErrors.invalid("kind", kind, `must be ${type.kind}`),
+      ]);
     throw badRequest(
-      `the API version in the data (${apiVersion}) does not match the expected API version (${expected})`,
+      `${kind} in version ${JSON.stringify(parseApiVersion(expected).version)} cannot be handled as a ${type.kind}: converting (v1.${kind}) to (core.${type.kind}): unknown conversion`,
     );
-  if (typeof kind === "string" && kind && kind !== type.kind)
-    throw badRequest(
-      `${kind} in version ${JSON.stringify(parseApiVersion(expected).version)} cannot be handled as a ${type.kind}: no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(expected)}`,
-    );
+  }
   body.apiVersion = expected;
   body.kind = type.kind;
 }
@@ -78,30 +88,40 @@ const cannotHandle = (type: ResourceType, why: string): string =>
  * Makes an object of the kind out of a body, which it takes over. Throws 400 for what cannot be read as the kind, and for
  * unknown or duplicate fields where validation is strict.
  */
-export function decodeObject(type: ResourceType, body: Json, o: WriteOptions): ApiObject {
+export function decodeObject(type: ResourceType, body: Json, o: WriteOptions, patched = false): ApiObject {
   if (!isObject(body)) throw badRequest(cannotHandle(type, "the body is no JSON object"));
-  checkKind(type, body);
+  checkKind(type, body, patched);
+  const sent = patched ? JSON.stringify(body) : "";
+  const refuse = (why: string): never => {
+    // What a patch makes of an object is not what anybody sent: the real server shows it.
+    if (patched) throw invalidRequest(fieldErrors.invalid("patch", sent, why));
+    throw badRequest(cannotHandle(type, why));
+  };
   const unknown: string[] = [];
-  const metadata = readMetadata(body, unknown);
+  const metadata = readMetadata(body, type.custom, unknown, refuse);
   const object = Object.assign(body, { metadata }) as ApiObject;
   if (!type.custom) {
     const { metadata: _, ...rest } = object;
     dropNulls(rest);
-    const [wrong] = validateSchema(rest, type.schema).filter((e) => e.type === "FieldValueTypeInvalid");
-    if (wrong) throw badRequest(cannotHandle(type, `json: cannot unmarshal: ${wrong.path}: ${wrong.body}`));
+    const wrong = typeMismatch(rest, type.schema, type.kind);
+    if (wrong) refuse(wrong);
   }
   unknown.push(...prune(object, type.schema));
-  reportUnknown(type, unknown, o);
+  reportUnknown(unknown, o, refuse);
   applyDefaults(object, type.schema);
+  fillZeros(object, type.schema);
+  type.strategy.defaults?.(object);
   return object;
 }
 
-function reportUnknown(type: ResourceType, unknown: readonly string[], o: WriteOptions): void {
+function reportUnknown(unknown: readonly string[], o: WriteOptions, refuse: (why: string) => never): void {
   if (o.fieldValidation === "Ignore") return;
-  const complaints = [...o.strictErrors, ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`)];
+  const complaints = [
+    ...o.strictErrors,
+    ...unknown.toSorted().map((path) => `unknown field ${JSON.stringify(path)}`),
+  ];
   if (complaints.length === 0) return;
-  if (o.fieldValidation === "Strict")
-    throw badRequest(cannotHandle(type, `strict decoding error: ${complaints.join(", ")}`));
+  if (o.fieldValidation === "Strict") refuse(`strict decoding error: ${complaints.join(", ")}`);
   for (const complaint of complaints) warn(o, complaint);
 }
 
@@ -128,6 +148,12 @@ export function validateObject(
   const next = present(type, stored);
   const old = oldStored && present(type, oldStored);
   const errors = validateMetadata(next, type, old);
+  for (const name of next.metadata.finalizers ?? [])
+    if (!name.includes("/") && !isServerFinalizer(name))
+      warn(
+        o,
+        `metadata.finalizers: ${JSON.stringify(name)}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers`,
+      );
   if (type.custom) errors.push(...validateCustom(type, next, old, o));
   else {
     const { metadata: _, ...rest } = next;

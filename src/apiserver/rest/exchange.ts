@@ -22,6 +22,8 @@ export interface Exchange {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly user: User;
+  /** What goes into Warning headers, also of an answer that is an error. */
+  readonly warnings: string[];
 }
 
 interface MediaType {
@@ -138,9 +140,10 @@ export function sendJson(
   value: JsonObject | string,
   contentType = "application/json",
 ): void {
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const text = typeof value === "string" ? value : `${JSON.stringify(value)}\n`;
   if (x.response.headersSent || x.response.destroyed) return;
   const bytes = Buffer.from(text);
+  addWarnings(x.response, x.warnings);
   x.response.writeHead(code, { "content-type": contentType, "content-length": bytes.length });
   x.response.end(x.request.method === "HEAD" ? undefined : bytes);
 }
@@ -155,7 +158,7 @@ export function sendText(
 }
 
 /** Warning headers (RFC 7234, code 299), as kubectl prints them. */
-export function addWarnings(response: ServerResponse, warnings: readonly string[]): void {
+function addWarnings(response: ServerResponse, warnings: readonly string[]): void {
   if (warnings.length === 0) return;
   const quote = (text: string): string =>
     `299 - "${text.replace(/[\\"]/g, "\\$&").replace(/[^\x20-\x7e]/g, " ")}"`;

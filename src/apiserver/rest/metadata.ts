@@ -1,13 +1,14 @@
 // apiserver/rest: object metadata on its way in: what clients may set, what the server sets, what is refused.
 import type { ServerContext } from "../context.ts";
 import { equal, isObject, type Json, type JsonObject } from "../json.ts";
-import { badRequest, type FieldError, fieldErrors } from "../messages.ts";
+import { type FieldError, fieldErrors } from "../messages.ts";
 import { type ApiObject, type ObjectMeta, timeText } from "../object.ts";
+import { cleanupFinalizer } from "../registry/crd.ts";
 import type { ResourceType } from "../registry/resource.ts";
 import { isDnsSubdomain, isLabelValue, isQualifiedName } from "../schema/formats.ts";
 import { prune } from "../schema/prune.ts";
-import { validateSchema } from "../schema/validate.ts";
 import { builtinType } from "../types/index.ts";
+import { typeMismatch } from "./go-types.ts";
 
 const metaSchema = builtinType("ObjectMeta").schema;
 
@@ -18,13 +19,19 @@ const maxAnnotationBytes = 256 * 1024;
  * Turns a body's metadata into an ObjectMeta: unknown fields go (and are reported), nulls go, wrong types are refused with
  * 400 as the real decoder does. Fields that a client may leave out are empty afterwards.
  */
-export function readMetadata(body: JsonObject, unknown: string[]): ObjectMeta {
+export function readMetadata(
+  body: JsonObject,
+  custom: boolean,
+  unknown: string[],
+  refuse: (why: string) => never,
+): ObjectMeta {
   const source = body.metadata ?? {};
-  if (!isObject(source)) throw badRequest("json: cannot unmarshal metadata: it is not an object");
+  if (!isObject(source))
+    return refuse("json: cannot unmarshal into Go struct field metadata of type v1.ObjectMeta");
   for (const [key, value] of Object.entries(source)) if (value === null) delete source[key];
   unknown.push(...prune(source, metaSchema, false).map((path) => `metadata.${path}`));
-  const [wrong] = validateSchema(source, metaSchema).filter((e) => e.type === "FieldValueTypeInvalid");
-  if (wrong) throw badRequest(`json: cannot unmarshal metadata.${wrong.path}: ${wrong.body}`);
+  const wrong = typeMismatch(source, metaSchema, custom ? "ObjectMeta" : "ObjectMeta.metadata");
+  if (wrong) refuse(wrong);
   for (const key of ["labels", "annotations"] as const)
     if (isObject(source[key]) && Object.keys(source[key]).length === 0) delete source[key];
   return { name: "", uid: "", resourceVersion: "", creationTimestamp: "", ...source } as ObjectMeta;
@@ -71,7 +78,7 @@ const subdomainRule =
   "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const qualifiedRule =
   "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const labelValueRule =
+export const labelValueRule =
   "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 /** Complaints about metadata, names included. */
@@ -92,11 +99,11 @@ export function validateMetadata(
     else if (wrong) errors.push(fieldErrors.invalid("metadata.name", meta.name, wrong));
   }
   errors.push(...validateLabels(meta, old?.metadata));
-  meta.ownerReferences?.forEach((owner, i) => {
+  meta.ownerReferences?.forEach((owner) => {
     for (const key of ["apiVersion", "kind", "name", "uid"] as const)
       if (!owner[key])
         errors.push(
-          fieldErrors.invalid(`metadata.ownerReferences[${i}].${key}`, owner[key] ?? "", "must not be empty"),
+          fieldErrors.invalid(`metadata.ownerReferences.${key}`, owner[key] ?? "", "must not be empty"),
         );
   });
   if ((meta.ownerReferences ?? []).filter((o) => o.controller === true).length > 1)
@@ -130,6 +137,8 @@ function validateLabels(meta: ObjectMeta, old: ObjectMeta | undefined): FieldErr
 }
 
 const builtinFinalizers = new Set(["foregroundDeletion", "orphan", "kubernetes"]);
+export const isServerFinalizer = (name: string): boolean =>
+  builtinFinalizers.has(name) || name === cleanupFinalizer;
 
 function validateFinalizers(meta: ObjectMeta, old: ObjectMeta | undefined): FieldError[] {
   const errors: FieldError[] = [];

@@ -2,10 +2,10 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { ServerContext } from "../context.ts";
 import { isObject, type Json, type JsonObject } from "../json.ts";
-import { ApiError, badRequest, expired } from "../messages.ts";
+import { ApiError, badRequest, expired, fieldErrors, invalid } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import { gvOf, present, presentsAsStored, type ResourceType } from "../registry/resource.ts";
-import type { Entry } from "../store/store.ts";
+import { type Entry, toText } from "../store/store.ts";
 import { type IncludeObject, partialMetadata, tableColumns, tableRow } from "../table/table.ts";
 import { type Accepted, type Exchange, sendJson, writeAll } from "./exchange.ts";
 import { both, fieldSelector, labelSelector, type Test } from "./selectors.ts";
@@ -39,7 +39,7 @@ export function revisionOf(query: URLSearchParams): number | undefined {
   if (!text) return undefined;
   if (!/^\d+$/.test(text))
     throw badRequest(
-      `resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
+      `invalid resource version: resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
     );
   return Number(text);
 }
@@ -66,7 +66,9 @@ function readToken(text: string): Token {
   } catch {
     // Falls through: text that is no token is answered the same as a token of the wrong form.
   }
-  throw badRequest("continue key is not valid: encoded value is not a continue token");
+  throw badRequest(
+    "invalid continue token: continue key is not valid: encoded value is not a continue token",
+  );
 }
 
 const expiredToken =
@@ -92,9 +94,12 @@ function stateFor(
   const asked = revisionOf(query) ?? 0;
   const match = query.get("resourceVersionMatch");
   if (match && !query.get("resourceVersion"))
-    throw badRequest(
-      "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-    );
+    throw invalid({ group: "meta.k8s.io", kind: "ListOptions" }, "", [
+      fieldErrors.forbidden(
+        "resourceVersionMatch",
+        "resourceVersionMatch is forbidden unless resourceVersion is provided",
+      ),
+    ]);
   if (asked > store.revision) throw tooNew(asked, store.revision);
   const at = match === "Exact" && asked > 0 ? asked : store.revision;
   const entries = store.entriesAt(storage, at, prefix);
@@ -106,7 +111,7 @@ function limitOf(query: URLSearchParams): number {
   const text = query.get("limit");
   if (!text) return 0;
   if (!/^-?\d+$/.test(text))
-    throw badRequest(`limit: strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+    throw badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   return Math.max(0, Number(text));
 }
 
@@ -207,7 +212,7 @@ async function sendPieces(
     if (!(await writeAll(x.response, piece))) return;
     piece = "";
   }
-  piece += "]}";
+  piece += "]}\n";
   if (!x.response.headersSent) sendJson(x, 200, piece, contentType);
   else x.response.end(piece);
 }
@@ -243,5 +248,5 @@ export function sendObject(
       accepted.contentType,
     );
   } else if (accepted.shape === "partial") sendJson(x, code, partialMetadata(stored), accepted.contentType);
-  else sendJson(x, code, entry ? textOf(type, entry) : (present(type, stored) as JsonObject));
+  else sendJson(x, code, `${entry ? textOf(type, entry) : toText(present(type, stored))}\n`);
 }

@@ -4,9 +4,12 @@ import { isObject, type Json, stringsAt } from "../json.ts";
 import {
   badRequest,
   deniedBecause,
+  fieldErrors,
   forbidden,
+  invalid,
   methodNotAllowed,
   notFound,
+  notServed,
   unsupportedMediaType,
 } from "../messages.ts";
 import { keyOf } from "../object.ts";
@@ -16,7 +19,6 @@ import { decodeObject, type FieldValidation, type WriteOptions } from "./decode.
 import { deletedStatus, deleteEntry, deleteObject, readDeleteOptions } from "./delete.ts";
 import { checkEscalation } from "./escalation.ts";
 import {
-  addWarnings,
   type Body,
   type Exchange,
   mediaTypeOf,
@@ -46,6 +48,16 @@ export interface ResourceTools extends ReviewTools {
   readonly maxBodyBytes: number;
 }
 
+const optionKinds: Readonly<Record<string, string>> = {
+  POST: "CreateOptions",
+  PUT: "UpdateOptions",
+  PATCH: "PatchOptions",
+};
+const optionsOf = (x: Exchange): { group: string; kind: string } => ({
+  group: "meta.k8s.io",
+  kind: optionKinds[x.request.method ?? ""] ?? "Options",
+});
+
 function writeOptions(
   x: Exchange,
   body: Body | undefined,
@@ -54,18 +66,18 @@ function writeOptions(
 ): WriteOptions {
   const dryRun = x.query.getAll("dryRun").filter(Boolean);
   if (dryRun.some((d) => d !== "All"))
-    throw badRequest(`Invalid value: ${JSON.stringify(dryRun)}: dryRun must be All`);
+    throw invalid(optionsOf(x), "", [fieldErrors.notSupported("dryRun", dryRun, ['"All"'])]);
   const validation = x.query.get("fieldValidation") || "Warn";
   if (validation !== "Ignore" && validation !== "Warn" && validation !== "Strict")
-    throw badRequest(
-      `fieldValidation: Unsupported value: ${JSON.stringify(validation)}: supported values: "Ignore", "Warn", "Strict"`,
-    );
+    throw invalid(optionsOf(x), "", [
+      fieldErrors.notSupported("fieldValidation", validation, ['""', '"Ignore"', '"Strict"', '"Warn"']),
+    ]);
   const agent = (x.request.headers["user-agent"] ?? "").split("/")[0]!.trim();
   return {
     dryRun: dryRun.length > 0,
     fieldManager: (x.query.get("fieldManager") ?? (fallbackManager ? agent || "unknown" : "")).slice(0, 128),
     fieldValidation: validation as FieldValidation,
-    warnings: [],
+    warnings: x.warnings,
     strictErrors: body?.strictErrors ?? [],
     check: tools ? (type, next, old) => checkEscalation(type, next, old, x.user, tools.authorizer) : () => {},
   };
@@ -76,10 +88,8 @@ async function finish(
   tools: ResourceTools,
   type: ResourceType,
   written: Written,
-  o: WriteOptions,
 ): Promise<void> {
   await tools.context.store.committed();
-  addWarnings(x.response, o.warnings);
   sendObject(
     x,
     written.created ? 201 : 200,
@@ -102,9 +112,9 @@ export async function handleResource(
 ): Promise<void> {
   if (type.namespaced !== (r.namespace !== undefined) && (r.name || r.verb === "create")) {
     if (!type.namespaced) throw notFound(type, r.name);
-    throw badRequest("an empty namespace may not be set during creation");
+    throw notServed();
   }
-  if (type.deprecationWarning) addWarnings(x.response, [type.deprecationWarning]);
+  if (type.deprecationWarning) x.warnings.push(type.deprecationWarning);
   if (type.review) return handleReview(x, r, type, tools);
   if (r.subresource) return handleSubresource(x, r, type, tools);
   const scope = { type, namespace: r.namespace, ...(r.name ? { name: r.name } : {}) };
@@ -159,7 +169,7 @@ async function handleCreate(
     tools.context,
     o,
   );
-  await finish(x, tools, type, written, o);
+  await finish(x, tools, type, written);
 }
 
 const patchTypes: Readonly<Record<string, PatchType>> = {
@@ -174,7 +184,7 @@ async function handleWrite(x: Exchange, t: Target, r: ResourceRequest, tools: Re
   if (r.verb === "update") {
     const body = await objectBody(x, tools);
     const o = writeOptions(x, body, true);
-    return finish(x, tools, t.type, replaceObject(t, r.name, body.value, context, o), o);
+    return finish(x, tools, t.type, replaceObject(t, r.name, body.value, context, o));
   }
   const media = mediaTypeOf(x.request);
   const kind = patchTypes[media];
@@ -189,7 +199,7 @@ async function handleWrite(x: Exchange, t: Target, r: ResourceRequest, tools: Re
   if (kind) {
     const body = parseJson(bytes);
     const o = writeOptions(x, body, true);
-    return finish(x, tools, t.type, patchObject(t, r.name, kind, body.value, context, o), o);
+    return finish(x, tools, t.type, patchObject(t, r.name, kind, body.value, context, o));
   }
   const body = parseObjectBody(bytes, media);
   const o = writeOptions(x, body, false, tools);
@@ -212,7 +222,6 @@ async function handleWrite(x: Exchange, t: Target, r: ResourceRequest, tools: Re
     tools,
     t.type,
     applyObject(t, r.name, body.value, x.query.get("force") === "true", context, o),
-    o,
   );
 }
 
@@ -296,7 +305,7 @@ async function handleSubresource(
     const asked = decodeReview(tokenRequestType(type), body, x);
     sendJson(x, 201, requestToken(asked, r.namespace ?? "", r.name, tools));
     return;
-  } else throw notFound({ ...type, resource: `${type.resource}/${r.subresource}` }, r.name);
+  } else throw notFound(type, r.name);
   throw methodNotAllowed();
 }
 

@@ -3,6 +3,7 @@ import { badRequest } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import type { ResourceType } from "../registry/resource.ts";
 import { isLabelValue, isQualifiedName } from "../schema/formats.ts";
+import { labelValueRule } from "./metadata.ts";
 
 export type Test = (object: ApiObject) => boolean;
 
@@ -49,7 +50,7 @@ function parseRequirement(text: string): Requirement {
       compare[2] === "!=" ? "notin" : compare[2] === ">" ? "gt" : compare[2] === "<" ? "lt" : "in";
     found = { key: compare[1]!, operator, values: [compare[3]!] };
   } else if (exists) found = { key: exists[2]!, operator: exists[1] ? "!" : "exists", values: [] };
-  else throw fail(`found '${text}', expected: an operator or end of string`);
+  else throw fail(`found '${text}', expected: '=', '!=', '==', 'in', notin'`);
   if (!isQualifiedName(found.key))
     throw fail(
       `<nil>: Invalid value: ${JSON.stringify(found.key)}: name part must consist of alphanumeric characters, '-', '_' or '.'`,
@@ -59,9 +60,7 @@ function parseRequirement(text: string): Requirement {
       ? found.values.find((v) => !isLabelValue(v))
       : undefined;
   if (wrong !== undefined)
-    throw fail(
-      `values[0][${found.key}]: Invalid value: ${JSON.stringify(wrong)}: a valid label value was expected`,
-    );
+    throw fail(`values[0][${found.key}]: Invalid value: ${JSON.stringify(wrong)}: ${labelValueRule}`);
   return found;
 }
 
@@ -99,7 +98,7 @@ export function fieldSelector(text: string | null, type: ResourceType): Test | u
   if (!text?.trim()) return undefined;
   const tests = text.split(",").map((part): Test => {
     const match = /^\s*([^=!\s]+)\s*(==|=|!=)\s*(.*?)\s*$/.exec(part);
-    if (!match) throw badRequest(`invalid field selector: ${JSON.stringify(part)}; can't understand it`);
+    if (!match) throw badRequest(`invalid selector: '${text}'; can't understand '${part}'`);
     const [, field, operator, value] = match;
     const get = fieldGetter(field!, type);
     const wanted = value!.replace(/\\(.)/g, "$1");

@@ -1,7 +1,7 @@
 // apiserver/rest: watches: initial state, history, selector transitions, bookmarks, tables; one line of JSON an event.
 import type { ServerContext } from "../context.ts";
 import type { JsonObject } from "../json.ts";
-import { badRequest, expired, tooManyRequests } from "../messages.ts";
+import { expired, fieldErrors, invalid, tooManyRequests } from "../messages.ts";
 import { gvOf, present, type ResourceType } from "../registry/resource.ts";
 import type { StoreEvent } from "../store/history.ts";
 import type { Entry } from "../store/store.ts";
@@ -72,6 +72,7 @@ interface WatchOptions {
   readonly timeoutSeconds: number;
 }
 
+const listOptions = { group: "meta.k8s.io", kind: "ListOptions" };
 const isTrue = (text: string | null): boolean =>
   text !== null && text !== "" && text !== "false" && text !== "0";
 
@@ -83,13 +84,19 @@ function readOptions(query: URLSearchParams, context: ServerContext): WatchOptio
   const wantsInitial = query.get("sendInitialEvents");
   const match = query.get("resourceVersionMatch");
   if (wantsInitial !== null && match !== "NotOlderThan")
-    throw badRequest(
-      "sendInitialEvents: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-    );
+    throw invalid(listOptions, "", [
+      fieldErrors.forbidden(
+        "sendInitialEvents",
+        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+      ),
+    ]);
   if (wantsInitial === null && match)
-    throw badRequest(
-      "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-    );
+    throw invalid(listOptions, "", [
+      fieldErrors.forbidden(
+        "resourceVersionMatch",
+        "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+      ),
+    ]);
   const bookmarks = isTrue(query.get("allowWatchBookmarks"));
   const marked = isTrue(wantsInitial);
   const unset = revision === undefined || revision === 0;

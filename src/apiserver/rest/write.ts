@@ -16,7 +16,9 @@ import { type ApiObject, keyOf, timeText } from "../object.ts";
 import { jsonPatch, mergePatch } from "../patch/patch.ts";
 import { strategicPatch } from "../patch/strategic.ts";
 import { gvOf, present, type ResourceType } from "../registry/resource.ts";
+import { fillZeros } from "../schema/prune.ts";
 import { applyAsKubectl, type Door, doors, updateManagers, type Writer } from "../ssa/managers.ts";
+import { checkTyped } from "../ssa/typed-errors.ts";
 import type { Entry } from "../store/store.ts";
 import { decodeObject, rootSchema, validateObject, type WriteOptions } from "./decode.ts";
 import { generatedName, keepServerFields, stampNew } from "./metadata.ts";
@@ -107,7 +109,10 @@ function insert(
   if (!metadata.name && metadata.generateName) metadata.name = generatedName(metadata.generateName, context);
   checkNamespace(t, metadata.name, context);
   stampNew(metadata, type, context);
-  if (type.hasStatus && !type.strategy.statusOnCreate) delete object.status;
+  if (type.hasStatus && !type.strategy.statusOnCreate) {
+    delete object.status;
+    fillZeros(object, type.schema);
+  }
   if (!applied) {
     const managed = updateManagers(undefined, object, rootSchema(type), doorOf(t), writerOf(t, context, o));
     if (managed) metadata.managedFields = managed;
@@ -139,7 +144,7 @@ export function replaceObject(
     );
   object.metadata.name = name;
   if (!object.metadata.resourceVersion && !t.type.strategy.unconditionalUpdate)
-    throw invalid(t.type, name, [
+    throw invalid({ group: t.type.group, kind: t.type.resource }, name, [
       {
         type: "FieldValueInvalid",
         path: "metadata.resourceVersion",
@@ -174,7 +179,8 @@ export function patchObject(
   const current = present(t.type, entry.object);
   const patched = applyPatch(patchType, current, patch, t.type);
   if (!isObject(patched)) throw badRequest("the patched object is no JSON object");
-  const object = decodeObject(t.type, clone(patched), o);
+  const object = decodeObject(t.type, clone(patched), o, true);
+  checkUid(t.type, object, entry);
   if (object.metadata.name !== name)
     throw badRequest(
       `the name of the object (${object.metadata.name}) does not match the name on the URL (${name})`,
@@ -182,9 +188,19 @@ export function patchObject(
   return update(t, entry, object, context, o, false);
 }
 
+/** A patch that names another UID is wrong, not late. */
+function checkUid(type: ResourceType, next: ApiObject, entry: Entry): void {
+  const { uid, name } = entry.object.metadata;
+  if (next.metadata.uid && next.metadata.uid !== uid)
+    throw invalid(type, name, [fieldErrors.invalid("metadata.uid", next.metadata.uid, "field is immutable")]);
+}
+
 function applyPatch(patchType: PatchType, current: ApiObject, patch: Json, type: ResourceType): Json {
   if (patchType === "json") return jsonPatch(current, patch);
-  if (!isObject(patch)) throw badRequest("the patch is no JSON object");
+  if (!isObject(patch))
+    throw badRequest(
+      `error decoding patch: json: cannot unmarshal ${Array.isArray(patch) ? "array" : typeof patch} into Go value of type map[string]interface {}`,
+    );
   return patchType === "merge" ? mergePatch(current, patch) : strategicPatch(current, patch, type.schema);
 }
 
@@ -225,7 +241,11 @@ export function applyObject(
     entry,
   );
   const schema = rootSchema(t.type);
-  // Unknown fields are reported and dropped before anybody comes to own them.
+  checkTyped(
+    config,
+    schema,
+    `${keyOf(t.namespace, name)}; ${t.type.group}/${t.type.version}, Kind=${t.type.kind}`,
+  );
   const known = decodeApplied(t, config, o);
   const result = applyAsKubectl(live, known, schema, doorOf(t), writerOf(t, context, o), force);
   if (entry && result.unchanged) return { object: entry.object, created: false };
@@ -251,7 +271,8 @@ function checkAppliedName(t: Target, name: string, config: JsonObject): void {
 
 /** The applied configuration without unknown fields and without the defaults that decoding adds. */
 function decodeApplied(t: Target, config: JsonObject, o: WriteOptions): JsonObject {
-  const bare: ResourceType = { ...t.type, schema: withoutDefaults(t.type) };
+  const { defaults: _d, ...strategy } = t.type.strategy;
+  const bare: ResourceType = { ...t.type, schema: withoutDefaults(t.type), strategy };
   const { metadata, ...rest } = decodeObject(bare, clone(config), o);
   const { uid: _u, resourceVersion: _r, creationTimestamp: _c, ...kept } = metadata;
   return { ...rest, metadata: kept };
@@ -274,7 +295,7 @@ function stripDefaults(
 ): ResourceType["schema"] {
   const known = seen.get(schema);
   if (known) return known;
-  const { default: _, ...copy } = schema;
+  const { default: _, zero: _z, ...copy } = schema;
   const result: { -readonly [K in keyof ResourceType["schema"]]: ResourceType["schema"][K] } = copy;
   seen.set(schema, result);
   if (schema.properties)

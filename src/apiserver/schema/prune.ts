@@ -56,10 +56,26 @@ export function applyDefaults(value: Json, schema: Schema): void {
 }
 
 function fillField(object: JsonObject, key: string, schema: Schema): void {
-  // A null where none is allowed counts as not set if there is a default to take its place.
-  const missing = !Object.hasOwn(object, key) || (object[key] === null && !schema.nullable);
-  if (missing && schema.default !== undefined) object[key] = clone(schema.default);
+  // A null where none is allowed counts as not set.
+  if (object[key] === null && !schema.nullable && (schema.type || schema.intOrString)) delete object[key];
+  if (!Object.hasOwn(object, key) && schema.default !== undefined) object[key] = clone(schema.default);
   if (Object.hasOwn(object, key)) applyDefaults(object[key]!, schema);
+}
+
+/** Puts in, in place, what a Go server writes for fields that nobody set; see {@link Schema.zero}. */
+export function fillZeros(value: Json, schema: Schema): void {
+  if (Array.isArray(value)) {
+    for (const item of value) if (schema.items) fillZeros(item, schema.items);
+    return;
+  }
+  if (!isObject(value)) return;
+  for (const [key, property] of schema.properties ?? []) {
+    if (property.zero !== undefined && (value[key] === undefined || value[key] === null))
+      value[key] = clone(property.zero);
+    if (Object.hasOwn(value, key)) fillZeros(value[key]!, property);
+  }
+  if (typeof schema.additionalProperties !== "object") return;
+  for (const item of Object.values(value)) fillZeros(item, schema.additionalProperties);
 }
 
 /** Whether {@link applyDefaults} would change the value. */

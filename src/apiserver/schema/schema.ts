@@ -25,6 +25,8 @@ export interface Schema {
   readonly required?: readonly string[];
   readonly nullable?: boolean;
   readonly default?: Json;
+  /** Built-in types: what the field holds where nobody set it, because Go always writes it. Nobody comes to own it. */
+  readonly zero?: Json;
   readonly format?: string;
   readonly enum?: readonly Json[];
   readonly pattern?: string;

@@ -37,7 +37,8 @@ function hasType(value: Json, schema: Schema): boolean {
 
 function check(value: Json, schema: Schema, path: string, old: Json | undefined, walk: Walk): void {
   if (walk.errors.length >= maxErrors) return;
-  if (value === null && (schema.nullable || (!schema.type && !schema.intOrString))) return;
+  if (value === null && (schema.nullable || schema.zero === null || (!schema.type && !schema.intOrString)))
+    return;
   if (old !== undefined && equal(value, old)) return;
   if (!hasType(value, schema)) {
     const expected = schema.intOrString ? "integer,string" : schema.type;

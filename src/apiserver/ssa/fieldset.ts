@@ -80,15 +80,6 @@ export function pathSet(path: readonly string[]): FieldSet {
     : { members: new Set(), children: new Map([[first, pathSet(rest)]]) };
 }
 
-/** Only the paths at or below a top-level element. */
-export function below(set: FieldSet, element: string): FieldSet {
-  const child = set.children.get(element);
-  return {
-    members: set.members.has(element) ? new Set([element]) : new Set(),
-    children: child ? new Map([[element, child]]) : new Map(),
-  };
-}
-
 /** Collects paths; {@link build} makes the set. */
 export class SetBuilder {
   readonly members = new Set<string>();
@@ -140,7 +131,7 @@ export function fromFieldsV1(source: Json | undefined): FieldSet {
 }
 
 /** A path element as conflict messages show it: `.spec`, `[name="a"]`, `[="x"]`. */
-function elementText(element: string): string {
+export function elementText(element: string): string {
   const body = element.slice(2);
   if (element.startsWith("f:")) return `.${body}`;
   if (element.startsWith("v:")) return `[=${body}]`;
@@ -151,14 +142,10 @@ function elementText(element: string): string {
     .join(",")}]`;
 }
 
-/** Every path of the set as text, in order. */
+/** Every path of the set as text: what is at one level before what is below it. */
 export function pathTexts(set: FieldSet, prefix = ""): string[] {
-  const texts: string[] = [];
-  for (const key of [...new Set([...set.members, ...set.children.keys()])].sort()) {
-    const text = prefix + elementText(key);
-    if (set.members.has(key)) texts.push(text);
-    const child = set.children.get(key);
-    if (child) texts.push(...pathTexts(child, text));
-  }
+  const texts = [...set.members].sort().map((key) => prefix + elementText(key));
+  for (const key of [...set.children.keys()].sort())
+    texts.push(...pathTexts(set.children.get(key)!, prefix + elementText(key)));
   return texts;
 }

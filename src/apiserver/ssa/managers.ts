@@ -2,9 +2,9 @@
 import { canonical, isObject, type Json, type JsonObject, stringAt } from "../json.ts";
 import { ApiError } from "../messages.ts";
 import type { ApiObject, ManagedFieldsEntry } from "../object.ts";
+import { fillZeros } from "../schema/prune.ts";
 import type { Schema } from "../schema/schema.ts";
 import {
-  below,
   difference,
   emptySet,
   type FieldSet,
@@ -103,19 +103,18 @@ const serverFields: FieldSet = {
   ]),
 };
 
-/** What a door does not write: the main one leaves status alone, the status door everything else. */
+/** What a door does not write: the main one leaves status alone, the status door spec. */
 export interface Door {
   /** Takes out the paths that writing through this door resets. */
   readonly keep: (set: FieldSet) => FieldSet;
 }
 
-const onlyStatus = (set: FieldSet): FieldSet => below(set, "f:status");
-const statusSet: FieldSet = { members: new Set(["f:status"]), children: new Map() };
+const field = (name: string): FieldSet => ({ members: new Set([`f:${name}`]), children: new Map() });
 
 export const doors = {
   whole: { keep: (set: FieldSet) => set } satisfies Door,
-  main: { keep: (set: FieldSet) => recursiveDifference(set, statusSet) } satisfies Door,
-  status: { keep: onlyStatus } satisfies Door,
+  main: { keep: (set: FieldSet) => recursiveDifference(set, field("status")) } satisfies Door,
+  status: { keep: (set: FieldSet) => recursiveDifference(set, field("spec")) } satisfies Door,
 } as const;
 
 const ownable = (set: FieldSet, door: Door): FieldSet => door.keep(difference(set, serverFields));
@@ -152,12 +151,12 @@ const bare = (object: ApiObject): Json => {
   return { ...object, metadata };
 };
 
-/** A live object for a creation: what every object has before anybody owns anything. */
-const nothing = (object: ApiObject): Json => ({
-  apiVersion: object.apiVersion,
-  kind: object.kind,
-  metadata: {},
-});
+/** A live object for a creation: what every object of the kind has before anybody owns anything. */
+function nothing(object: ApiObject, schema: Schema): Json {
+  const empty: JsonObject = { apiVersion: object.apiVersion, kind: object.kind, metadata: {} };
+  fillZeros(empty, schema);
+  return empty;
+}
 
 /** Whether a writer cleared managedFields by sending one empty entry. */
 const isReset = (entries: readonly ManagedFieldsEntry[] | undefined): boolean =>
@@ -178,7 +177,7 @@ export function updateManagers(
   if (isReset(sent)) return undefined;
   const fromNext = writer.subresource ? new Map<string, Managed>() : decode(sent);
   const managers = fromNext.size > 0 ? fromNext : decode(live?.metadata.managedFields);
-  const change = filtered(compare(live ? bare(live) : nothing(next), bare(next), schema), door);
+  const change = filtered(compare(live ? bare(live) : nothing(next, schema), bare(next), schema), door);
   takeFromOthers(managers, "", change);
   const gained = difference(union(change.modified, change.added), change.removed);
   if (!isEmpty(gained)) {

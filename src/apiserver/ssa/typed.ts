@@ -128,8 +128,9 @@ function compareAt(
   element: string,
   into: Builders,
 ): void {
-  const shapeBefore = before === undefined ? undefined : shapeOf(before, schema);
-  const shapeAfter = after === undefined ? undefined : shapeOf(after, schema);
+  // A null takes the shape of what it is compared with.
+  const shapeBefore = before === undefined || before === null ? undefined : shapeOf(before, schema);
+  const shapeAfter = after === undefined || after === null ? undefined : shapeOf(after, schema);
   const leaf =
     (shapeBefore ?? shapeAfter) === "leaf" ||
     (shapeAfter ?? shapeBefore) === "leaf" ||

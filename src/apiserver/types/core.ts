@@ -14,7 +14,7 @@ type NamespaceStatus
 type NamespaceCondition
 1 type! string
 2 status! string
-4 lastTransitionTime Time
+4 lastTransitionTime Time zero=null
 5 reason string
 6 message string
 type ConfigMap | Configuration as keys and values.
@@ -33,7 +33,7 @@ type ServiceAccount | An identity for programs.
 2 secrets []ObjectReference list=map:name merge=name | Secrets that pods of this account may use.
 3 imagePullSecrets []LocalObjectReference list=atomic | Secrets for pulling images.
 4 automountServiceAccountToken bool | Whether pods get a token mounted.
-type ObjectReference | Points at an object.
+type ObjectReference atomic | Points at an object.
 1 kind string
 2 namespace string
 3 name string
@@ -41,7 +41,7 @@ type ObjectReference | Points at an object.
 5 apiVersion string
 6 resourceVersion string
 7 fieldPath string | The part of the object that is meant.
-type LocalObjectReference
+type LocalObjectReference atomic
 1 name string default=""
 type Service | A name and addresses for a set of endpoints.
 1 metadata ObjectMeta | Standard metadata.
@@ -51,17 +51,17 @@ type ServiceSpec
 1 ports []ServicePort list=map:port,protocol merge=port | The ports that the Service offers.
 2 selector map<string> atomic | Labels of the pods behind the Service. Empty: somebody else writes the EndpointSlices.
 3 clusterIP string | Address inside the cluster: given, asked for, or None for a headless Service. Cannot be changed once set.
-4 type string default="ClusterIP" enum=ClusterIP,NodePort,LoadBalancer,ExternalName | ClusterIP, NodePort, LoadBalancer or ExternalName.
+4 type string default="ClusterIP" enum=ClusterIP,ExternalName,LoadBalancer,NodePort | ClusterIP, NodePort, LoadBalancer or ExternalName.
 5 externalIPs []string list=atomic | Further addresses at which nodes accept traffic for the Service.
-7 sessionAffinity string default="None" enum=None,ClientIP | ClientIP sends a client to the same endpoint each time.
+7 sessionAffinity string default="None" enum=ClientIP,None | ClientIP sends a client to the same endpoint each time.
 8 loadBalancerIP string | Deprecated: the address asked of the load balancer.
 9 loadBalancerSourceRanges []string list=atomic | Clients that the load balancer lets in.
 10 externalName string | The DNS name that an ExternalName Service stands for.
 11 externalTrafficPolicy string enum=Cluster,Local | Local keeps traffic from outside on the node where it came in, and the client's address with it.
 12 healthCheckNodePort int32 | Port at which nodes tell whether they have local endpoints; for externalTrafficPolicy Local.
 13 publishNotReadyAddresses bool | True: endpoints that are not ready count as ready.
-14 sessionAffinityConfig SessionAffinityConfig | Settings of sessionAffinity.
-17 ipFamilyPolicy string enum=SingleStack,PreferDualStack,RequireDualStack | One address family or two.
+14 sessionAffinityConfig *SessionAffinityConfig | Settings of sessionAffinity.
+17 ipFamilyPolicy string enum=PreferDualStack,RequireDualStack,SingleStack | One address family or two.
 18 clusterIPs []string list=atomic | One address for each family.
 19 ipFamilies []string list=atomic | IPv4, IPv6 or both, in order of preference.
 20 allocateLoadBalancerNodePorts bool | False: a LoadBalancer Service gets no node ports.
@@ -70,13 +70,13 @@ type ServiceSpec
 23 trafficDistribution string | A preference for near endpoints, as PreferClose.
 type ServicePort | One port of a Service.
 1 name string | Needed where there is more than one port.
-2 protocol string default="TCP" enum=TCP,UDP,SCTP | TCP, UDP or SCTP.
+2 protocol string default="TCP" enum=SCTP,TCP,UDP | TCP, UDP or SCTP.
 3 port! int32 | Where clients connect.
 4 targetPort IntOrString | Number or name of the port at the endpoints; the same as port if not set.
 5 nodePort int32 | Port on every node, for NodePort and LoadBalancer.
 6 appProtocol string | What is spoken on the port.
 type SessionAffinityConfig
-1 clientIP ClientIPConfig
+1 clientIP *ClientIPConfig
 type ClientIPConfig
 1 timeoutSeconds int32 | Seconds of silence after which a client is forgotten.
 type ServiceStatus
@@ -87,7 +87,7 @@ type LoadBalancerStatus
 type LoadBalancerIngress
 1 ip string | Address of the entry point.
 2 hostname string | Name of the entry point.
-3 ipMode string enum=VIP,Proxy | VIP: packets arrive with the address as destination; Proxy: they come from the balancer.
+3 ipMode string enum=Proxy,VIP | VIP: packets arrive with the address as destination; Proxy: they come from the balancer.
 4 ports []PortStatus list=atomic | The state of each port.
 type PortStatus
 1 port! int32
@@ -121,8 +121,8 @@ type NodeStatus
 type NodeCondition
 1 type! string
 2 status! string
-3 lastHeartbeatTime Time
-4 lastTransitionTime Time
+3 lastHeartbeatTime Time zero=null
+4 lastTransitionTime Time zero=null
 5 reason string
 6 message string
 type NodeAddress
@@ -131,18 +131,18 @@ type NodeAddress
 type NodeDaemonEndpoints
 1 kubeletEndpoint DaemonEndpoint
 type DaemonEndpoint
-1 Port! int32
+1 Port! int32 zero=0
 type NodeSystemInfo
-1 machineID! string
-2 systemUUID! string
-3 bootID! string
-4 kernelVersion! string
-5 osImage! string
-6 containerRuntimeVersion! string
-7 kubeletVersion! string
-8 kubeProxyVersion! string
-9 operatingSystem! string
-10 architecture! string
+1 machineID! string zero=""
+2 systemUUID! string zero=""
+3 bootID! string zero=""
+4 kernelVersion! string zero=""
+5 osImage! string zero=""
+6 containerRuntimeVersion! string zero=""
+7 kubeletVersion! string zero=""
+8 kubeProxyVersion! string zero=""
+9 operatingSystem! string zero=""
+10 architecture! string zero=""
 type ContainerImage
 1 names []string list=atomic
 2 sizeBytes int64
@@ -152,16 +152,16 @@ type Event | Something that happened to an object.
 3 reason string | One word for programs.
 4 message string | A sentence for people.
 5 source EventSource | Who reports.
-6 firstTimestamp Time | When it happened first.
-7 lastTimestamp Time | When it happened last.
+6 firstTimestamp Time zero=null | When it happened first.
+7 lastTimestamp Time zero=null | When it happened last.
 8 count int32 | How often it has happened.
 9 type string | Normal or Warning.
-10 eventTime MicroTime | When it was seen first.
-11 series EventSeries | Set if the event goes on happening.
+10 eventTime MicroTime zero=null | When it was seen first.
+11 series *EventSeries | Set if the event goes on happening.
 12 action string | What was done or failed.
-13 related ObjectReference | A second object, for actions on two.
-14 reportingComponent string default="" | Name of the controller that reports.
-15 reportingInstance string default="" | Which instance of it.
+13 related *ObjectReference | A second object, for actions on two.
+14 reportingComponent string zero="" | Name of the controller that reports.
+15 reportingInstance string zero="" | Which instance of it.
 type EventSource
 1 component string
 2 host string
@@ -173,9 +173,9 @@ type Pod | Containers that run together on one node.
 2 spec PodSpec | What is to run.
 3 status PodStatus | What runs.
 type PodSpec open
-- containers []Container list=map:name merge=name | The containers.
+- containers []Container list=map:name merge=name zero=null | The containers.
 - initContainers []Container list=map:name merge=name | Containers that run first, one after the other.
-- restartPolicy string default="Always" enum=Always,OnFailure,Never | What happens when a container ends.
+- restartPolicy string default="Always" enum=Always,Never,OnFailure | What happens when a container ends.
 - terminationGracePeriodSeconds int64 default=30 | Seconds between asking and killing.
 - dnsPolicy string default="ClusterFirst"
 - nodeSelector map<string> atomic | Labels that the node must have.
@@ -198,7 +198,7 @@ type Container open
 - ports []ContainerPort list=map:containerPort,protocol merge=containerPort
 - terminationMessagePath string default="/dev/termination-log"
 - terminationMessagePolicy string default="File"
-- resources object default={}
+- resources object zero={}
 type ContainerPort
 - name string
 - hostPort int32
@@ -227,8 +227,8 @@ type PodCondition
 - type! string
 - status! string
 - observedGeneration int64
-- lastProbeTime Time
-- lastTransitionTime Time
+- lastProbeTime Time zero=null
+- lastTransitionTime Time zero=null
 - reason string
 - message string
 type HostIP

@@ -18,7 +18,7 @@ type ObjectMeta | Metadata that every stored object has.
 13 ownerReferences []OwnerReference list=map:uid merge=uid | Objects that this one depends on; it is collected when all of them are gone.
 14 finalizers []string list=set merge= | Names of those who must act before the object goes.
 17 managedFields []ManagedFieldsEntry | Who set which field last. Kept by the server.
-type OwnerReference | An object that owns this one.
+type OwnerReference atomic | An object that owns this one.
 5 apiVersion! string | API version of the owner.
 1 kind! string | Kind of the owner.
 3 name! string | Name of the owner.
@@ -38,7 +38,7 @@ type ListMeta | Metadata of a list.
 2 resourceVersion string | Revision of the state that the list shows.
 3 continue string | Token for the next page.
 4 remainingItemCount int64 | How many items are left after this page.
-type LabelSelector | Selects by labels; all conditions must hold. Empty selects everything.
+type LabelSelector atomic | Selects by labels; all conditions must hold. Empty selects everything.
 1 matchLabels map<string> | Labels that must have these values.
 2 matchExpressions []LabelSelectorRequirement | Conditions on labels.
 type LabelSelectorRequirement | One condition on one label.
@@ -49,12 +49,12 @@ type Condition | One aspect of an object's state.
 1 type! string | Name of the aspect.
 2 status! string | True, False or Unknown.
 3 observedGeneration int64 | The generation that the condition speaks of.
-4 lastTransitionTime! Time | When the status last changed.
+4 lastTransitionTime! Time zero=null | When the status last changed.
 5 reason! string | One word for programs.
 6 message! string | A sentence for people.
 type DeleteOptions | How to delete.
 1 gracePeriodSeconds int64 | Seconds to wait before the object is removed; 0 is at once.
-2 preconditions Preconditions | What must hold for the deletion to happen.
+2 preconditions *Preconditions | What must hold for the deletion to happen.
 3 orphanDependents bool | Deprecated: use propagationPolicy.
 4 propagationPolicy string | Orphan, Background or Foreground.
 5 dryRun []string | All: check everything, change nothing.

@@ -19,18 +19,18 @@ type LeaseSpec
 export const discoveryTypes = `
 type EndpointSlice | Some of the endpoints of a Service. All slices with the label kubernetes.io/service-name together are the whole.
 1 metadata ObjectMeta | Standard metadata.
-4 addressType! string enum=IPv4,IPv6,FQDN | What the addresses are. Cannot be changed.
-2 endpoints! []Endpoint list=atomic | The endpoints.
-3 ports []EndpointPort list=atomic | The ports that every endpoint of this slice has.
+4 addressType! string enum=FQDN,IPv4,IPv6 | What the addresses are. Cannot be changed.
+2 endpoints! []Endpoint list=atomic zero=null | The endpoints.
+3 ports []EndpointPort list=atomic zero=null | The ports that every endpoint of this slice has.
 type Endpoint
 1 addresses! []string list=set | Addresses of the endpoint; consumers use the first.
 2 conditions EndpointConditions | Whether the endpoint takes traffic.
 3 hostname string
-4 targetRef ObjectReference | The pod behind it.
+4 targetRef *ObjectReference | The pod behind it.
 5 deprecatedTopology map<string>
 6 nodeName string | The node that the endpoint is on.
 7 zone string
-8 hints EndpointHints
+8 hints *EndpointHints
 type EndpointConditions
 1 ready bool | True: takes new traffic. Not set counts as true.
 2 serving bool | Like ready, and stays true while the endpoint ends.
@@ -63,7 +63,7 @@ type IPAddress | One address that is in use, named by the address itself.
 1 metadata ObjectMeta | Standard metadata.
 2 spec IPAddressSpec
 type IPAddressSpec
-1 parentRef ParentReference | Who uses the address.
+1 parentRef *ParentReference | Who uses the address.
 type ParentReference
 1 group string
 2 resource string
@@ -75,19 +75,19 @@ type ParentReference
 export const eventsTypes = `
 type EventsV1Event | Something that happened to an object.
 1 metadata ObjectMeta | Standard metadata.
-2 eventTime! MicroTime | When it was seen first.
-3 series EventsV1EventSeries | Set if the event goes on happening.
+2 eventTime! MicroTime zero=null | When it was seen first.
+3 series *EventsV1EventSeries | Set if the event goes on happening.
 4 reportingController string | Name of the controller that reports.
 5 reportingInstance string | Which instance of it.
 6 action string | What was done or failed.
 7 reason string | One word for programs.
 8 regarding ObjectReference | The object that the event is about.
-9 related ObjectReference | A second object, for actions on two.
+9 related *ObjectReference | A second object, for actions on two.
 10 note string | A sentence for people.
 11 type string | Normal or Warning.
 12 deprecatedSource EventSource
-13 deprecatedFirstTimestamp Time
-14 deprecatedLastTimestamp Time
+13 deprecatedFirstTimestamp Time zero=null
+14 deprecatedLastTimestamp Time zero=null
 15 deprecatedCount int32
 type EventsV1EventSeries
 1 count! int32
@@ -98,11 +98,11 @@ type EventsV1EventSeries
 export const rbacTypes = `
 type Role | What may be done in one namespace.
 1 metadata ObjectMeta | Standard metadata.
-2 rules []PolicyRule list=atomic | The permissions.
+2 rules []PolicyRule list=atomic zero=null | The permissions.
 type ClusterRole | What may be done in the whole cluster, or wherever it is bound.
 1 metadata ObjectMeta | Standard metadata.
-2 rules []PolicyRule list=atomic | The permissions.
-3 aggregationRule AggregationRule | Roles whose rules are added to this one.
+2 rules []PolicyRule list=atomic zero=null | The permissions.
+3 aggregationRule *AggregationRule | Roles whose rules are added to this one.
 type AggregationRule
 1 clusterRoleSelectors []LabelSelector list=atomic
 type PolicyRule | What may be done to what.
@@ -119,12 +119,12 @@ type ClusterRoleBinding | Gives a role's permissions to subjects, in the whole c
 1 metadata ObjectMeta | Standard metadata.
 2 subjects []Subject list=atomic | Who gets them.
 3 roleRef! RoleRef | The role. Cannot be changed.
-type Subject
+type Subject atomic
 1 kind! string | User, Group or ServiceAccount.
 2 apiGroup string
 3 name! string
 4 namespace string
-type RoleRef
+type RoleRef atomic
 1 apiGroup! string
 2 kind! string
 3 name! string
@@ -138,7 +138,7 @@ type TokenRequest | Asks for a token of a service account.
 3 status TokenRequestStatus
 type TokenRequestSpec
 1 audiences! []string list=atomic | Who the token is for. Empty: the API server.
-3 boundObjectRef BoundObjectReference | The token ends with this object.
+3 boundObjectRef *BoundObjectReference | The token ends with this object.
 4 expirationSeconds int64 | For how long it should hold.
 type BoundObjectReference
 1 kind string
@@ -179,8 +179,8 @@ type SelfSubjectAccessReview | Asks whether the asker may do something.
 2 spec! SelfSubjectAccessReviewSpec
 3 status SubjectAccessReviewStatus
 type SelfSubjectAccessReviewSpec
-1 resourceAttributes ResourceAttributes
-2 nonResourceAttributes NonResourceAttributes
+1 resourceAttributes *ResourceAttributes
+2 nonResourceAttributes *NonResourceAttributes
 type SubjectAccessReview | Asks whether somebody may do something.
 1 metadata ObjectMeta
 2 spec! SubjectAccessReviewSpec
@@ -190,8 +190,8 @@ type LocalSubjectAccessReview | Asks whether somebody may do something in one na
 2 spec! SubjectAccessReviewSpec
 3 status SubjectAccessReviewStatus
 type SubjectAccessReviewSpec
-1 resourceAttributes ResourceAttributes
-2 nonResourceAttributes NonResourceAttributes
+1 resourceAttributes *ResourceAttributes
+2 nonResourceAttributes *NonResourceAttributes
 3 user string
 4 groups []string list=atomic
 - extra object
@@ -246,7 +246,7 @@ type CustomResourceDefinitionSpec
 - names! CustomResourceDefinitionNames | Names of the kind.
 - scope! string | Cluster or Namespaced.
 - versions! []CustomResourceDefinitionVersion list=atomic | Versions of the kind.
-- conversion CustomResourceConversion | How versions become each other.
+- conversion *CustomResourceConversion | How versions become each other.
 - preserveUnknownFields bool | Old; must be false.
 type CustomResourceDefinitionNames
 - plural! string
@@ -264,12 +264,12 @@ type CustomResourceDefinitionVersion
 - storage! bool
 - deprecated bool
 - deprecationWarning string
-- schema CustomResourceValidation
-- subresources CustomResourceSubresources
+- schema *CustomResourceValidation
+- subresources *CustomResourceSubresources
 - additionalPrinterColumns []CustomResourceColumnDefinition list=atomic
 - selectableFields []SelectableField list=atomic
 type CustomResourceValidation
-- openAPIV3Schema JSONSchemaProps | The structural schema.
+- openAPIV3Schema *JSONSchemaProps | The structural schema.
 type JSONSchemaProps | A node of a schema.
 - $schema string
 - $ref string
@@ -298,7 +298,7 @@ type JSONSchemaProps | A node of a schema.
 - allOf []JSONSchemaProps list=atomic
 - oneOf []JSONSchemaProps list=atomic
 - anyOf []JSONSchemaProps list=atomic
-- not JSONSchemaProps
+- not *JSONSchemaProps
 - properties map<JSONSchemaProps>
 - additionalProperties JSONSchemaProps?
 - patternProperties map<JSONSchemaProps>
@@ -324,7 +324,7 @@ type ValidationRule | A rule in CEL.
 - optionalOldSelf bool
 type CustomResourceSubresources
 - status object
-- scale CustomResourceSubresourceScale
+- scale *CustomResourceSubresourceScale
 type CustomResourceSubresourceScale
 - specReplicasPath! string
 - statusReplicasPath! string

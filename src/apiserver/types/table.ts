@@ -52,21 +52,22 @@ interface Line {
  *     4 targetPort IntOrString
  *
  * `!` marks a required field, `[]T` a list, `map<T>` a map; flags: `list=map:key,key|set|atomic`, `merge=key`,
- * `default=JSON`, `enum=A,B`, `atomic`. A dash in place of the number says that the field never travels as protobuf.
- * `type T open` keeps fields that the table does not list; `T?` is a T or something that is no object.
+ * `default=JSON`, `zero=JSON`, `enum=A,B`, `atomic`. A dash in place of the number says that the field never travels as protobuf.
+ * A field whose type is another type is always there, as a Go struct is, unless it is written `*T`. `type T atomic` is
+ * owned as a whole. `type T open` keeps fields that the table does not list; `T?` is a T or something that is no object.
  */
 export function readTypes(tables: Readonly<Record<string, string>>): ReadonlyMap<string, BuiltinType> {
-  const blocks: { name: string; openApi: string; open: boolean; doc: string; lines: Line[] }[] = [];
+  const blocks: { name: string; openApi: string; mode: string; doc: string; lines: Line[] }[] = [];
   for (const [prefix, table] of Object.entries(tables))
     for (const raw of table.split("\n")) {
       const text = raw.trim();
       if (!text) continue;
-      const head = /^type (\w+)( open)?(?: \| (.*))?$/.exec(text);
+      const head = /^type (\w+)(?: (open|atomic))?(?: \| (.*))?$/.exec(text);
       if (head)
         blocks.push({
           name: head[1]!,
           openApi: `${prefix}.${head[1]!.replace(/^EventsV1/, "")}`,
-          open: head[2] !== undefined,
+          mode: head[2] ?? "",
           doc: head[3] ?? "",
           lines: [],
         });
@@ -82,7 +83,8 @@ export function readTypes(tables: Readonly<Record<string, string>>): ReadonlyMap
       description: block.doc,
       properties: new Map<string, Schema>(),
       ...(required.length > 0 ? { required } : {}),
-      ...(block.open ? { preserveUnknown: true } : {}),
+      ...(block.mode === "open" ? { preserveUnknown: true } : {}),
+      ...(block.mode === "atomic" ? { mapType: "atomic" as const } : {}),
     };
     types.set(block.name, { name: block.name, schema, wire: new Map() });
   }
@@ -121,6 +123,9 @@ function readLine(text: string): Line {
 function lineSchema(line: Line, types: ReadonlyMap<string, BuiltinType>): Schema {
   const schema: Mutable<Schema> = typeSchema(line.type, line.flags, types);
   if (line.doc) schema.description = line.doc;
+  const zero = line.flags.get("zero");
+  if (zero !== undefined) schema.zero = JSON.parse(zero) as Json;
+  else if (types.has(line.type) && line.name !== "metadata") schema.zero = {};
   const fallback = line.flags.get("default");
   if (fallback !== undefined) schema.default = JSON.parse(fallback) as Json;
   const allowed = line.flags.get("enum");
@@ -153,7 +158,7 @@ function typeSchema(
   const scalar = scalars[text];
   if (scalar) return { ...scalar.schema };
   const open = text.endsWith("?");
-  const type = types.get(open ? text.slice(0, -1) : text);
+  const type = types.get(text.replace(/^\*|\?$/g, ""));
   if (!type) throw new Error(`unknown type in a table: ${text}`);
   if (open) {
     const { type: _, ...anything } = type.schema;
@@ -165,7 +170,7 @@ function typeSchema(
 function lineWire(line: Line): WireField {
   const repeated = line.type.startsWith("[]");
   const map = /^map<(.+)>$/.exec(line.type);
-  const base = repeated ? line.type.slice(2) : (map?.[1] ?? line.type);
+  const base = (repeated ? line.type.slice(2) : (map?.[1] ?? line.type)).replace(/^\*/, "");
   const scalar = scalars[base];
   return {
     name: line.name,
