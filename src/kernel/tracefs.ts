@@ -36,17 +36,22 @@ export function tracefsRoot(): string | undefined {
   return mountPointOf("tracefs", readFileSync("/proc/self/mounts", "utf8"));
 }
 
-/**
- * As {@link tracefsRoot}, but mounts tracefs at /sys/kernel/tracing where it is missing.
- * @param told is called with the path if it was mounted. @throws KernelError (EPERM, ENODEV)
- */
-export function mountTracefs(told: (path: string) => void): string {
+/** What {@link ensureTracefs} did, for whoever tells the user. */
+export type TracefsState =
+  | { readonly root: string; readonly mounted: boolean }
+  | { readonly root: undefined; readonly reason: string };
+
+/** As {@link tracefsRoot}, but mounts tracefs at /sys/kernel/tracing where it is missing; that may not be allowed. */
+export function ensureTracefs(): TracefsState {
   const found = tracefsRoot();
-  if (found !== undefined) return found;
-  const path = "/sys/kernel/tracing";
-  mount("tracefs", path, "tracefs");
-  told(path);
-  return path;
+  if (found !== undefined) return { root: found, mounted: false };
+  const [root = ""] = usualMounts;
+  try {
+    mount("tracefs", root, "tracefs");
+    return { root, mounted: true };
+  } catch (error) {
+    return { root: undefined, reason: (error as Error).message };
+  }
 }
 
 /** `field:TYPE NAME[N]; offset:N; size:N; signed:N;` of one line; undefined for other lines. */

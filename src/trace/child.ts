@@ -1,6 +1,6 @@
 // trace: the tracer's child process: prepares, runs and stops scripts as its parent says, and ends all of them when the parent is gone.
 
-import { mountTracefs, tracefsRoot } from "../kernel/tracefs.ts";
+import { ensureTracefs } from "../kernel/tracefs.ts";
 import { hashSchema, schemaOf } from "../results/index.ts";
 import type { NodeChunk } from "../results/types.ts";
 import { renderDiagnostics } from "../script/index.ts";
@@ -108,9 +108,14 @@ export class TracerChild {
 
   constructor(options: ChildOptions) {
     this.#options = options;
-    const tracefs =
-      tracefsRoot() ?? mountTracefs((path) => process.stderr.write(`${say.mountedTracefs(path)}\n`));
-    this.#environment = new TraceEnvironment({ ...options, tracefs });
+    const tracefs = ensureTracefs();
+    if (tracefs.root === undefined)
+      process.stderr.write(`${say.noTracefs(tracefs.reason)}
+`);
+    else if (tracefs.mounted)
+      process.stderr.write(`${say.mountedTracefs(tracefs.root)}
+`);
+    this.#environment = new TraceEnvironment({ ...options, tracefs: tracefs.root });
   }
 
   /** Pays for what the first script would otherwise wait for: types, compiler, program loading. */

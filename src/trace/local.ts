@@ -1,6 +1,6 @@
 // trace: `waggle trace --local`: a script on this machine alone, in this process, printed as bpftrace prints.
 import { existsSync, readFileSync } from "node:fs";
-import { mountTracefs, tracefsRoot } from "../kernel/tracefs.ts";
+import { ensureTracefs } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
 import { renderDiagnostics } from "../script/index.ts";
 import type { CompiledScript, Diagnostic } from "../script/types.ts";
@@ -84,7 +84,10 @@ export async function runLocal(options: LocalOptions): Promise<number> {
 
 async function runOrList(options: LocalOptions): Promise<number> {
   if (process.geteuid?.() !== 0) throw new Error(say.notRoot());
-  const tracefs = tracefsRoot() ?? mountTracefs((path) => warn(say.mountedTracefs(path)));
+  const mounts = ensureTracefs();
+  if (mounts.root === undefined) warn(say.noTracefs(mounts.reason));
+  else if (mounts.mounted) warn(say.mountedTracefs(mounts.root));
+  const tracefs = mounts.root;
   const command = options.command === undefined || options.list ? undefined : await gated(options.command);
   const pid = options.pid ?? command?.pid;
   if (options.pid !== undefined && !existsSync(`/proc/${options.pid}`))
@@ -109,7 +112,7 @@ async function runOrList(options: LocalOptions): Promise<number> {
 const gated = async (command: string): Promise<GatedCommand> =>
   new (await import("./command.ts")).GatedCommand(command);
 
-function list(options: LocalOptions, environment: TraceEnvironment, tracefs: string): number {
+function list(options: LocalOptions, environment: TraceEnvironment, tracefs: string | undefined): number {
   using sink = new Sink({ fd: 1 }, "full");
   const listing = {
     types: environment.types,

@@ -13,7 +13,8 @@ export const say = {
   attachFailed: (probe: string, reason: string) => `Error attaching probe: ${probe}: ${reason}`,
   noSuchMap: (name: string) => `the script asks for the map ${name}, which this node does not have`,
   noBtf: () => "this kernel has no BTF (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed",
-  noTracefs: () => "tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing",
+  noTracefs: (why: string) =>
+    `there are no tracepoints, as tracefs is not mounted at /sys/kernel/tracing and cannot be: ${why}`,
   mountedTracefs: (path: string) => `mounted tracefs at ${path}`,
   notRoot: () => "tracing needs root (CAP_BPF and CAP_PERFMON at least)",
   indexNotKept: (why: string) =>
