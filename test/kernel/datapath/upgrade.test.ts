@@ -57,6 +57,10 @@ describe.skipIf(!root)("restarts and upgrades (skipped: needs root)", () => {
     return reply;
   }
 
+  /** SYNs that the client had to send again: each is one that the datapath lost or answered wrongly. */
+  const synRepeats = (): string =>
+    sh(`ip netns exec ${network.prefix}-c nstat -asz TcpExtTCPSynRetrans`).replace(/^#.*\n/, "");
+
   /** Work during which new connections, old ones and pings all must go on. */
   async function unharmed<T>(host: string, work: () => Promise<T>): Promise<T> {
     const lived = ["l1", "l2", "l3", "l4", "l5", "l6"];
@@ -65,15 +69,15 @@ describe.skipIf(!root)("restarts and upgrades (skipped: needs root)", () => {
       await network.client.call({ op: "connect", id, host, port: 80 });
       first.push(await network.client.call({ op: "ask", id, text: "x" }));
     }
+    const repeats = synRepeats();
     const hammered = network.client.call({ op: "hammer", host, port: 80, milliseconds: 2500, pauseMs: 2 });
     const pings = `${network.directory}/pings`;
     sh(`ip netns exec ${network.prefix}-c ping -q -n -i 0.01 -c 200 -W 1 ${host} > ${pings} 2>&1 &`);
     const result = await work();
-    const report = JSON.parse(await hammered) as { good: number; bad: string[]; slowest: number };
+    const report = JSON.parse(await hammered) as { good: number; bad: string[] };
     expect(report.bad).toEqual([]);
-    expect(report.good).toBeGreaterThan(100);
-    // A SYN that was lost would have cost a second.
-    expect(report.slowest).toBeLessThan(900);
+    expect(report.good).toBeGreaterThan(50);
+    expect(synRepeats()).toBe(repeats);
     for (const [i, id] of lived.entries()) {
       expect(await network.client.call({ op: "ask", id, text: "x" })).toBe(first[i]);
       await network.client.call({ op: "close", id });
