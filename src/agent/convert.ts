@@ -4,6 +4,7 @@ import type {
   DesiredDatapath,
   DesiredKernelRoute,
   DesiredRoutes,
+  DesiredService,
   NodeAddresses,
   ProofResult,
   ProofTarget,
@@ -19,6 +20,7 @@ import {
   prefixText,
   type Snapshot,
   toAddress,
+  type VipEntry,
 } from "../plan/index.ts";
 import type { FibPlan, RouteAttributes, RouteView } from "../routes/index.ts";
 
@@ -28,6 +30,23 @@ function nodeAddresses(addresses: readonly Address[]): NodeAddresses {
   return { ...(ipv4 && { ipv4: addressText(ipv4) }), ...(ipv6 && { ipv6: addressText(ipv6) }) };
 }
 
+/** A VIP as the datapath takes it: a service for each port that has a backend. */
+const servicesOf = (vip: VipEntry): DesiredService[] =>
+  vip.ports
+    .filter((port) => port.backends.length > 0)
+    .map((port) => ({
+      vip: addressText(vip.address),
+      port: port.port,
+      protocol: port.protocol,
+      entry: vip.entry,
+      backends: port.backends.map((b) => ({
+        address: addressText(b.address),
+        port: b.port,
+        local: b.local,
+        ...(!b.local && { node: nodeAddresses(b.nodeAddresses) }),
+      })),
+    }));
+
 /** The datapath of a plan; one service for each VIP and port that has a backend. */
 export function desiredDatapath(plan: InForce, generation: number): DesiredDatapath {
   const active = plan.mode === "Announce";
@@ -36,34 +55,35 @@ export function desiredDatapath(plan: InForce, generation: number): DesiredDatap
     node: nodeAddresses(plan.nodeAddresses),
     interfaces: active ? plan.interfaces : [],
     podBlocks: active ? plan.podBlocks.map(formatPrefix) : [],
-    services: plan.vips.flatMap((vip) =>
-      vip.ports
-        .filter((port) => port.backends.length > 0)
-        .map((port) => ({
-          vip: addressText(vip.address),
-          port: port.port,
-          protocol: port.protocol,
-          entry: vip.entry,
-          backends: port.backends.map((b) => ({
-            address: addressText(b.address),
-            port: b.port,
-            local: b.local,
-            ...(!b.local && { node: nodeAddresses(b.nodeAddresses) }),
-          })),
-        })),
-    ),
+    services: plan.vips.flatMap(servicesOf),
   };
 }
 
-/** What of a plan is to be proven: the own pod blocks and every VIP that enters here. */
-export function proofTargets(plan: InForce): readonly ProofTarget[] {
-  if (plan.mode !== "Announce") return [];
-  return [
-    ...plan.podBlocks.map((b): ProofTarget => ({ kind: "podBlock", prefix: formatPrefix(b) })),
-    ...plan.vips
-      .filter((v) => v.entry && v.ports.some((p) => p.backends.length > 0))
-      .map((v): ProofTarget => ({ kind: "vip", address: addressText(v.address) })),
-  ];
+/** Something to prove, and how it is programmed: as long as that is the same, a proof of it stands for a while. */
+export interface Provable {
+  readonly target: ProofTarget;
+  readonly signature: string;
+}
+
+/** What of a plan is to be proven, by canonical prefix: the own pod blocks and every VIP that enters here. */
+export function provable(plan: InForce): ReadonlyMap<string, Provable> {
+  if (plan.mode !== "Announce") return new Map();
+  const common = JSON.stringify([plan.interfaces, nodeAddresses(plan.nodeAddresses)]);
+  const out = new Map<string, Provable>();
+  for (const block of plan.podBlocks)
+    out.set(prefixText(block), {
+      target: { kind: "podBlock", prefix: prefixText(block) },
+      signature: common,
+    });
+  for (const vip of plan.vips) {
+    const services = servicesOf(vip);
+    if (vip.entry && services.length > 0)
+      out.set(prefixText(hostOf(vip.address)), {
+        target: { kind: "vip", address: addressText(vip.address) },
+        signature: common + JSON.stringify(services),
+      });
+  }
+  return out;
 }
 
 /** Canonical prefix of what was to be proven. */

@@ -3,7 +3,7 @@ import type { Finding } from "../datapath/index.ts";
 import { type Clock, describeError } from "../kube/index.ts";
 import type { InForce, Proof } from "../plan/index.ts";
 import { type ConnectTarget, connectTargets, proveByConnecting } from "./connect-proof.ts";
-import { desiredDatapath, proofsOf, proofTargets } from "./convert.ts";
+import { desiredDatapath, type Provable, proofsOf, provable } from "./convert.ts";
 import type { LearnedResult } from "./learned.ts";
 import type { ConnectPort, DatapathPort, Log } from "./ports.ts";
 import type { DatapathView } from "./status.ts";
@@ -36,13 +36,14 @@ export class DatapathKeeper {
   #view: DatapathView = nothing;
   #routes: LearnedResult = { maps: [], inFIB: 0, fibRefused: [] };
   #proofs: ReadonlyMap<string, Proof> = new Map();
-  #programmedProofs: ReadonlyMap<string, Proof> = new Map();
+  /** By canonical prefix: the last proof, and how it was programmed then. */
+  #proven: ReadonlyMap<string, { readonly signature: string; readonly proof: Proof }> = new Map();
   #connectProofs: ReadonlyMap<string, Proof> = new Map();
   #connects = "[]";
   #connectedAt = never;
   #connecting = false;
-  #targets = "";
   #provenAt = never;
+  #retriedAt = never;
   #programmed = "";
   #programmedOnce = false;
   #inspectedAt = never;
@@ -137,24 +138,42 @@ export class DatapathKeeper {
       this.#failedAt = never;
       const { failure: _, ...rest } = this.#view;
       this.#view = { ...rest, refused: result.refused, maps: result.maps };
-      // Also where nothing was written: a proof is of this desired state.
-      this.#provenAt = never;
     } catch (error) {
       // What is attached and programmed stays.
       this.failed("the datapath cannot be programmed", error);
     }
   }
 
-  /** Proves what the plan wants proven, where that or the datapath has changed or some time has passed. */
+  /**
+   * Proves what the plan wants proven: at once what is programmed differently than when it was last proven, and everything
+   * now and then, or when the datapath was found damaged.
+   */
   async prove(plan: InForce): Promise<void> {
-    const targets = this.#programmedOnce ? proofTargets(plan) : [];
     this.#connectInBackground(connectTargets(plan));
-    const text = JSON.stringify(targets);
-    if (text === this.#targets && this.#clock.monotonic() - this.#provenAt < proveMs) return;
+    const wanted = this.#programmedOnce ? provable(plan) : new Map<string, Provable>();
+    const all = this.#clock.monotonic() - this.#provenAt >= proveMs;
+    // What fails is tried again soon: it may be what a new route waits for.
+    const again = this.#clock.monotonic() - this.#retriedAt >= retryMs;
+    const due = [...wanted].filter(([prefix, { signature }]) => {
+      const known = this.#proven.get(prefix);
+      return all || known?.signature !== signature || (again && known.proof.state !== "Proven");
+    });
+    if (again) this.#retriedAt = this.#clock.monotonic();
+    const gone = [...this.#proven.keys()].some((prefix) => !wanted.has(prefix));
+    if (due.length === 0 && !gone) {
+      if (all) this.#provenAt = this.#clock.monotonic();
+      return;
+    }
     try {
-      this.#programmedProofs = targets.length > 0 ? proofsOf(await this.#datapath.prove(targets)) : new Map();
-      this.#targets = text;
-      this.#provenAt = this.#clock.monotonic();
+      const results = due.length > 0 ? await this.#datapath.prove(due.map(([, p]) => p.target)) : [];
+      const fresh = proofsOf(results);
+      this.#proven = new Map(
+        [...wanted].flatMap(([prefix, { signature }]) => {
+          const proof = fresh.get(prefix) ?? this.#proven.get(prefix)?.proof;
+          return proof ? [[prefix, { signature, proof }] as const] : [];
+        }),
+      );
+      if (all) this.#provenAt = this.#clock.monotonic();
       this.#mergeProofs();
     } catch (error) {
       // No proof is no failure of what was proven; what is new has to wait.
@@ -185,7 +204,8 @@ export class DatapathKeeper {
   }
 
   #mergeProofs(): void {
-    const proofs = new Map([...this.#programmedProofs, ...this.#connectProofs]);
+    const proofs = new Map([...this.#proven].map(([prefix, p]) => [prefix, p.proof] as const));
+    for (const [prefix, proof] of this.#connectProofs) proofs.set(prefix, proof);
     if (!sameProofs(proofs, this.#proofs)) this.#proofs = proofs;
   }
 
