@@ -118,11 +118,17 @@ export const matchesSource = (rule: ChainRule, direction: "import" | "export", l
 const sameLarge = (a: LargeCommunity, b: LargeCommunity): boolean =>
   a[0] === b[0] && a[1] === b[1] && a[2] === b[2];
 
+/** Whether a rule changes attributes, its prepending apart. */
+export const changes = (set: RuleSet): boolean =>
+  set.med !== undefined ||
+  set.localPref !== undefined ||
+  set.addCommunities.length > 0 ||
+  set.addLarge.length > 0;
+
 /** The attributes with a rule's changes, without its prepending (which depends on the session). */
 export function applySet(a: PathAttributes, set: RuleSet): PathAttributes {
+  if (!changes(set)) return a;
   const { med, localPref, addCommunities, addLarge } = set;
-  if (med === undefined && localPref === undefined && addCommunities.length === 0 && addLarge.length === 0)
-    return a;
   const communities = [
     ...(a.communities ?? []),
     ...addCommunities.filter((c) => !a.communities?.includes(c)),

@@ -3,13 +3,15 @@ import { firstAs, pathLength } from "../wire/aspath.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
 import { decodeCanonical, encodeCanonical } from "../wire/canonical.ts";
 import { type Afi, WellKnown } from "../wire/constants.ts";
+import {
+  AttrFlag,
+  LOCAL_PREF_DEFAULT,
+  nextHopHash,
+  type SetSummary,
+  setSummary,
+  summarize,
+} from "../wire/scan.ts";
 import { capacityFor, grown } from "./columns.ts";
-
-/** Bits of {@link AttributeTable.flags}. */
-export const AttrFlag = { hasMed: 1, noExport: 2, noAdvertise: 4, gracefulShutdown: 8 } as const;
-
-/** LOCAL_PREF of a route that carries none (RFC 4271 leaves it to configuration; every vendor uses 100). */
-export const LOCAL_PREF_DEFAULT = 100;
 
 /** Class of the canonical sets; 1..16 are the contexts in which raw bytes were read, see {@link AttributeTable.lookup}. */
 const CANONICAL = 0;
@@ -131,31 +133,46 @@ export class AttributeTable {
   /** The number of a set; -1 when the arena is full. */
   intern(a: PathAttributes): number {
     const b = encodeCanonical(a);
-    const hash = this.#hashOf(CANONICAL, b, 0, b.length);
-    const found = this.#find(hash, CANONICAL, b, 0, b.length);
+    return this.internBytes(b, 0, b.length, undefined, a);
+  }
+
+  /**
+   * The number of the set whose canonical octets are `b[start, end)`; -1 when the arena is full. `summary` is what a scan
+   * has said of it, where there was one; `value` the set where it is at hand.
+   */
+  internBytes(
+    b: Uint8Array,
+    start: number,
+    end: number,
+    summary: SetSummary | undefined,
+    value?: PathAttributes,
+  ): number {
+    const hash = this.#hashOf(CANONICAL, b, start, end);
+    const found = this.#find(hash, CANONICAL, b, start, end);
     if (found >= 0) return found;
-    const offset = this.#append(b, 0, b.length);
+    const offset = this.#append(b, start, end);
     if (offset < 0) {
       this.refused++;
       return -1;
     }
-    const id = this.#insert(hash, CANONICAL, offset, b.length, -1);
+    const id = this.#insert(hash, CANONICAL, offset, end - start, -1);
     this.#target[id] = id;
-    this.localPref[id] = a.localPref ?? LOCAL_PREF_DEFAULT;
-    this.med[id] = a.med ?? 0;
-    this.pathLength[id] = Math.min(pathLength(a.asPath), 65535);
-    this.neighborAs[id] = firstAs(a.asPath) ?? 0;
-    this.origin[id] = a.origin;
-    this.originatorId[id] = a.originatorId ?? 0;
-    this.clusterLength[id] = Math.min(a.clusterList?.length ?? 0, 255);
-    this.nextHopHash[id] = nextHopHash(a.nextHop);
-    let flags = a.med === undefined ? 0 : AttrFlag.hasMed;
-    for (const c of a.communities ?? [])
-      if (c === WellKnown.noAdvertise) flags |= AttrFlag.noAdvertise;
-      else if (c === WellKnown.noExport || c === WellKnown.noExportSubconfed) flags |= AttrFlag.noExport;
-      else if (c === WellKnown.gracefulShutdown) flags |= AttrFlag.gracefulShutdown;
-    this.flags[id] = flags;
+    if (summary) this.#setColumns(id, summary);
+    else if (summarize(b, start, end, scratch)) this.#setColumns(id, scratch);
+    else this.#setColumns(id, summaryOf(value ?? decodeCanonical(b, start, end, 1)));
     return id;
+  }
+
+  #setColumns(id: number, s: SetSummary): void {
+    this.localPref[id] = s.localPref;
+    this.med[id] = s.med;
+    this.pathLength[id] = s.pathLength;
+    this.neighborAs[id] = s.neighborAs;
+    this.origin[id] = s.origin;
+    this.originatorId[id] = s.originatorId;
+    this.clusterLength[id] = s.clusterLength;
+    this.nextHopHash[id] = s.nextHopHash;
+    this.flags[id] = s.flags;
   }
 
   /** The set as a value. */
@@ -257,9 +274,24 @@ export class AttributeTable {
   }
 }
 
-/** Hash of a next hop's first address; equal next hops have equal hashes. */
-export function nextHopHash(b: Uint8Array): number {
-  let h = b.length;
-  for (let i = 0; i < Math.min(b.length, 16); i++) h = Math.imul(h ^ b[i]!, 0x01000193);
-  return h;
+const scratch = setSummary();
+
+/** The summary of any set, by its value. */
+export function summaryOf(a: PathAttributes): SetSummary {
+  let flags = a.med === undefined ? 0 : AttrFlag.hasMed;
+  for (const c of a.communities ?? [])
+    if (c === WellKnown.noAdvertise) flags |= AttrFlag.noAdvertise;
+    else if (c === WellKnown.noExport || c === WellKnown.noExportSubconfed) flags |= AttrFlag.noExport;
+    else if (c === WellKnown.gracefulShutdown) flags |= AttrFlag.gracefulShutdown;
+  return {
+    localPref: a.localPref ?? LOCAL_PREF_DEFAULT,
+    med: a.med ?? 0,
+    pathLength: Math.min(pathLength(a.asPath), 65535),
+    neighborAs: firstAs(a.asPath) ?? 0,
+    origin: a.origin,
+    flags,
+    originatorId: a.originatorId ?? 0,
+    clusterLength: Math.min(a.clusterList?.length ?? 0, 255),
+    nextHopHash: nextHopHash(a.nextHop),
+  };
 }

@@ -1,6 +1,6 @@
 // bgp/rib: the decision process of RFC 4271 9.1.2.2 over columns: which path is best, and which are as good for multipath.
+import { AttrFlag } from "../wire/scan.ts";
 import type { AttributeTable } from "./attributes.ts";
-import { AttrFlag } from "./attributes.ts";
 
 /** What the decision knows of a neighbour. */
 export interface PeerRank {

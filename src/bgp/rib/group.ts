@@ -1,7 +1,11 @@
 // bgp/rib: neighbours that hear the same: what they hear is computed once, changes are one log that each reads at its own pace.
+
+import { changes } from "../policy/chain.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
+import { nextHopAttribute } from "../wire/canonical.ts";
 import type { Afi } from "../wire/constants.ts";
-import { AttrFlag, type AttributeTable } from "./attributes.ts";
+import { AttrFlag, rewriteExternal } from "../wire/scan.ts";
+import type { AttributeTable } from "./attributes.ts";
 import { ChangeLog } from "./changelog.ts";
 import { capacityFor, grown } from "./columns.ts";
 import {
@@ -62,6 +66,10 @@ export class ExportGroup {
   readonly #runner: ChainRunner;
   /** By rule (the last: no rule): attributes after export by those before. -1: cannot be exported. */
   readonly #rewritten: AttributeCache[];
+  /** Rules that change nothing: their routes can be rewritten as octets. */
+  readonly #plain: readonly boolean[];
+  /** Our next hop as an attribute. */
+  readonly #nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
   #originAttributes = new Map<Origin, number>();
   #originEpoch = -1;
 
@@ -71,6 +79,9 @@ export class ExportGroup {
     this.#source = source;
     this.#runner = new ChainRunner(target.chain, "export", source.attributes);
     this.#rewritten = [...target.chain.rules, undefined].map(() => new AttributeCache(source.attributes));
+    this.#plain = target.chain.rules.map((r) => !changes(r.rule.set) && r.rule.set.prepend === 0);
+    const hop = (afi: Afi) => target.nextHop[afi] && nextHopAttribute(afi, target.nextHop[afi]);
+    this.#nextHop = { 1: hop(1), 2: hop(2) };
     const log = (afi: Afi) =>
       new ChangeLog(
         (pid) => {
@@ -150,12 +161,31 @@ export class ExportGroup {
     const cache = this.#rewritten[rule]!;
     const cached = cache.get(attribute);
     if (cached !== AttributeCache.unknown) return cached;
-    const t = this.#source.attributes;
-    const source: RouteSource = { learned: true, fromEbgp, prepend: 0 };
-    const rewritten = rewriteExport(target, afi, t.attributes(attribute, afi), source, rule);
-    const out = typeof rewritten === "string" ? NOTHING : t.intern(rewritten);
+    const out = this.#rewrite(afi, attribute, fromEbgp, rule);
     cache.set(attribute, out);
     return out;
+  }
+
+  #rewrite(afi: Afi, attribute: number, fromEbgp: boolean, rule: number): number {
+    const t = this.#source.attributes;
+    const { target } = this;
+    const nextHop = this.#nextHop[afi];
+    if (target.ebgp && nextHop && this.#plain[rule]) {
+      const size = t.end(attribute) - t.start(attribute);
+      if (scratch.length < size + 64) scratch = new Uint8Array(size * 2 + 64);
+      const length = rewriteExternal(
+        t.bytes,
+        t.start(attribute),
+        t.end(attribute),
+        target.localAsn,
+        nextHop,
+        scratch,
+      );
+      if (length >= 0) return t.internBytes(scratch, 0, length, undefined);
+    }
+    const source: RouteSource = { learned: true, fromEbgp, prepend: 0 };
+    const rewritten = rewriteExport(target, afi, t.attributes(attribute, afi), source, rule);
+    return typeof rewritten === "string" ? NOTHING : t.intern(rewritten);
   }
 
   /** What a neighbour hears of a prefix: attributes, or -1 for nothing. Its own routes do not go back to it. */
@@ -227,6 +257,8 @@ export class ExportGroup {
     this.#originAttributes = new Map();
   }
 }
+
+let scratch = new Uint8Array(8192);
 
 const originPrefix = (o: Origin) => ({ afi: o.afi, keys: o.words, key: 0, length: o.length });
 const originSource = (o: Origin): RouteSource => ({ learned: false, fromEbgp: false, prepend: o.prepend });

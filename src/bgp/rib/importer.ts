@@ -1,8 +1,8 @@
 // bgp/rib: from Adj-RIB-In to Loc-RIB: loops, RFC 8326 and the import policy, with everything cached that depends on the attributes alone.
-import { applySet, type Chain } from "../policy/chain.ts";
-import { pathContains } from "../wire/aspath.ts";
+import { applySet, type Chain, changes } from "../policy/chain.ts";
 import type { Afi } from "../wire/constants.ts";
-import { AttrFlag, type AttributeTable } from "./attributes.ts";
+import { AttrFlag, pathHas } from "../wire/scan.ts";
+import type { AttributeTable } from "./attributes.ts";
 import { AttributeCache, ChainRunner } from "./runner.ts";
 
 /** What import depends on besides the route. Neighbours with equal contexts share an {@link Importer}. */
@@ -133,21 +133,11 @@ export class Importer {
   #prepare(raw: number, afi: Afi): number {
     const t = this.#attributes;
     const { ebgp, localAsn, routerId } = this.context;
+    if (pathHas(t.bytes, t.start(raw), t.end(raw), localAsn)) return -1;
+    const shutdown = ebgp && t.flags[raw]! & AttrFlag.gracefulShutdown;
+    if (!shutdown && (ebgp || (t.originatorId[raw] === 0 && t.clusterLength[raw] === 0))) return raw;
     const a = t.attributes(raw, afi);
-    if (pathContains(a.asPath, localAsn)) return -1;
     if (!ebgp && (a.originatorId === routerId || a.clusterList?.includes(routerId))) return -1;
-    if (ebgp && t.flags[raw]! & AttrFlag.gracefulShutdown) return t.intern({ ...a, localPref: 0 });
-    return raw;
+    return shutdown ? t.intern({ ...a, localPref: 0 }) : raw;
   }
 }
-
-const changes = (set: {
-  readonly med?: number;
-  readonly localPref?: number;
-  readonly addCommunities: readonly unknown[];
-  readonly addLarge: readonly unknown[];
-}): boolean =>
-  set.med !== undefined ||
-  set.localPref !== undefined ||
-  set.addCommunities.length > 0 ||
-  set.addLarge.length > 0;

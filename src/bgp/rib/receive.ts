@@ -2,6 +2,7 @@
 import type { AttributeContext } from "../wire/attributes.ts";
 import { type Afi, SAFI_UNICAST } from "../wire/constants.ts";
 import { type Notification, notification } from "../wire/notification.ts";
+import { scanReceived, setSummary } from "../wire/scan.ts";
 import { layoutUpdate, type ParsedAttributes, parseAttributes, updateLayout } from "../wire/update.ts";
 import type { Rib, RibPeer } from "./rib.ts";
 
@@ -198,6 +199,10 @@ function read(rib: Rib, context: AttributeContext, afi: Afi, b: Uint8Array, reac
     const known = plain ? t.lookup(kind, b, start, end) : t.lookup(kind, key, 0, keyLength);
     if (known >= 0) return { raw: known };
   }
+  if (usable && context.as4) {
+    const quick = readQuick(rib, context, kind, b, plain, useMp, keyLength);
+    if (quick >= 0) return { raw: quick };
+  }
   const nextHop = useMp && reachable ? b.slice(reach.nextHop.start, reach.nextHop.end) : undefined;
   const parsed = parseAttributes(b, start, end, afi, nextHop, context, reachable);
   const verdict = judge(parsed);
@@ -207,6 +212,49 @@ function read(rib: Rib, context: AttributeContext, afi: Afi, b: Uint8Array, reac
   if (plain) t.alias(kind, b, start, end, raw);
   else t.alias(kind, key, 0, keyLength, raw);
   return { ...verdict, raw };
+}
+
+const summary = setSummary();
+/** The set in canonical form when there is an MP next hop: that first, then the others. */
+let candidate = new Uint8Array(8192);
+
+/** The way of nearly all sets: flawless and in canonical form, they are taken as octets. -1 for all others. */
+function readQuick(
+  rib: Rib,
+  context: AttributeContext,
+  kind: number,
+  b: Uint8Array,
+  plain: boolean,
+  useMp: boolean,
+  keyLength: number,
+): number {
+  const t = rib.attributes;
+  const { reach, attributes } = layout;
+  if (plain) {
+    if (!scanReceived(b, attributes.start, attributes.end, context.ebgp, summary)) return -1;
+    const raw = t.internBytes(b, attributes.start, attributes.end, summary);
+    if (raw >= 0) t.alias(kind, b, attributes.start, attributes.end, raw);
+    return raw;
+  }
+  const hop = reach.nextHop.end - reach.nextHop.start;
+  if (!useMp || hop > 32) return -1;
+  const rest = keyLength - hop - 2;
+  if (candidate.length < rest + 64) candidate = new Uint8Array(rest * 2 + 64);
+  candidate[0] = 0x80;
+  candidate[1] = 14;
+  candidate[2] = hop + 5;
+  candidate[3] = 0;
+  candidate[4] = reach.afi;
+  candidate[5] = SAFI_UNICAST;
+  candidate[6] = hop;
+  for (let i = 0; i < hop; i++) candidate[7 + i] = b[reach.nextHop.start + i]!;
+  candidate[7 + hop] = 0;
+  candidate.set(key.subarray(0, rest), 8 + hop);
+  const end = 8 + hop + rest;
+  if (!scanReceived(candidate, 0, end, context.ebgp, summary)) return -1;
+  const raw = t.internBytes(candidate, 0, end, summary);
+  if (raw >= 0) t.alias(kind, key, 0, keyLength, raw);
+  return raw;
 }
 
 function judge(parsed: ParsedAttributes): Verdict {

@@ -1,6 +1,7 @@
 // bgp/rib: all paths of one family: Adj-RIB-In before and after policy and the Loc-RIB, as columns by prefix and by path.
 import type { Afi } from "../wire/constants.ts";
-import { type AttributeTable, LOCAL_PREF_DEFAULT } from "./attributes.ts";
+import { LOCAL_PREF_DEFAULT } from "../wire/scan.ts";
+import type { AttributeTable } from "./attributes.ts";
 import { capacityFor, grown } from "./columns.ts";
 import { type Candidate, decide, type PeerRank } from "./decision.ts";
 import { PrefixTable } from "./prefixes.ts";

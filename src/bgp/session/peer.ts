@@ -1,12 +1,12 @@
 // bgp/session: one neighbour: its connections, collisions, graceful restart as restarter and helper, retries, and what it shows of itself.
 import { type Address, formatAddress, toBytes, toInteger } from "../../net/address.ts";
 import type { Chain } from "../policy/chain.ts";
-import { nextHopHash } from "../rib/attributes.ts";
 import type { ExportTarget } from "../rib/export.ts";
 import { receiveUpdate, type UpdateCounters, updateCounters } from "../rib/receive.ts";
 import type { Rib, RibPeer } from "../rib/rib.ts";
 import { type Afi, afis, SAFI_UNICAST } from "../wire/constants.ts";
 import { Cease, describeNotification, type Notification, shutdownData } from "../wire/notification.ts";
+import { nextHopHash } from "../wire/scan.ts";
 import { Channel, type ChannelOwner, cease, type Ending, isFinal } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
 import { keptFamilies, ourOpen } from "./negotiate.ts";

@@ -23,7 +23,22 @@ export function encodeCanonical(a: PathAttributes): Uint8Array {
   return out;
 }
 
-function mpHead(a: PathAttributes): Uint8Array {
+/** A next hop as the attribute that a canonical set holds it in. */
+export function nextHopAttribute(afi: Afi, nextHop: Uint8Array): Uint8Array {
+  return encodeCanonicalParts(
+    nextHop.length === 4
+      ? { code: Attr.nextHop, flags: Flag.transitive, value: nextHop }
+      : { code: Attr.mpReach, flags: Flag.optional, value: mpHead({ afi, nextHop }) },
+  );
+}
+
+function encodeCanonicalParts(part: { code: number; flags: number; value: Uint8Array }): Uint8Array {
+  const out = new Uint8Array(part.value.length + 3);
+  writeAttribute(out, 0, part.flags, part.code, part.value);
+  return out;
+}
+
+function mpHead(a: { readonly afi: Afi; readonly nextHop: Uint8Array }): Uint8Array {
   const out = new Uint8Array(5 + a.nextHop.length);
   out[1] = a.afi;
   out[2] = SAFI_UNICAST;

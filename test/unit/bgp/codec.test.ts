@@ -9,7 +9,6 @@ import {
   readAsPath,
   writeAsPath,
 } from "../../../src/bgp/wire/aspath.ts";
-import type { PathAttributes } from "../../../src/bgp/wire/attributes.ts";
 import { decodeCanonical, encodeCanonical } from "../../../src/bgp/wire/canonical.ts";
 import { FrameReader, message, notificationMessage } from "../../../src/bgp/wire/frame.ts";
 import { countNlri, NlriCursor, writeNlri } from "../../../src/bgp/wire/nlri.ts";
@@ -22,14 +21,10 @@ import {
 import { decodeOpen, encodeOpen, type Open } from "../../../src/bgp/wire/open.ts";
 import { layoutUpdate, parseAttributes, updateLayout } from "../../../src/bgp/wire/update.ts";
 import { endOfRib, toTwoOctet, UpdateWriter } from "../../../src/bgp/wire/writer.ts";
+import { asn, attributes, path } from "./arbitrary.ts";
 
 const seed = { seed: 4271, numRuns: 300 };
-const u32 = fc.nat({ max: 0xffffffff });
-const asn = fc.integer({ min: 1, max: 0xffffffff });
 const family = fc.record({ afi: fc.integer({ min: 1, max: 25 }), safi: fc.integer({ min: 1, max: 133 }) });
-const unique = <T>(item: fc.Arbitrary<T>, key: (t: T) => unknown, max: number) =>
-  fc.uniqueArray(item, { selector: key, maxLength: max });
-
 const open: fc.Arbitrary<Open> = fc
   .record({
     asn,
@@ -79,49 +74,6 @@ const open: fc.Arbitrary<Open> = fc
       other,
     },
   }));
-
-const path = fc
-  .array(fc.array(asn, { minLength: 1, maxLength: 6 }), { maxLength: 3 })
-  .map((segments) => segments.map((asns) => ({ type: 2, asns })));
-
-const unicast4 = fc
-  .tuple(fc.integer({ min: 1, max: 223 }), fc.nat({ max: 255 }), fc.nat({ max: 255 }), fc.nat({ max: 255 }))
-  .filter(([a]) => a !== 127)
-  .map((b) => Uint8Array.from(b));
-const unicast6 = fc.uint8Array({ minLength: 15, maxLength: 15 }).map((b) => Uint8Array.from([0x20, ...b]));
-
-const attributes = (afi: 1 | 2): fc.Arbitrary<PathAttributes> =>
-  fc
-    .record(
-      {
-        origin: fc.constantFrom(0, 1, 2) as fc.Arbitrary<0 | 1 | 2>,
-        asPath: path,
-        nextHop: afi === 1 ? unicast4 : unicast6,
-        med: u32,
-        localPref: u32,
-        atomicAggregate: fc.constant(true as const),
-        aggregator: fc.record({ asn, address: u32 }),
-        communities: fc.array(u32, { minLength: 1, maxLength: 80 }),
-        originatorId: u32,
-        clusterList: fc.array(u32, { minLength: 1, maxLength: 3 }),
-        extendedCommunities: fc.uint8Array({ minLength: 8, maxLength: 8 }),
-        large: unique(fc.tuple(u32, u32, u32), (l) => l.join(), 30).filter((l) => l.length > 0),
-        otc: u32,
-        unknown: unique(
-          fc.record({
-            code: fc.integer({ min: 60, max: 127 }),
-            flags: fc.constant(0xe0),
-            value: fc.uint8Array({ maxLength: 300 }),
-          }),
-          (u) => u.code,
-          3,
-        )
-          .filter((u) => u.length > 0)
-          .map((u) => u.sort((a, b) => a.code - b.code)),
-      },
-      { requiredKeys: ["origin", "asPath", "nextHop"] },
-    )
-    .map((a) => ({ afi, ...a }));
 
 /** Body of an UPDATE: what is behind the header. */
 const body = (m: Uint8Array): Uint8Array => m.subarray(19);
