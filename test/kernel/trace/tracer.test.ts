@@ -190,8 +190,7 @@ describe.skipIf(!canTrace || bpffs === undefined)(`owners of events (${skipped},
   };
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-  const source =
-    "tracepoint:sock:inet_sock_set_state /args.newstate == 10/ { @[node, pod, namespace] = count(); }";
+  const source = `tracepoint:sock:inet_sock_set_state /args.newstate == 10 && pid == ${process.pid}/ { @[node, pod, namespace] = count(); }`;
 
   async function listens(node: number, countsUnattributed = false) {
     const env = environment({
