@@ -74,6 +74,8 @@ export class Agent implements Disposable {
   #cni: StatusInputs["cni"] = { state: "NotOwned" };
 
   #speaker: StatusInputs["speaker"] = { ...away, reason: "not connected yet" };
+  /** The speaker had a desired state when the connection began. */
+  #speakerKnows = false;
   /** Content of the last desired state that went out on this connection. */
   #sent = "";
   #lastStatus: StatusInputs | undefined;
@@ -167,6 +169,7 @@ export class Agent implements Disposable {
     this.#acks.clear();
     this.#sessions.clear();
     this.#sent = "";
+    this.#speakerKnows = hello.generation > 0n;
     const generation = Math.max(this.#progress.generation, Number(hello.generation));
     this.#progress = { ...this.#progress, generation };
     const peers = this.#plan?.speaker.peers ?? this.#progress.inForce?.speaker.peers ?? [];
@@ -203,8 +206,7 @@ export class Agent implements Disposable {
     this.#adopt(snapshot);
     await this.#restore();
     passwords.want(secretsOf(snapshot, node));
-    // A session that is up must not lose its password only because nobody has answered yet.
-    if (!passwords.settled && clock.monotonic() - this.#begun < passwordsWithinMs) return this.#report();
+    if (!passwords.settled && this.#waitsForPasswords()) return this.#report();
 
     await this.#keeper.followPods();
     await this.#keeper.inspect();
@@ -223,6 +225,16 @@ export class Agent implements Disposable {
     this.#writeNames(next);
     this.#askSessions();
     this.#report();
+  }
+
+  /**
+   * Whether to wait for the first answer about passwords: for a while, and as long as the API server is away and the
+   * speaker has what an earlier agent told it. A session that is up must not lose its password for want of an answer.
+   */
+  #waitsForPasswords(): boolean {
+    const { clock, cluster } = this.#p;
+    if (clock.monotonic() - this.#begun < passwordsWithinMs) return true;
+    return this.sent === 0 && this.#speakerKnows && cluster.staleBecause !== undefined;
   }
 
   /** Once: takes over the route maps of an earlier run, before anything is put into them. */

@@ -1,11 +1,12 @@
 // agent: `waggle agent cleanup`: removes exactly what is ours on a node: attachments, pins, kernel routes, device, files.
-import { rmdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { Datapath } from "../datapath/index.ts";
 import { removeConflist } from "./conflist-file.ts";
-import { readIfThere, removeIfThere } from "./files.ts";
+import { readIfThere, removeEmpty, removeIfThere } from "./files.ts";
 import { namesFile } from "./names.ts";
 import { removeKernelRoutes } from "./node-datapath.ts";
+import { passwordDirectories } from "./options.ts";
 import { progressFile, snapshotFile } from "./store.ts";
 
 export interface CleanupOptions {
@@ -13,7 +14,7 @@ export interface CleanupOptions {
   readonly bpffs: string;
   readonly stateDir: string;
   readonly cniConfDir: string;
-  readonly passwordDir: string;
+  readonly passwordDir: string | undefined;
 }
 
 export interface CleanupReport {
@@ -34,15 +35,6 @@ function removeState(directory: string): readonly string[] {
   return gone;
 }
 
-function removeEmpty(directory: string): void {
-  try {
-    rmdirSync(directory);
-  } catch (error) {
-    // Not there, or somebody else's files are in it.
-    if (!["ENOENT", "ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-  }
-}
-
 /**
  * The agent and the speaker of the node must have ended. Routes go first, then programs, then files.
  * @throws Error where the bpffs is missing, KernelError
@@ -54,7 +46,7 @@ export function cleanupNode(options: CleanupOptions): CleanupReport {
   const pins = Datapath.cleanup({ bpffs: options.bpffs, node: options.node });
   if (pins > 0) removed.push(`${pins} attachments, pins and devices`);
   if (removeConflist(options.cniConfDir)) removed.push(`CNI configuration in ${options.cniConfDir}`);
+  for (const directory of passwordDirectories(options)) rmSync(directory, { recursive: true, force: true });
   removed.push(...removeState(options.stateDir));
-  rmSync(options.passwordDir, { recursive: true, force: true });
   return { removed };
 }

@@ -1,5 +1,5 @@
 // agent: files that other processes read or that must survive a crash: written whole, by rename.
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 /** Writes a file so that a reader, or a crash, sees the old or the new content and nothing between. */
@@ -23,3 +23,13 @@ export function readIfThere(path: string): string | undefined {
 }
 
 export const removeIfThere = (path: string): void => rmSync(path, { force: true });
+
+/** Removes a directory in which there is nothing. */
+export function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    // Not there, or somebody's files are in it.
+    if (!["ENOENT", "ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  }
+}

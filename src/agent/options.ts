@@ -13,8 +13,8 @@ export interface AgentOptions {
   readonly objectDir: string;
   readonly cniConfDir: string;
   readonly cniDataDir: string;
-  /** Directory on tmpfs for passwords. */
-  readonly passwordDir: string;
+  /** Directory on tmpfs for copies of passwords; undefined: wherever there is one. */
+  readonly passwordDir: string | undefined;
   /** MTU for pods' interfaces, in bytes; undefined leaves the kernel's default. */
   readonly podMTU: number | undefined;
   readonly hub: HubOptions;
@@ -30,6 +30,14 @@ export interface AgentOptions {
   readonly logLevel: string;
   readonly version: string;
 }
+
+/** Where copies of passwords may lie; the first that is on tmpfs is taken. */
+export const passwordDirectories = (
+  options: Pick<AgentOptions, "node" | "stateDir" | "passwordDir">,
+): readonly string[] =>
+  options.passwordDir !== undefined
+    ? [options.passwordDir]
+    : [`${options.stateDir}/passwords`, `/run/waggle/passwords/${options.node}`];
 
 export interface HubOptions {
   readonly socket: string | undefined;

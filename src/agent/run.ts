@@ -11,8 +11,8 @@ import { hostFacts } from "./host.ts";
 import { startErrors } from "./messages.ts";
 import { Names } from "./names.ts";
 import { NodeDatapath, NodeKernelRoutes } from "./node-datapath.ts";
-import type { AgentOptions } from "./options.ts";
-import { Passwords } from "./secrets.ts";
+import { type AgentOptions, passwordDirectories } from "./options.ts";
+import { firstInMemory, Passwords } from "./secrets.ts";
 import { SpeakerClient } from "./speaker/client.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { FileStore } from "./store.ts";
@@ -63,8 +63,11 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       onError: (error) => log.error({ error: String(error) }, "a change could not be handled"),
     }),
   );
+  const passwordDir = firstInMemory(passwordDirectories(options));
+  if (passwordDir === undefined)
+    log.info({}, "no directory on tmpfs: passwords are kept in this process only");
   const passwords = stack.use(
-    new Passwords({ api, clock, random, log, directory: options.passwordDir, onChange: poke }),
+    new Passwords({ api, clock, random, log, directory: passwordDir, onChange: poke }),
   );
   const datapath = stack.adopt(
     new NodeDatapath(

@@ -1,6 +1,6 @@
 // agent: BGP passwords: got by name, never listed, kept on tmpfs only, never logged. What is not there fails closed.
 import { mkdirSync, statfsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { systemNamespace } from "../api/index.ts";
 import {
   type Clock,
@@ -12,7 +12,7 @@ import {
   type Random,
   type Timer,
 } from "../kube/index.ts";
-import { readIfThere, removeIfThere, writeByRename } from "./files.ts";
+import { readIfThere, removeEmpty, removeIfThere, writeByRename } from "./files.ts";
 import type { Log } from "./ports.ts";
 
 export interface PasswordOptions {
@@ -20,8 +20,8 @@ export interface PasswordOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** Where passwords outlive this process; used only if it is on tmpfs. */
-  readonly directory: string;
+  /** Where passwords outlive this process, on tmpfs; undefined keeps them in this process only. */
+  readonly directory: string | undefined;
   /** A password has come, changed or gone. */
   readonly onChange: () => void;
 }
@@ -45,7 +45,6 @@ export class Passwords implements Disposable {
   readonly #o: PasswordOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #stop = new AbortController();
-  #durable: boolean | undefined;
   #timer: Timer | undefined;
   #busy = false;
 
@@ -58,11 +57,12 @@ export class Passwords implements Disposable {
     for (const name of this.#entries.keys())
       if (!names.has(name)) {
         this.#entries.delete(name);
-        if (this.#isDurable()) removeIfThere(this.#path(name));
+        this.#store(name, undefined);
       }
     for (const name of names) {
       if (this.#entries.has(name) || this.#entries.size >= secretLimit) continue;
-      const stored = this.#isDurable() ? readIfThere(this.#path(name)) : undefined;
+      const path = this.#path(name);
+      const stored = path === undefined ? undefined : readIfThere(path);
       this.#entries.set(name, { password: stored, known: stored !== undefined, nextAt: 0 });
     }
     this.#schedule();
@@ -136,32 +136,36 @@ export class Passwords implements Disposable {
     entry.nextAt = clock.monotonic() + jitter(wait, 0.2, random);
     if (!changed || this.#entries.get(name) !== entry) return;
     entry.password = password;
-    if (this.#isDurable()) {
-      if (password === undefined) removeIfThere(this.#path(name));
-      else writeByRename(this.#path(name), password, 0o600);
-    }
+    this.#store(name, password);
     this.#o.onChange();
   }
 
-  #path(name: string): string {
-    return join(this.#o.directory, name);
+  /** The copy of a password; undefined where there are none. */
+  #path(name: string): string | undefined {
+    return this.#o.directory === undefined ? undefined : join(this.#o.directory, name);
   }
 
-  #isDurable(): boolean {
-    if (this.#durable === undefined) {
-      try {
-        mkdirSync(this.#o.directory, { recursive: true, mode: 0o700 });
-        this.#durable = inMemory.has(statfsSync(this.#o.directory).type);
-      } catch (error) {
-        this.#o.log.warn({ directory: this.#o.directory, error: String(error) }, "no place for passwords");
-        this.#durable = false;
-      }
-      if (!this.#durable)
-        this.#o.log.info(
-          { directory: this.#o.directory },
-          "not on tmpfs: passwords are kept in this process only",
-        );
+  #store(name: string, password: string | undefined): void {
+    const path = this.#path(name);
+    const { directory } = this.#o;
+    if (path === undefined || directory === undefined) return;
+    if (password === undefined) {
+      removeIfThere(path);
+      removeEmpty(directory);
+    } else {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      writeByRename(path, password, 0o600);
     }
-    return this.#durable;
   }
 }
+
+/** The first directory that lies on a file system in memory, whether it is there already or not. */
+export const firstInMemory = (directories: readonly string[]): string | undefined =>
+  directories.find((directory) => {
+    for (let path = directory; ; path = dirname(path))
+      try {
+        return inMemory.has(statfsSync(path).type);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT" || path === dirname(path)) return false;
+      }
+  });

@@ -64,7 +64,7 @@ const optionsOf = (flags: AgentFlags): AgentOptions => ({
   objectDir: flags.objectDir,
   cniConfDir: flags.cniConfDir,
   cniDataDir: flags.cniDataDir,
-  passwordDir: flags.passwordDir ?? `/run/waggle/passwords/${flags.node}`,
+  passwordDir: flags.passwordDir,
   podMTU: flags.podMtu,
   hub: {
     socket: flags.hubSocket,
@@ -98,10 +98,7 @@ function cleanup(): Command {
       const flags = self.optsWithGlobals<NodeFlags & { passwordDir?: string; output: OutputFormat }>();
       requireNode(flags);
       const { cleanupNode } = await import("../agent/cleanup.ts");
-      const report = cleanupNode({
-        ...flags,
-        passwordDir: flags.passwordDir ?? `/run/waggle/passwords/${flags.node}`,
-      });
+      const report = cleanupNode({ ...flags, passwordDir: flags.passwordDir });
       if (flags.output === "json") printJson(report);
       else
         for (const line of report.removed.length > 0 ? report.removed : ["there was nothing of ours"])
@@ -120,7 +117,10 @@ export function command(): Command {
     .option("--speaker-socket <path>", "unix socket of waggle bgpd", "/run/waggle/bgpd.sock")
     .option("--object-dir <dir>", "directory with the datapath's objects", defaultObjectDir())
     .option("--cni-data-dir <dir>", "where the host-local plugin keeps its state", "/var/lib/cni/waggle")
-    .option("--password-dir <dir>", "directory on tmpfs for copies of passwords (default: below /run/waggle)")
+    .option(
+      "--password-dir <dir>",
+      "directory on tmpfs for copies of passwords (default: in --state-dir or /run/waggle, whichever is)",
+    )
     .option("--pod-mtu <bytes>", "MTU of pods' interfaces (default: the kernel's)", number(576, 65_535))
     .option("--hub-socket <path>", "unix socket of the hub")
     .option("--hub-address <host:port>", "the hub, where it is not the one that the cluster names")

@@ -89,6 +89,29 @@ describe("first round", () => {
     expect(told).not.toContain("geheim");
   });
 
+  it("does not take a password from a live speaker while nobody can be asked for it", async () => {
+    const world = await settled(snapshot({ peers: [peer("tor", { passwordSecretName: "bgp" })] }));
+    world.passwords.set("bgp", "geheim");
+    world.agent!.poke();
+    await world.clock.advance(3_000);
+    const before = world.speaker.received.length;
+    expect(world.speaker.state!.peers[0]!.password).toBe("geheim");
+    world.kill();
+    world.cluster = undefined;
+    world.passwords.clear();
+    world.passwordsSettled = false;
+    world.start();
+    await world.clock.advance(60_000);
+    expect(world.speaker.received.length).toBe(before);
+    world.passwords.set("bgp", "geheim");
+    world.passwordsSettled = true;
+    world.cluster = snapshot({ peers: [peer("tor", { passwordSecretName: "bgp" })] });
+    world.agent!.poke();
+    await world.clock.advance(100);
+    expect(world.speaker.state!.peers[0]).toMatchObject({ password: "geheim", passwordMissing: false });
+    expect(world.speaker.origins()).toEqual(everything);
+  });
+
   it("announces nothing on a node that is only observed, and programs nothing", async () => {
     const world = await settled(snapshot({ clusterNetwork: clusterNetwork({ mode: "Observe" }) }));
     expect(world.datapath.syncs).toBe(0);

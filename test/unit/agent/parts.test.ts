@@ -1,5 +1,14 @@
 // agent: its smaller parts: files, conflist, passwords, status writes, other nodes' announcements, acknowledgements.
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -10,7 +19,7 @@ import { announcedElsewhere } from "../../../src/agent/elsewhere.ts";
 import { connectedSubnets, serverAddresses } from "../../../src/agent/host.ts";
 import { Names } from "../../../src/agent/names.ts";
 import type { Log } from "../../../src/agent/ports.ts";
-import { Passwords } from "../../../src/agent/secrets.ts";
+import { firstInMemory, Passwords } from "../../../src/agent/secrets.ts";
 import { StatusWriter } from "../../../src/agent/status-writer.ts";
 import { FileStore } from "../../../src/agent/store.ts";
 import { AckState } from "../../../src/api/generated/proto/speaker_pb.js";
@@ -175,8 +184,15 @@ describe("passwords", () => {
     expect(second.passwords.settled).toBe(true);
     expect(second.passwords.passwords().get("bgp")).toBe("geheim");
     second.passwords.want(new Set());
-    expect(readdirSync(`/dev/shm/waggle-unit-${process.pid}`)).toEqual([]);
+    expect(existsSync(`/dev/shm/waggle-unit-${process.pid}`)).toBe(false);
     second.passwords[Symbol.dispose]();
+  });
+
+  it("have a place only in memory", () => {
+    expect(firstInMemory([directory, "/dev/shm/not/there/yet"])).toBe(
+      firstInMemory([directory]) ?? "/dev/shm/not/there/yet",
+    );
+    expect(firstInMemory(["/proc/nowhere"])).toBeUndefined();
   });
 
   it("a Secret without the key has no password", async () => {
