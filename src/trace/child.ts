@@ -5,6 +5,7 @@ import { hashSchema, schemaOf } from "../results/index.ts";
 import type { NodeChunk } from "../results/types.ts";
 import { renderDiagnostics } from "../script/index.ts";
 import type { LoadedScript } from "./load.ts";
+import { leaveMemoryCgroup } from "./memory-cgroup.ts";
 import { say } from "./messages.ts";
 import { type PreparedScript, prepareScript, TraceEnvironment } from "./prepare.ts";
 import type { Attached, ChildOptions, FromChild, ToChild } from "./protocol.ts";
@@ -238,13 +239,18 @@ export class TracerChild {
 const exitWithinMs = 4000;
 
 function main(): void {
-  const child = new TracerChild(JSON.parse(process.argv[2] ?? "{}") as ChildOptions);
+  const options = JSON.parse(process.argv[2] ?? "{}") as ChildOptions;
+  const child = new TracerChild(options);
   let closing = false;
   const leave = () => {
     if (closing) return;
     closing = true;
-    setTimeout(() => process.exit(0), exitWithinMs).unref();
-    void child.close().finally(() => process.exit(0));
+    const go = () => {
+      if (options.cgroup !== undefined) leaveMemoryCgroup(options.cgroup);
+      process.exit(0);
+    };
+    setTimeout(go, exitWithinMs).unref();
+    void child.close().finally(go);
   };
   process.on("disconnect", leave);
   process.on("SIGTERM", leave);

@@ -41,6 +41,7 @@ export const say = {
     `the tracer process is being restarted; try again in ${Math.ceil(waitMs / 1000)} s`,
   tracerClosed: () => "the tracer is shut down",
   noMemoryLimit: (why: string) => `the tracer runs without a memory limit of its own: ${why}`,
+  cgroupStays: (directory: string) => `the tracer's cgroup ${directory} is still in use and stays`,
   hubLost: () => "connection to the hub lost",
   failedInRun: (reason: string) => `the trace failed: ${reason}`,
   ownersFull: (limit: number) => `the owner map holds its ${limit} entries already`,

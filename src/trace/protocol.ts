@@ -5,6 +5,8 @@ import type { Finished, Prepared, PrepareRequest, TracerOptions } from "./types.
 /** Everything that the child needs to know, on its command line. */
 export interface ChildOptions extends TracerOptions {
   readonly limits: TracerLimits;
+  /** The memory cgroup that the parent puts the child into; the child removes it when the parent is gone. */
+  readonly cgroup?: string;
 }
 
 /** Ceilings of one node. */

@@ -81,7 +81,12 @@ export class ProcessTracer implements Tracer {
   #start(): void {
     this.#restart = undefined;
     const { childPath, limits: _, memoryBytes, log: __, ...tracer } = this.#options;
-    const options: ChildOptions = { ...tracer, limits: this.#limits };
+    const cgroup = this.#makeCgroup(memoryBytes ?? defaultMemory);
+    const options: ChildOptions = {
+      ...tracer,
+      limits: this.#limits,
+      ...(cgroup === undefined ? {} : { cgroup: cgroup.directory }),
+    };
     this.#startedAt = Date.now();
     const child = fork(childPath ?? defaultChildPath(), [JSON.stringify(options)], {
       execArgv: [],
@@ -89,7 +94,7 @@ export class ProcessTracer implements Tracer {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.#child = child;
-    this.#confine(child, memoryBytes ?? defaultMemory);
+    if (cgroup) this.#confine(child, cgroup);
     let settle: (up: boolean) => void = () => {};
     this.#ready = new Promise((resolve) => {
       settle = resolve;
@@ -105,18 +110,20 @@ export class ProcessTracer implements Tracer {
     });
   }
 
-  #confine(child: ChildProcess, limit: number): void {
+  /** The same cgroup for every child, one after the other. */
+  #makeCgroup(limit: number): MemoryCgroup | undefined {
+    const made = createMemoryCgroup("waggle-tracer-", limit);
+    this.#cgroup = made.ok ? made.cgroup : undefined;
+    if (!made.ok) this.#log(say.noMemoryLimit(made.reason));
+    return this.#cgroup;
+  }
+
+  #confine(child: ChildProcess, cgroup: MemoryCgroup): void {
     if (child.pid === undefined) return;
-    this.#cgroup?.[Symbol.dispose]();
-    this.#cgroup = undefined;
-    const made = createMemoryCgroup(`waggle-tracer-${process.pid}`, limit);
     try {
-      if (!made.ok) throw new Error(made.reason);
-      made.cgroup.add(child.pid);
-      this.#cgroup = made.cgroup;
+      cgroup.add(child.pid);
     } catch (error) {
       this.#log(say.noMemoryLimit((error as Error).message));
-      if (made.ok) made.cgroup[Symbol.dispose]();
     }
   }
 
@@ -234,6 +241,6 @@ export class ProcessTracer implements Tracer {
       await gone;
       clearTimeout(killer);
     }
-    this.#cgroup?.[Symbol.dispose]();
+    if (this.#cgroup && !(await this.#cgroup.remove())) this.#log(say.cgroupStays(this.#cgroup.directory));
   }
 }

@@ -49,6 +49,12 @@ class Recorder implements RunListener {
   }
 }
 
+/** Tracer cgroups that a process has left anywhere. */
+const cgroupsOf = (pid: number | undefined): string[] =>
+  spawnSync("find", ["/sys/fs/cgroup", "-type", "d", "-name", `waggle-tracer-${pid}`], { encoding: "utf8" })
+    .stdout.split("\n")
+    .filter((line) => line !== "");
+
 const alive = (pid: number): boolean => existsSync(`/proc/${pid}`);
 
 describe.skipIf(!canTrace)(`tracer (${skipped})`, () => {
@@ -161,6 +167,7 @@ describe.skipIf(!canTrace)(`tracer (${skipped})`, () => {
     parent.kill("SIGKILL");
     await until("the child's end", () => !alive(child), 5000);
     expect(Date.now() - started).toBeLessThan(5000);
+    expect(cgroupsOf(parent.pid)).toEqual([]);
   });
 
   it("keeps the child in a memory cgroup, or says why not", async () => {
@@ -169,6 +176,9 @@ describe.skipIf(!canTrace)(`tracer (${skipped})`, () => {
     const cgroups = execFileSync("cat", [`/proc/${t.pid}/cgroup`], { encoding: "utf8" });
     const confined = cgroups.includes(`waggle-tracer-${process.pid}`);
     expect(confined || logged.some((m) => m.includes("without a memory limit"))).toBe(true);
+    if (confined) expect(cgroupsOf(process.pid)).toHaveLength(1);
+    await t.close();
+    expect(cgroupsOf(process.pid)).toEqual([]);
   });
 });
 
