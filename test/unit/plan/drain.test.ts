@@ -259,7 +259,10 @@ describe("retirements", () => {
     world.acked = world.generation;
     expect(world.round(gone).vips.length).toBe(2);
     expect(pendingWithdrawals(world.retiring)).toEqual([]);
-    world.now += seconds * 1000;
+    world.now += seconds * 1000 - 1;
+    expect(world.round(gone).vips.length).toBe(2);
+    expect(world.round(gone).vips.length).toBe(2);
+    world.now += 1;
     world.round(gone);
     expect(world.round(gone).vips).toEqual([]);
     expect(world.retiring).toEqual([]);
