@@ -56,6 +56,8 @@ export interface RunOptions {
   readonly clock: Clock;
   readonly timing: Timing;
   readonly log: Log;
+  /** What is held of its maps, in bytes of JSON. Default {@link bounds.runMapBytes}. */
+  readonly mapBytes?: number;
   /** Called when a phase is over, for the Trace's status. */
   readonly progress: (phase: "Compiled" | "Running", message: string, asked: number) => void;
 }
@@ -353,8 +355,8 @@ export class HubRun implements RunPort {
   #take(node: string, state: NodeState, chunk: NodeChunk, json: Uint8Array): void {
     if (chunk.kind === "round") this.#rounds?.add(node, chunk);
     else if (chunk.kind === "line") this.#forward(node, json);
-    else if (this.#mapBytes + json.length > bounds.runMapBytes) {
-      this.#drop(node, messages.mapsTooLarge(bounds.runMapBytes));
+    else if (this.#mapBytes + json.length > (this.#options.mapBytes ?? bounds.runMapBytes)) {
+      this.#drop(node, messages.mapsTooLarge(this.#options.mapBytes ?? bounds.runMapBytes));
       state.session.stop(this.id, "error");
     } else {
       this.#mapBytes += json.length;

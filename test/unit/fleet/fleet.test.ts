@@ -295,18 +295,19 @@ describe("when something is away", () => {
     const a = world.cluster("dc1").addNode("a", { maps: [countMap({ x: 1 })] });
     world
       .cluster("dc1")
-      .addNode("b", { maps: [countMap({ x: 2 })], chunks: [{ atMs: 4_000, chunk: round(0, 2) }] });
+      .addNode("b", { maps: [countMap({ x: 2 })], chunks: [{ atMs: 1_000, chunk: round(0, 2) }] });
     await world.joined();
     const asked = world.ask();
     await world.clock.until(() => a.attached === 1);
     world.cluster("dc1").members.get("a")!.wire().cut();
     await gone(world, [a], 100);
+    // It does not hold the others' rounds up.
+    await world.clock.until(() => asked.events.some((e) => e.kind === "round"), 1_500);
+    expect(asked.outcome).toBeUndefined();
     await world.clock.until(() => asked.outcome !== undefined);
     const { status, maps, coverage } = asked.outcome!;
     expect([status, rowsOf(maps, "@c")]).toEqual(["partial", [{ key: ["x"], cell: { number: "2" } }]]);
     expect(coverage.errors).toEqual([{ node: "a", error: "the agent's connection was lost during the run" }]);
-    // It does not hold the others' rounds up.
-    expect(asked.events.filter((e) => e.kind === "round")).toHaveLength(1);
   });
 
   it("a caller that dies takes its run off all nodes at once", async () => {
@@ -326,6 +327,9 @@ describe("when something is away", () => {
     world.ask({ durationSeconds: 600 });
     await world.clock.until(() => a.attached === 1);
     world.cluster("dc1").callers[0]!.freeze();
+    // It cannot reach the API server either.
+    world.cluster("dc1").api.fault = (_, __, client) =>
+      client === "caller" ? new TransportError("timeout", "no answer") : undefined;
     await world.clock.advance(3_000);
     expect(a.attached).toBe(1);
     await gone(world, [a], 2_100);
@@ -354,6 +358,8 @@ describe("when something is away", () => {
     await world.clock.until(() => a.attached === 1);
     world.cluster("dc1").members.get("a")!.wire().freeze();
     await gone(world, [a], 5_000);
+    // The hub, for its part, has given the silent agent up.
+    await world.clock.until(() => world.cluster("dc1").core.agents.stats.silent === 1, 1_200);
   });
 
   it("an agent that hangs is given up a few seconds after the deadline", async () => {

@@ -3,10 +3,14 @@ import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, it } from "vitest";
 import { AgentHub, CallerHub } from "../../../src/api/generated/proto/hub_pb.js";
 import type { Trace } from "../../../src/api/index.ts";
+import { encodeJson } from "../../../src/fleet/chunks.ts";
+import type { AgentSession } from "../../../src/fleet/hub/agents.ts";
 import { tokenReviewer } from "../../../src/fleet/hub/authenticate.ts";
-import { agentAccount, nodeNameExtra } from "../../../src/fleet/protocol.ts";
+import { HubRun } from "../../../src/fleet/hub/run.ts";
+import { agentAccount, defaultTiming, nodeNameExtra } from "../../../src/fleet/protocol.ts";
 import { ApiError, type KubeApi, kinds, type TokenReview, TransportError } from "../../../src/kube/index.ts";
-import { countMap, type SimCluster, World } from "./world.ts";
+import { settle, VirtualClock } from "../kube/virtual-clock.ts";
+import { countMap, quiet, type SimCluster, schema, World } from "./world.ts";
 
 /** A caller that is not ours: it sends what it likes. */
 function rawCaller(cluster: SimCluster, trace: string, key: string) {
@@ -90,6 +94,21 @@ describe("callers", () => {
     expect(third.error()).toMatch(/has its caller already/);
   });
 
+  it("two callers at the same moment: one gets in", async () => {
+    const world = new World(5, "dc1");
+    const cluster = world.cluster("dc1");
+    cluster.addNode("a", {});
+    await world.joined();
+    await putTrace(world, cluster, "one", keyOf(1));
+    const callers = [rawCaller(cluster, "one", keyOf(1)), rawCaller(cluster, "one", keyOf(1))];
+    await world.clock.advance(100);
+    expect(callers.map((c) => c.error()?.includes("has its caller already") ?? false).sort()).toEqual([
+      false,
+      true,
+    ]);
+    for (const caller of callers) caller.stop.abort();
+  });
+
   it("a hub takes 16 runs at a time, and more when they have ended", async () => {
     const world = new World(3, "dc1");
     const cluster = world.cluster("dc1");
@@ -131,6 +150,93 @@ describe("callers", () => {
     heartbeats = false;
     expect([tracer.prepared, tracer.attaches, tracer.runs.size]).toEqual([1, 0, 0]);
     expect(statusOf(cluster, "one")).toMatchObject({ phase: "Failed" });
+  });
+});
+
+describe("what a run holds is bounded", () => {
+  /** A run whose nodes say what the test says, and whose caller reads nothing. */
+  async function begin(nodes: readonly string[], mapBytes?: number) {
+    const clock = new VirtualClock();
+    const stops: string[] = [];
+    const session = (node: string): AgentSession => ({
+      node,
+      hello: {} as AgentSession["hello"],
+      listen: () => undefined,
+      forget: () => undefined,
+      prepare: () => undefined,
+      attach: () => undefined,
+      stop: () => void stops.push(node),
+    });
+    const run = new HubRun({
+      trace: {
+        apiVersion: "waggle.dev/v1alpha1",
+        kind: "Trace",
+        metadata: { name: "t", uid: "u" },
+        spec: {
+          script: "x",
+          nodeSelector: {},
+          durationSeconds: 5,
+          keyHash: keyOf(0),
+          limits: { mapBytes: 4096, ringBytes: 4096 },
+        },
+      },
+      nodes,
+      session,
+      clock,
+      timing: defaultTiming,
+      log: quiet,
+      progress: () => undefined,
+      ...(mapBytes === undefined ? {} : { mapBytes }),
+    });
+    const ended = run.execute();
+    const none = { errors: [], warnings: [] };
+    for (const node of nodes)
+      run.compiled(node, { ok: true, schemaHash: "h", schemaJson: encodeJson(schema), ...none });
+    await settle();
+    run.proceed("h");
+    await settle();
+    for (const node of nodes) run.attached(node, { ok: true, error: "" });
+    await settle();
+    const finish = async (node: string) => {
+      const zero = { lostEvents: 0n, mapFull: 0n, unattributed: 0n, exitCode: 0, message: "" };
+      run.finished(node, { reason: "deadline", ...zero });
+      await settle();
+    };
+    return { run, ended, finish, stops };
+  }
+
+  it("lines beyond 16 MiB for a caller that does not read are dropped and told of", async () => {
+    const { run, ended, finish } = await begin(["a"]);
+    const megabyte = encodeJson({ kind: "line", type: "printf", text: "x".repeat(1 << 20) });
+    for (let i = 0; i < 20; i++) run.report("a", megabyte);
+    await finish("a");
+    const outcome = await ended;
+    run.finish(outcome);
+    expect(run.events.bytes).toBeLessThanOrEqual(17 * 1024 * 1024);
+    expect(outcome.lostEvents).toBe(5n);
+    const events = [];
+    for await (const event of run.events) events.push(event.message);
+    const done = events.at(-1);
+    expect(done?.case === "done" && done.value.errors.map((e) => e.error)).toEqual([
+      "5 lines were dropped: the caller reads more slowly than they come",
+    ]);
+  });
+
+  it("a node whose maps do not fit any more is told of; the others' answer stays whole", async () => {
+    const { run, ended, finish, stops } = await begin(["a", "b"], 300);
+    run.report("a", encodeJson({ kind: "maps", maps: [countMap({ x: 1 })] }));
+    run.report("b", encodeJson({ kind: "maps", maps: [countMap({ ["y".repeat(400)]: 1 })] }));
+    await finish("a");
+    await finish("b");
+    const outcome = await ended;
+    expect([outcome.answered, stops]).toEqual([1, ["b"]]);
+  });
+
+  it("an answer that cannot be read costs its node the run, not the run its end", async () => {
+    const { run, ended, finish } = await begin(["a", "b"]);
+    run.report("a", new TextEncoder().encode('{"kind":"shell"}'));
+    await finish("b");
+    expect(await ended).toMatchObject({ asked: 2, answered: 1 });
   });
 });
 

@@ -135,34 +135,49 @@ export class Wire {
   #thaw: Promise<void> | undefined;
 
   cut(): void {
-    this.#broken.abort(new ConnectError("connection reset", Code.Unavailable));
+    // Over a pulled cable the other end does not hear of it.
+    if (!this.#thaw) this.#broken.abort(new ConnectError("connection reset", Code.Unavailable));
   }
   freeze(): void {
     this.#thaw = new Promise(() => undefined);
   }
 
   wrap(transport: Transport): Transport {
-    const gate = async function* <T>(wire: Wire, source: AsyncIterable<T>): AsyncGenerator<T> {
-      for await (const item of source) {
-        if (wire.#thaw) await wire.#thaw;
-        if (wire.#broken.signal.aborted) throw wire.#broken.signal.reason;
-        yield item;
+    const broken = this.#broken.signal;
+    const gate = async function* <T>(
+      wire: Wire,
+      source: AsyncIterable<T>,
+      given?: AbortSignal,
+    ): AsyncGenerator<T> {
+      const local = new Promise<never>((_, reject) => {
+        const fail = (): void => reject(given?.reason);
+        if (given?.aborted) fail();
+        else given?.addEventListener("abort", fail, { once: true });
+      });
+      local.catch(() => undefined);
+      const iterator = source[Symbol.asyncIterator]();
+      for (;;) {
+        const next = await Promise.race([iterator.next(), local]);
+        if (wire.#thaw) await Promise.race([wire.#thaw, local]);
+        if (broken.aborted) throw broken.reason;
+        if (next.done) return;
+        yield next.value;
       }
     };
     return {
       unary: transport.unary.bind(transport),
       stream: async (method, signal, timeoutMs, header, input, contextValues) => {
-        const signals = [this.#broken.signal, ...(signal ? [signal] : [])];
-        const either = AbortSignal.any(signals);
-        const answer = await transport.stream(
-          method,
-          either,
-          timeoutMs,
-          header,
-          gate(this, input),
-          contextValues,
-        );
-        return { ...answer, message: gate(this, answer.message) };
+        // Our own end of a pulled cable notices that we hang up; the other end does not.
+        const far = new AbortController();
+        const hangUp = (): void => {
+          if (!this.#thaw) far.abort(signal?.reason);
+        };
+        if (signal?.aborted) hangUp();
+        else signal?.addEventListener("abort", hangUp, { once: true });
+        const either = AbortSignal.any([broken, far.signal]);
+        const there = gate(this, input);
+        const answer = await transport.stream(method, either, timeoutMs, header, there, contextValues);
+        return { ...answer, message: gate(this, answer.message, signal) };
       },
     };
   }
