@@ -10,7 +10,11 @@ describe("topology", () => {
   const big = topology({ lab: "default", clusters: limits.clusters, nodes: limits.nodes });
 
   it("gives every interface an address of its own", () => {
-    const all = big.clusters.flatMap((c) => [c.router.address, c.client.address, ...c.nodes.map((n) => n.address)]);
+    const all = big.clusters.flatMap((c) => [
+      c.router.address,
+      c.client.address,
+      ...c.nodes.map((n) => n.address),
+    ]);
     all.push(...big.dci.flatMap((l) => [l.fromAddress, l.toAddress]));
     const texts = all.flatMap((a) => [a.ipv4, a.ipv6]);
     for (const t of texts) expect(() => parseAddress(t)).not.toThrow();
@@ -20,7 +24,9 @@ describe("topology", () => {
   });
 
   it("keeps clusters' prefixes apart", () => {
-    const prefixes = big.clusters.flatMap((c) => [c.pods.ipv4, c.pods.ipv6, c.vips.ipv4, c.vips.ipv6].map(parsePrefix));
+    const prefixes = big.clusters.flatMap((c) =>
+      [c.pods.ipv4, c.pods.ipv6, c.vips.ipv4, c.vips.ipv6].map(parsePrefix),
+    );
     for (let i = 0; i < prefixes.length; i++)
       for (let j = 0; j < i; j++) expect(overlaps(prefixes[i]!, prefixes[j]!)).toBe(false);
   });
