@@ -1,6 +1,6 @@
 // cli: what the launcher runs: checks the runtime, turns V8's compile cache on, and loads the program. Nothing else, as it runs first.
 import { accessSync, constants } from "node:fs";
-import { enableCompileCache } from "node:module";
+import module from "node:module";
 import { homedir } from "node:os";
 import { fileURLToPath } from "node:url";
 
@@ -26,8 +26,10 @@ if (Number.parseInt(process.versions.node, 10) < 26) {
   );
   process.exitCode = 1;
 } else {
-  if (!process.env["NODE_COMPILE_CACHE"] && !process.env["NODE_DISABLE_COMPILE_CACHE"])
-    enableCompileCache(cacheDirectory());
+  // Sources that run as they are change too often for it.
+  const built = import.meta.url.endsWith(".js");
+  if (built && !process.env["NODE_COMPILE_CACHE"] && !process.env["NODE_DISABLE_COMPILE_CACHE"])
+    module.enableCompileCache(cacheDirectory());
   const { main } = await import("./main.ts");
   process.exitCode = await main(process.argv.slice(2));
 }

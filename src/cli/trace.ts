@@ -226,7 +226,7 @@ function conclude(
 const examples = `
 Examples:
   waggle trace --for 5s -e 'tracepoint:sock:inet_sock_set_state /args.newstate == 1/ { @[node, prefix(args.daddr_v6)] = count(); }'
-  waggle trace --nodes 'zone=a,!spot' tools/tcpconnect.bt
+  waggle trace --nodes 'zone=a,!spot' tools/connect-latency.bt
   waggle trace --local -e 'interval:s:1 { print(@); clear(@); } tracepoint:syscalls:sys_enter_openat { @[comm] = count(); }'
 
 The script is checked here first, then compiled on every node before it is attached on any. count, sum, min, max, avg, stats,

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { PrepareSchema, type RunEvent, RunEventSchema } from "../../api/generated/proto/hub_pb.js";
 import type { Trace } from "../../api/index.ts";
 import type { Clock, Timer } from "../../kube/index.ts";
-import type { MapData, NodeChunk, ResultSchema } from "../../results/types.ts";
+import type { NodeChunk, ResultSchema } from "../../results/types.ts";
 import { ChunkError, decodeChunk, decodeSchema, encodeJson, joinMaps } from "../chunks.ts";
 import { mergeNodes } from "../merge.ts";
 import { messages } from "../messages.ts";
@@ -12,28 +12,7 @@ import { Outbox } from "../outbox.ts";
 import { bounds, type Log, type Timing } from "../protocol.ts";
 import { RoundMerger } from "../rounds.ts";
 import type { AgentSession, RunPort } from "./agents.ts";
-
-type NodePhase =
-  /** Prepare was sent. */
-  | "preparing"
-  /** Compiled and loaded, nothing attached. */
-  | "compiled"
-  /** Attach was sent. */
-  | "attaching"
-  | "attached"
-  /** It has handed in its answer. */
-  | "answered"
-  /** Anything else: did not compile, another schema, lost, late. It has an entry in `errors`. */
-  | "out";
-
-interface NodeState {
-  readonly session: AgentSession;
-  phase: NodePhase;
-  schemaHash: string;
-  schemaJson: Uint8Array;
-  warnings: readonly string[];
-  maps: (readonly MapData[])[];
-}
+import { majority, type NodePhase, type NodeState, RunErrors } from "./run-nodes.ts";
 
 /** What became of a run, for the Trace's status. */
 export interface RunOutcome {
@@ -70,8 +49,7 @@ export class HubRun implements RunPort {
   readonly id: string;
   readonly #options: RunOptions;
   readonly #nodes = new Map<string, NodeState>();
-  readonly #errors: { node: string; error: string }[] = [];
-  #moreErrors = 0;
+  readonly #errors = new RunErrors();
   #schema: ResultSchema | undefined;
   #rounds: RoundMerger | undefined;
   #proceed = false;
@@ -137,8 +115,8 @@ export class HubRun implements RunPort {
 
   /** The last event; sent by the owner once the Trace's status is written. */
   finish(outcome: RunOutcome): void {
-    if (this.#linesDropped > 0) this.#fail("", messages.linesDropped(this.#linesDropped));
-    if (this.#rounds && this.#rounds.late > 0) this.#fail("", messages.lateRound(this.#rounds.late));
+    if (this.#linesDropped > 0) this.#errors.add("", messages.linesDropped(this.#linesDropped));
+    if (this.#rounds && this.#rounds.late > 0) this.#errors.add("", messages.lateRound(this.#rounds.late));
     this.#emit({
       case: "done",
       value: {
@@ -148,7 +126,7 @@ export class HubRun implements RunPort {
         lostEvents: outcome.lostEvents,
         mapFull: this.#mapFull,
         unattributed: this.#unattributed,
-        errors: this.#errorsForCaller(),
+        errors: this.#errors.list(),
         reason: outcome.failure ?? "done",
         exitCode: this.#exitCode,
       },
@@ -231,7 +209,7 @@ export class HubRun implements RunPort {
   async #phaseOne(): Promise<number> {
     const { nodes, trace, timing } = this.#options;
     const { spec } = trace;
-    if (nodes.length === 0) this.#fail("", messages.noNodes());
+    if (nodes.length === 0) this.#errors.add("", messages.noNodes());
     const request = create(PrepareSchema, {
       run: this.id,
       script: spec.script,
@@ -242,7 +220,7 @@ export class HubRun implements RunPort {
     for (const node of nodes) {
       const session = this.#options.session(node);
       if (!session) {
-        this.#fail(node, messages.noAgent());
+        this.#errors.add(node, messages.noAgent());
         continue;
       }
       const none = { schemaHash: "", schemaJson: new Uint8Array(), warnings: [], maps: [] };
@@ -252,11 +230,11 @@ export class HubRun implements RunPort {
     }
     await this.#until(timing.prepareMs, () => this.#count("preparing") === 0);
     this.#giveUp("preparing", messages.silent("compile", timing.prepareMs));
-    const majority = this.#majority();
-    if (majority) {
-      this.#keepOnly(majority.schemaHash);
-      this.#schema = decodeSchema(majority.schemaJson);
-      this.#schemaHash = majority.schemaHash;
+    const most = majority(this.#nodes.values());
+    if (most) {
+      this.#keepOnly(most.schemaHash);
+      this.#schema = decodeSchema(most.schemaJson);
+      this.#schemaHash = most.schemaHash;
     }
     const compiled = this.#count("compiled");
     this.#options.progress("Compiled", messages.compiledOn(compiled, nodes.length), nodes.length);
@@ -266,9 +244,9 @@ export class HubRun implements RunPort {
         $typeName: "waggle.hub.v1.PhaseOne",
         asked: nodes.length,
         compiled,
-        errors: this.#errorsForCaller(),
-        schemaJson: majority?.schemaJson ?? new Uint8Array(),
-        schemaHash: majority?.schemaHash ?? "",
+        errors: this.#errors.list(),
+        schemaJson: most?.schemaJson ?? new Uint8Array(),
+        schemaHash: most?.schemaHash ?? "",
         warnings: this.#warnings(),
         nodes: [...nodes],
       },
@@ -313,7 +291,7 @@ export class HubRun implements RunPort {
     this.#options.progress("Running", messages.running(attached, nodes.length), nodes.length);
     this.#emit({
       case: "attached",
-      value: { $typeName: "waggle.hub.v1.PhaseTwo", attached, errors: this.#errorsForCaller() },
+      value: { $typeName: "waggle.hub.v1.PhaseTwo", attached, errors: this.#errors.list() },
     });
     return attached;
   }
@@ -378,16 +356,6 @@ export class HubRun implements RunPort {
     this.events.push(create(RunEventSchema, { message }), bytes);
   }
 
-  /** The hash that most nodes have; among equals the smallest, so that it does not depend on who was first. */
-  #majority(): NodeState | undefined {
-    const byHash = new Map<string, NodeState[]>();
-    for (const state of this.#nodes.values())
-      if (state.phase === "compiled")
-        byHash.set(state.schemaHash, [...(byHash.get(state.schemaHash) ?? []), state]);
-    const groups = [...byHash].sort(([a, x], [b, y]) => y.length - x.length || (a < b ? -1 : 1));
-    return groups[0]?.[1][0];
-  }
-
   #keepOnly(hash: string): void {
     for (const [node, state] of this.#nodes)
       if (state.phase === "compiled" && state.schemaHash !== hash) {
@@ -409,11 +377,6 @@ export class HubRun implements RunPort {
     return n;
   }
 
-  #fail(node: string, error: string): void {
-    if (this.#errors.length < bounds.errors) this.#errors.push({ node, error });
-    else this.#moreErrors += 1;
-  }
-
   #drop(node: string, error: string): void {
     const state = this.#nodes.get(node);
     if (state) {
@@ -421,7 +384,7 @@ export class HubRun implements RunPort {
       state.maps = [];
     }
     this.#rounds?.leave(node);
-    this.#fail(node, error);
+    this.#errors.add(node, error);
   }
 
   /** Nodes that are still in a phase are told to let go, and are out. */
@@ -431,17 +394,6 @@ export class HubRun implements RunPort {
         state.session.stop(this.id, "error");
         this.#drop(node, error);
       }
-  }
-
-  #errorsForCaller() {
-    const errors = this.#errors.map((e) => ({ $typeName: "waggle.hub.v1.NodeError" as const, ...e }));
-    if (this.#moreErrors > 0)
-      errors.push({
-        $typeName: "waggle.hub.v1.NodeError",
-        node: "",
-        error: messages.moreErrors(this.#moreErrors),
-      });
-    return errors;
   }
 
   #stopAgents(reason: string): void {
