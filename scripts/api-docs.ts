@@ -47,7 +47,13 @@ export function apiDocs(): string {
     const crd = parse(readFileSync(`crds/${file}`, "utf8"));
     const root = crd.spec.versions[0].schema.openAPIV3Schema as Schema;
     const { kind, shortNames } = crd.spec.names as { kind: string; shortNames: string[] };
-    out.push("", `## ${kind}`, "", `${root.description} Scope: ${crd.spec.scope}. Short name: \`${shortNames[0]}\`.`, "");
+    out.push(
+      "",
+      `## ${kind}`,
+      "",
+      `${root.description} Scope: ${crd.spec.scope}. Short name: \`${shortNames[0]}\`.`,
+      "",
+    );
     out.push("| field | type | meaning |", "|---|---|---|");
     const table: string[] = [];
     rows(root.properties!["spec"]!, "spec", table);

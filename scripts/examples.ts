@@ -9,4 +9,7 @@ for (const cluster of two.clusters)
     `examples/two-clusters/${cluster.name}.yaml`,
     `# ${cluster.name}: apply with kubectl --kubeconfig … apply -f\n${toYaml(clusterManifests(two, cluster))}`,
   );
-writeFileSync("examples/two-clusters/web.yaml", `# A Service that gets an address of each family\n${toYaml([webService()])}`);
+writeFileSync(
+  "examples/two-clusters/web.yaml",
+  `# A Service that gets an address of each family\n${toYaml([webService()])}`,
+);
