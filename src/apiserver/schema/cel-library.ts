@@ -312,7 +312,8 @@ function formatText(format: string, args: readonly Value[]): string {
 export function celEnvironment(): Environment {
   const env = new Environment({
     unlistedVariablesAreDyn: false,
-    homogeneousAggregateLiterals: true,
+    // Arguments of format() are of mixed types.
+    homogeneousAggregateLiterals: false,
     enableOptionalTypes: true,
     limits: {
       maxAstNodes: 10_000,

@@ -245,14 +245,16 @@ export function apply(
   const previous = managers.get(id);
   const set = ownable(fieldsOf(config, schema), door);
   managers.set(id, { entry: { ...entry, time: writer.time }, set });
-  const merged = pruneDropped(merge(base, { ...config, metadata }, schema), managers, previous?.set, schema);
+  const wanted: JsonObject = { ...config, metadata };
+  const pruned = pruneDropped(merge(base, wanted, schema), managers, previous?.set, schema);
+  // Once more: an empty list in the configuration has no item that would have kept it.
+  const merged = merge(pruned, wanted, schema);
   const change = filtered(compare(base, merged, schema), door);
   const conflicts = takeFromOthers(managers, id, change);
   if (conflicts.size > 0 && !force) throw conflictError(conflicts, decode(live?.metadata.managedFields));
   if (isEmpty(set)) managers.delete(id);
   const object = merged as ApiObject;
-  const unchanged =
-    isSame(change) && previous !== undefined && setsEqual(previous.set, set) && conflicts.size === 0;
+  const unchanged = isSame(change) && setsEqual(previous?.set ?? emptySet, set) && conflicts.size === 0;
   if (unchanged) object.metadata = { ...object.metadata, managedFields: live?.metadata.managedFields ?? [] };
   else if (managers.size > 0) object.metadata = { ...object.metadata, managedFields: encode(managers) };
   return { object, unchanged };
@@ -268,7 +270,7 @@ function pruneDropped(merged: Json, managers: Managers, last: FieldSet | undefin
   const gone = difference(named(fieldsOf(merged, schema)), named(fieldsOf(pruned, schema)));
   // Only what the manager itself once applied may go; what dangles without an owner stays.
   const removable = intersection(difference(gone, named(owned)), named(last));
-  return removeFields(merged, removable, schema);
+  return removeFields(merged, removable, schema, owned);
 }
 
 function managerText(e: ManagedFieldsEntry): string {

@@ -1,7 +1,7 @@
 // apiserver/ssa: values seen through a schema: their field sets, what differs, how an applied one merges into a live one.
 import { canonical, clone, equal, isObject, type Json, type JsonObject } from "../json.ts";
 import { fieldSchema, listKey, type Schema } from "../schema/schema.ts";
-import { type FieldSet, isEmpty, SetBuilder } from "./fieldset.ts";
+import { emptySet, type FieldSet, isEmpty, SetBuilder } from "./fieldset.ts";
 
 /** How a value is owned: as a whole, by its items, or by its fields. */
 type Shape = "leaf" | "items" | "fields";
@@ -158,41 +158,60 @@ export function merge(live: Json | undefined, applied: Json, schema: Schema | un
   return result;
 }
 
-/** Items keep the order of the applied list; those that only the live one has stay where they were between them. */
+/**
+ * Items that both lists have keep the order of the applied one; those that only the live list has stay before what came
+ * after them there (the order of structured-merge-diff).
+ */
 function mergeItems(live: Json, applied: Json, schema: Schema): Json[] {
   const left = itemsOf(live, schema);
   const right = itemsOf(applied, schema);
   const leftByElement = new Map(left.map((i) => [i.element, i.value]));
   const wanted = new Set(right.map((i) => i.element));
-  const done = new Set<string>();
+  const shared = right.filter((i) => leftByElement.has(i.element)).map((i) => i.element);
   const result: Json[] = [];
-  let i = 0;
-  for (const item of right) {
-    while (i < left.length && left[i]!.element !== item.element) {
-      const other = left[i]!;
-      if (wanted.has(other.element) && !done.has(other.element)) break;
-      if (!wanted.has(other.element)) result.push(other.value);
-      i += 1;
+  let l = 0;
+  let r = 0;
+  let next = 0;
+  while (l < left.length || r < right.length) {
+    const mine = left[l];
+    const theirs = right[r];
+    if (
+      mine &&
+      mine.element !== theirs?.element &&
+      (!wanted.has(mine.element) || mine.element !== shared[next])
+    ) {
+      if (!wanted.has(mine.element)) result.push(mine.value);
+      l += 1;
+      continue;
     }
-    if (done.has(item.element)) continue;
-    done.add(item.element);
-    result.push(merge(leftByElement.get(item.element), item.value, schema.items));
+    if (!theirs) break;
+    result.push(merge(leftByElement.get(theirs.element), theirs.value, schema.items));
+    if (mine?.element === theirs.element) l += 1;
+    if (theirs.element === shared[next]) next += 1;
+    r += 1;
   }
-  for (; i < left.length; i++) if (!wanted.has(left[i]!.element)) result.push(left[i]!.value);
   return result;
 }
 
-/** The value without the paths of `set`; what loses all of its parts goes as well. */
-export function removeFields(value: Json, set: FieldSet, schema: Schema | undefined): Json {
+/** The value without the paths of `set`; what loses all of its parts goes as well, unless it is in `owned` itself. */
+export function removeFields(
+  value: Json,
+  set: FieldSet,
+  schema: Schema | undefined,
+  owned: FieldSet = emptySet,
+): Json {
   if (isEmpty(set)) return value;
+  const below = (element: string): FieldSet => owned.children.get(element) ?? emptySet;
   if (isObject(value)) {
     const result: JsonObject = {};
     for (const [name, child] of Object.entries(value)) {
       const element = fieldElement(name);
       if (set.members.has(element)) continue;
       const inside = set.children.get(element);
-      const kept = inside ? removeFields(child, inside, schema && fieldSchema(schema, name)) : child;
-      if (inside && size(kept) === 0 && size(child) > 0) continue;
+      const kept = inside
+        ? removeFields(child, inside, schema && fieldSchema(schema, name), below(element))
+        : child;
+      if (inside && size(kept) === 0 && size(child) > 0 && !owned.members.has(element)) continue;
       result[name] = kept;
     }
     return result;
@@ -203,7 +222,9 @@ export function removeFields(value: Json, set: FieldSet, schema: Schema | undefi
     const element = itemElement(item, schema);
     if (element !== undefined && set.members.has(element)) continue;
     const inside = element === undefined ? undefined : set.children.get(element);
-    result.push(inside ? removeFields(item, inside, schema.items) : item);
+    result.push(
+      inside && element !== undefined ? removeFields(item, inside, schema.items, below(element)) : item,
+    );
   }
   return result;
 }

@@ -24,15 +24,9 @@ export interface StoreBounds {
 export interface StoreImage {
   readonly revision: number;
   readonly oldest: number;
-  readonly entries: Iterable<StateEntry>;
+  readonly entries: Iterable<{ readonly resource: string; readonly entry: Entry }>;
   /** Events between `oldest` and `revision`, to refill the history; their effect is in `entries` already. */
-  readonly events: readonly {
-    type: StoreEvent["type"];
-    resource: string;
-    key: string;
-    entry: Entry;
-    previous: Entry | undefined;
-  }[];
+  readonly events: readonly StoreEvent[];
 }
 
 export const emptyImage: StoreImage = { revision: 0, oldest: 0, entries: [], events: [] };
@@ -72,14 +66,8 @@ export class Store {
     this.#revision = image.revision;
     this.#published = image.revision;
     this.#history = new History(image.oldest, { events: bounds.historyEvents, bytes: bounds.historyBytes });
-    for (const e of image.entries)
-      this.collection(e.resource).set(e.key, {
-        key: e.key,
-        revision: e.revision,
-        json: e.json,
-        object: JSON.parse(e.json) as ApiObject,
-      });
-    for (const e of image.events) this.#history.push({ ...e, revision: e.entry.revision });
+    for (const { resource, entry } of image.entries) this.collection(resource).set(entry.key, entry);
+    for (const event of image.events) this.#history.push(event);
   }
 
   /** The revision of the newest write. */
