@@ -93,8 +93,10 @@ export async function addressesOf(lab: Lab): Promise<string> {
   const out: string[] = [];
   for (const cluster of lab.topology.clusters) {
     const claims = (await lab.client(cluster.name).list(kinds.IPAllocation)).items;
+    // A claim that is being given back comes to its end whatever else happens.
+    const held = claims.filter((c) => c.status?.phase !== "Releasing" && c.status?.phase !== "Cooling");
     out.push(
-      ...claims.map((c) => `${cluster.name} ${c.spec.prefix} ${c.spec.owner.kind} ${c.spec.owner.name}`),
+      ...held.map((c) => `${cluster.name} ${c.spec.prefix} ${c.spec.owner.kind} ${c.spec.owner.name}`),
     );
     for (const service of (await lab.client(cluster.name).list(kinds.Service)).items)
       out.push(
