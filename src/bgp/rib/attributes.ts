@@ -13,7 +13,7 @@ import {
 } from "../wire/scan.ts";
 import { capacityFor, grown } from "./columns.ts";
 
-/** Class of the canonical sets; 1..16 are the contexts in which raw bytes were read, see {@link AttributeTable.lookup}. */
+/** Class of the canonical sets; 1..15 are the contexts in which raw octets were read, see {@link AttributeTable.lookup}. */
 const CANONICAL = 0;
 
 /** Most octets of the arena: beyond it new sets are refused and their routes treated as withdrawn. */
@@ -32,6 +32,10 @@ export class AttributeTable {
   #class = new Uint8Array(64);
   /** The canonical set that a raw one stands for; itself for a canonical one; -1 for a free number. */
   #target = new Int32Array(64).fill(-1);
+  /** By canonical set: bit k is set when its octets have come in context k and mean it. */
+  #seenIn = new Uint16Array(64);
+  /** Raw forms that are not canonical themselves. */
+  #aliases = 0;
   #slots = new Int32Array(256).fill(-1);
   #mask = 255;
   #limit = 0;
@@ -112,9 +116,13 @@ export class AttributeTable {
   }
 
   /**
-   * The canonical set for raw octets read in a context `kind` (1..255), or -1 when they have not been seen there.
+   * The canonical set that raw octets mean in a context `kind` (1..15), or -1 when they have not been seen there. Most are canonical
+   * as they come: then one bit of the set itself says that it may be taken from that context.
    */
   lookup(kind: number, b: Uint8Array, start: number, end: number): number {
+    const own = this.#find(this.#hashOf(CANONICAL, b, start, end), CANONICAL, b, start, end);
+    if (own >= 0 && this.#seenIn[own]! & (1 << kind)) return own;
+    if (this.#aliases === 0) return -1;
     const id = this.#find(this.#hashOf(kind, b, start, end), kind, b, start, end);
     return id < 0 ? -1 : this.#target[id]!;
   }
@@ -125,9 +133,14 @@ export class AttributeTable {
     const size = end - start;
     let same = size === this.#length[target];
     for (let i = 0; same && i < size; i++) same = this.#bytes[from + i] === b[start + i];
-    const offset = same ? from : this.#append(b, start, end);
+    if (same) {
+      this.#seenIn[target]! |= 1 << kind;
+      return;
+    }
+    const offset = this.#append(b, start, end);
     if (offset < 0) return;
     this.#insert(this.#hashOf(kind, b, start, end), kind, offset, size, target);
+    this.#aliases++;
   }
 
   /** The number of a set; -1 when the arena is full. */
@@ -199,6 +212,7 @@ export class AttributeTable {
     this.#hash[id] = hash;
     this.#class[id] = kind;
     this.#target[id] = target;
+    this.#seenIn[id] = 0;
     this.size++;
     if (this.size * 2 > this.#slots.length) this.#rebuild(this.#slots.length * 2);
     else this.#place(id);
@@ -222,6 +236,7 @@ export class AttributeTable {
     this.#length = grown(this.#length, capacity);
     this.#hash = grown(this.#hash, capacity);
     this.#class = grown(this.#class, capacity);
+    this.#seenIn = grown(this.#seenIn, capacity);
     this.#target = grown(this.#target, capacity, -1);
     this.localPref = grown(this.localPref, capacity);
     this.med = grown(this.med, capacity);
@@ -244,29 +259,24 @@ export class AttributeTable {
     const used = new Uint8Array(this.#limit);
     mark(used);
     const old = this.#bytes;
-    const oldOffset = this.#offset.slice(0, this.#limit);
     this.#bytes = new Uint8Array(old.length);
     this.#used = 0;
     this.size = 0;
-    const keep = (id: number): void => {
-      const from = oldOffset[id]!;
-      this.#offset[id] = this.#append(old, from, from + this.#length[id]!);
-      this.size++;
-    };
-    for (let id = 0; id < this.#limit; id++) if (this.#target[id] === id && used[id]) keep(id);
     for (let id = 0; id < this.#limit; id++) {
       const target = this.#target[id]!;
-      if (target < 0 || (target === id && used[id])) continue;
-      if (used[target] && oldOffset[id] === oldOffset[target]) {
-        this.#offset[id] = this.#offset[target]!;
+      if (target < 0) continue;
+      if (target === id && used[id]) {
+        const from = this.#offset[id]!;
+        this.#offset[id] = this.#append(old, from, from + this.#length[id]!);
         this.size++;
         continue;
       }
-      // A raw form with octets of its own goes too, and is read again if it comes again: without that, endless spellings
-      // of one set would stay. The length marks a free number: no set has a negative one.
+      // Raw forms go in any case and are read again if they come again: without that, endless spellings of one set would stay.
+      // The length marks a free number: no set has a negative one.
       this.#length[id] = -1;
       this.#free.push(id);
     }
+    this.#aliases = 0;
     for (const id of this.#free) this.#target[id] = -1;
     this.#rebuild(this.#slots.length);
     this.sizeSwept = this.size;

@@ -17,8 +17,9 @@ export class PrefixTable {
   size = 0;
   /** All pids are below this. */
   limit = 0;
-  #slots: Int32Array;
-  #mask: number;
+  /** Two words a slot: hash, and pid + 1 (0: empty). The hash lies here so that a probe touches no other memory until it has found. */
+  #slots = new Int32Array(512);
+  #mask = 255;
   #free: number[] = [];
   readonly #seed: number;
 
@@ -28,8 +29,6 @@ export class PrefixTable {
     this.#seed = seed | 0;
     this.keys = new Uint32Array(64 * this.words);
     this.lengths = new Uint8Array(64);
-    this.#slots = new Int32Array(256).fill(-1);
-    this.#mask = 255;
   }
 
   get capacity(): number {
@@ -48,13 +47,16 @@ export class PrefixTable {
     return h ^ (h >>> 16);
   }
 
-  #slotOf(keys: Uint32Array, at: number, length: number): number {
+  /** The slot of a prefix, or the empty one where it would go. */
+  #slotOf(hash: number, keys: Uint32Array, at: number, length: number): number {
     const { words, lengths } = this;
+    const slots = this.#slots;
+    const mask = this.#mask;
     const own = this.keys;
-    let slot = this.#hash(keys, at, length) & this.#mask;
-    for (;;) {
-      const pid = this.#slots[slot]!;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const pid = slots[slot * 2 + 1]! - 1;
       if (pid < 0) return slot;
+      if (slots[slot * 2] !== hash) continue;
       const key = pid * words;
       if (
         own[key] === keys[at] &&
@@ -63,19 +65,19 @@ export class PrefixTable {
           (own[key + 1] === keys[at + 1] && own[key + 2] === keys[at + 2] && own[key + 3] === keys[at + 3]))
       )
         return slot;
-      slot = (slot + 1) & this.#mask;
     }
   }
 
   /** The pid of a prefix whose words begin at `keys[at]`, or -1. */
   find(keys: Uint32Array, at: number, length: number): number {
-    return this.#slots[this.#slotOf(keys, at, length)]!;
+    return this.#slots[this.#slotOf(this.#hash(keys, at, length), keys, at, length) * 2 + 1]! - 1;
   }
 
   /** The pid of a prefix, new if need be. */
   intern(keys: Uint32Array, at: number, length: number): number {
-    const slot = this.#slotOf(keys, at, length);
-    const found = this.#slots[slot]!;
+    const hash = this.#hash(keys, at, length);
+    const slot = this.#slotOf(hash, keys, at, length);
+    const found = this.#slots[slot * 2 + 1]! - 1;
     if (found >= 0) return found;
     const pid = this.#free.pop() ?? this.limit++;
     if (pid >= this.lengths.length) {
@@ -85,41 +87,45 @@ export class PrefixTable {
     }
     for (let i = 0; i < this.words; i++) this.keys[pid * this.words + i] = keys[at + i]!;
     this.lengths[pid] = length;
-    this.#slots[slot] = pid;
+    this.#slots[slot * 2] = hash;
+    this.#slots[slot * 2 + 1] = pid + 1;
     this.size++;
-    if (this.size * 2 > this.#slots.length) this.#rehash(this.#slots.length * 2);
+    if (this.size * 4 > (this.#mask + 1) * 3) this.#rehash((this.#mask + 1) * 2);
     return pid;
   }
 
   /** Takes a prefix out; its pid may be handed out again at once. */
   remove(pid: number): void {
-    const { words } = this;
-    let hole = this.#slotOf(this.keys, pid * words, this.lengths[pid]!);
     const slots = this.#slots;
     const mask = this.#mask;
+    let hole = this.#hash(this.keys, pid * this.words, this.lengths[pid]!) & mask;
+    while (slots[hole * 2 + 1] !== pid + 1) hole = (hole + 1) & mask;
     // Backward shift: no tombstones, so a table that churns stays as fast as a new one.
-    for (let next = (hole + 1) & mask; slots[next]! >= 0; next = (next + 1) & mask) {
-      const other = slots[next]!;
-      const home = this.#hash(this.keys, other * words, this.lengths[other]!) & mask;
+    for (let next = (hole + 1) & mask; slots[next * 2 + 1] !== 0; next = (next + 1) & mask) {
+      const home = slots[next * 2]! & mask;
       if (((next - home) & mask) >= ((next - hole) & mask)) {
-        slots[hole] = other;
+        slots[hole * 2] = slots[next * 2]!;
+        slots[hole * 2 + 1] = slots[next * 2 + 1]!;
         hole = next;
       }
     }
-    slots[hole] = -1;
+    slots[hole * 2 + 1] = 0;
     this.#free.push(pid);
     this.size--;
   }
 
-  #rehash(slots: number): void {
+  #rehash(size: number): void {
     const old = this.#slots;
-    this.#slots = new Int32Array(slots).fill(-1);
-    this.#mask = slots - 1;
-    for (const pid of old) {
-      if (pid < 0) continue;
-      let slot = this.#hash(this.keys, pid * this.words, this.lengths[pid]!) & this.#mask;
-      while (this.#slots[slot]! >= 0) slot = (slot + 1) & this.#mask;
-      this.#slots[slot] = pid;
+    const slots = new Int32Array(size * 2);
+    const mask = size - 1;
+    for (let i = 0; i < old.length; i += 2) {
+      if (old[i + 1] === 0) continue;
+      let slot = old[i]! & mask;
+      while (slots[slot * 2 + 1] !== 0) slot = (slot + 1) & mask;
+      slots[slot * 2] = old[i]!;
+      slots[slot * 2 + 1] = old[i + 1]!;
     }
+    this.#slots = slots;
+    this.#mask = mask;
   }
 }

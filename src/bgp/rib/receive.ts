@@ -1,6 +1,6 @@
 // bgp/rib: one UPDATE into the RIB: RFC 7606 decides what is used, what is only withdrawn, and what ends the session.
 import type { AttributeContext } from "../wire/attributes.ts";
-import { type Afi, SAFI_UNICAST } from "../wire/constants.ts";
+import { type Afi, Attr, Flag, SAFI_UNICAST } from "../wire/constants.ts";
 import { type Notification, notification } from "../wire/notification.ts";
 import { scanReceived, setSummary } from "../wire/scan.ts";
 import { layoutUpdate, type ParsedAttributes, parseAttributes, updateLayout } from "../wire/update.ts";
@@ -47,12 +47,12 @@ export interface UpdateOutcome {
 
 const done: UpdateOutcome = {};
 const layout = updateLayout();
-/** Attributes without the MP ones, and the MP next hop behind them: the octets that identify a set on a v6 session. */
+/** The next hop of MP_REACH_NLRI as a canonical set begins with it, then the other attributes: what identifies a set on a v6 session. */
 let key = new Uint8Array(8192);
 
 /** Number of a context for AttributeTable.lookup. */
-const kindOf = (c: AttributeContext, afi: Afi, mp: boolean): number =>
-  1 + (c.ebgp ? 1 : 0) + (c.as4 ? 2 : 0) + (afi === 2 ? 4 : 0) + (mp ? 8 : 0);
+const kindOf = (c: AttributeContext, afi: Afi): number =>
+  1 + (c.ebgp ? 1 : 0) + (c.as4 ? 2 : 0) + (afi === 2 ? 4 : 0);
 
 /** Applies the UPDATE in `b[start, end)` to the Adj-RIB-In of its sender. */
 export function receiveUpdate(
@@ -193,69 +193,34 @@ function read(rib: Rib, context: AttributeContext, afi: Afi, b: Uint8Array, reac
   const useMp = reach.present && afi === reach.afi && !(afi === 1 && layout.nlri.start < layout.nlri.end);
   const plain = !reach.present && !unreach.present;
   const keyLength = plain ? 0 : rawKey(b, useMp);
-  const kind = kindOf(context, afi, useMp);
+  const kind = kindOf(context, afi);
   const usable = reachable && layout.withdraw === undefined;
   if (usable) {
     const known = plain ? t.lookup(kind, b, start, end) : t.lookup(kind, key, 0, keyLength);
     if (known >= 0) return { raw: known };
   }
-  if (usable && context.as4) {
-    const quick = readQuick(rib, context, kind, b, plain, useMp, keyLength);
-    if (quick >= 0) return { raw: quick };
+  const from = plain ? b : key;
+  const first = plain ? start : 0;
+  const last = plain ? end : keyLength;
+  // The way of nearly all sets: flawless and in canonical form, they are taken as octets.
+  if (usable && context.as4 && scanReceived(from, first, last, context.ebgp, summary)) {
+    const raw = t.internBytes(from, first, last, summary);
+    if (raw < 0) return noRoom;
+    t.alias(kind, from, first, last, raw);
+    return { raw };
   }
   const nextHop = useMp && reachable ? b.slice(reach.nextHop.start, reach.nextHop.end) : undefined;
   const parsed = parseAttributes(b, start, end, afi, nextHop, context, reachable);
   const verdict = judge(parsed);
   if (!usable || !parsed.attributes || verdict.error || verdict.withdraw !== undefined) return verdict;
   const raw = t.intern(parsed.attributes);
-  if (raw < 0) return { withdraw: "no room for more attributes" };
-  if (plain) t.alias(kind, b, start, end, raw);
-  else t.alias(kind, key, 0, keyLength, raw);
+  if (raw < 0) return noRoom;
+  t.alias(kind, from, first, last, raw);
   return { ...verdict, raw };
 }
 
 const summary = setSummary();
-/** The set in canonical form when there is an MP next hop: that first, then the others. */
-let candidate = new Uint8Array(8192);
-
-/** The way of nearly all sets: flawless and in canonical form, they are taken as octets. -1 for all others. */
-function readQuick(
-  rib: Rib,
-  context: AttributeContext,
-  kind: number,
-  b: Uint8Array,
-  plain: boolean,
-  useMp: boolean,
-  keyLength: number,
-): number {
-  const t = rib.attributes;
-  const { reach, attributes } = layout;
-  if (plain) {
-    if (!scanReceived(b, attributes.start, attributes.end, context.ebgp, summary)) return -1;
-    const raw = t.internBytes(b, attributes.start, attributes.end, summary);
-    if (raw >= 0) t.alias(kind, b, attributes.start, attributes.end, raw);
-    return raw;
-  }
-  const hop = reach.nextHop.end - reach.nextHop.start;
-  if (!useMp || hop > 32) return -1;
-  const rest = keyLength - hop - 2;
-  if (candidate.length < rest + 64) candidate = new Uint8Array(rest * 2 + 64);
-  candidate[0] = 0x80;
-  candidate[1] = 14;
-  candidate[2] = hop + 5;
-  candidate[3] = 0;
-  candidate[4] = reach.afi;
-  candidate[5] = SAFI_UNICAST;
-  candidate[6] = hop;
-  for (let i = 0; i < hop; i++) candidate[7 + i] = b[reach.nextHop.start + i]!;
-  candidate[7 + hop] = 0;
-  candidate.set(key.subarray(0, rest), 8 + hop);
-  const end = 8 + hop + rest;
-  if (!scanReceived(candidate, 0, end, context.ebgp, summary)) return -1;
-  const raw = t.internBytes(candidate, 0, end, summary);
-  if (raw >= 0) t.alias(kind, key, 0, keyLength, raw);
-  return raw;
-}
+const noRoom: Verdict = { withdraw: "no room for more attributes" };
 
 function judge(parsed: ParsedAttributes): Verdict {
   if (!parsed.verb) return {};
@@ -264,22 +229,31 @@ function judge(parsed: ParsedAttributes): Verdict {
   return parsed.verb === "withdraw" ? { withdraw: problem.text } : { discard: problem.text };
 }
 
-/** Writes the attributes but the MP ones, then the MP next hop if it counts, into `key`; returns its length. */
+/** Writes the MP next hop, if it counts, and then all attributes but the MP ones, into `key`; returns its length. */
 function rawKey(b: Uint8Array, useMp: boolean): number {
   const { start, end } = layout.attributes;
   if (key.length < end - start + 64) key = new Uint8Array((end - start) * 2 + 64);
   let to = 0;
+  if (useMp) {
+    const { nextHop } = layout.reach;
+    const hop = nextHop.end - nextHop.start;
+    key[to++] = Flag.optional;
+    key[to++] = Attr.mpReach;
+    key[to++] = hop + 5;
+    key[to++] = 0;
+    key[to++] = layout.reach.afi;
+    key[to++] = SAFI_UNICAST;
+    key[to++] = hop;
+    for (let i = nextHop.start; i < nextHop.end; i++) key[to++] = b[i]!;
+    key[to++] = 0;
+  }
   for (let at = start; at < end; ) {
-    const long = (b[at]! & 0x10) !== 0;
+    const long = (b[at]! & Flag.extendedLength) !== 0;
     const next = at + (long ? 4 + ((b[at + 2]! << 8) | b[at + 3]!) : 3 + b[at + 2]!);
     const code = b[at + 1]!;
-    if (code !== 14 && code !== 15) for (let i = at; i < next && i < end; i++) key[to++] = b[i]!;
+    if (code !== Attr.mpReach && code !== Attr.mpUnreach)
+      for (let i = at; i < next && i < end; i++) key[to++] = b[i]!;
     at = next;
   }
-  if (!useMp) return to;
-  const { reach } = layout;
-  for (let i = reach.nextHop.start; i < reach.nextHop.end; i++) key[to++] = b[i]!;
-  key[to++] = reach.nextHop.end - reach.nextHop.start;
-  key[to++] = 0xff;
   return to;
 }

@@ -118,7 +118,9 @@ function scan(b: Uint8Array, start: number, end: number, external: boolean, into
         seen |= Seen.asPath;
         break;
       case Attr.nextHop:
-        if (length !== 4 || b[from] === 0 || b[from] === 127 || b[from]! >= 224) return -1;
+        // Beside an MP next hop it is to be left out: that is for the slow way.
+        if (length !== 4 || seen & Seen.nextHop || b[from] === 0 || b[from] === 127 || b[from]! >= 224)
+          return -1;
         into.nextHopHash = nextHopHash(b, from, to);
         seen |= Seen.nextHop;
         break;

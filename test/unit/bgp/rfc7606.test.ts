@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { compileChain } from "../../../src/bgp/policy/chain.ts";
 import { receiveUpdate, updateCounters } from "../../../src/bgp/rib/receive.ts";
 import { Rib } from "../../../src/bgp/rib/rib.ts";
+import { encodeCanonical } from "../../../src/bgp/wire/canonical.ts";
 import { acceptAll } from "./world.ts";
 
 type Attribute = readonly number[];
@@ -262,6 +263,18 @@ describe("both families in one message", () => {
     const raws = new Set([...table.pathRaw.subarray(0, table.pathLimit)]);
     expect(table.pathLimit).toBe(3);
     expect(raws.size).toBe(1);
+  });
+
+  test("NEXT_HOP beside MP_REACH_NLRI is ignored, however it looks, and not passed on (RFC 4760 3)", () => {
+    for (const nextHop of [good.nextHop, attr(0x40, 3, [0, 0, 0, 0])]) {
+      const s = scene("external");
+      s.send(update([...replaced(s.base, nextHop), reach6([48, 0x20, 1, 0x0d, 0xb8, 0, 1])], []));
+      expect(s.peer.received[2]).toBe(2);
+      const { attributes: t, tables } = s.rib;
+      const raw = tables[2].pathRaw[1]!;
+      const octets = t.bytes.slice(t.start(raw), t.end(raw));
+      expect(encodeCanonical(t.attributes(raw, 2))).toEqual(octets);
+    }
   });
 });
 

@@ -137,7 +137,7 @@ describe("AttributeTable", () => {
       for (let i = 0; i < 500; i += 2) used[ids[i]!] = 1;
       used[ids[9]!] = 1;
     });
-    expect(table.size).toBe(252);
+    expect(table.size).toBe(251);
     for (let i = 0; i < 500; i += 2) expect(table.attributes(ids[i]!, 1).med).toBe(i);
     expect(table.lookup(3, shared, 0, shared.length)).toBe(ids[9]);
     expect(table.lookup(3, raw, 0, 3)).toBe(-1);
