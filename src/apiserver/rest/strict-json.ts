@@ -50,13 +50,15 @@ export function duplicateKeys(text: string): string[] {
   return complaints;
 }
 
+/** Position after the closing quote of the string that opens at `start`. Most strings have no quote inside. */
 function endOfString(text: string, start: number): number {
   let i = start + 1;
-  while (i < text.length) {
-    const c = text.charCodeAt(i);
-    if (c === 0x5c) i += 2;
-    else if (c === 0x22) return i + 1;
-    else i += 1;
+  for (;;) {
+    const quote = text.indexOf('"', i);
+    if (quote < 0) return text.length;
+    let backslashes = 0;
+    while (text.charCodeAt(quote - 1 - backslashes) === 0x5c) backslashes += 1;
+    if (backslashes % 2 === 0) return quote + 1;
+    i = quote + 1;
   }
-  return i;
 }

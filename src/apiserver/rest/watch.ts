@@ -2,6 +2,7 @@
 import type { ServerContext } from "../context.ts";
 import type { JsonObject } from "../json.ts";
 import { expired, fieldErrors, invalid, tooManyRequests } from "../messages.ts";
+import type { ApiObject } from "../object.ts";
 import { gvOf, present, type ResourceType } from "../registry/resource.ts";
 import type { StoreEvent } from "../store/history.ts";
 import type { Entry } from "../store/store.ts";
@@ -11,8 +12,10 @@ import { includeOf, prefixOf, revisionOf, type Scope, selectorOf, textOf } from 
 
 /** Open watches of one server. */
 const maxWatches = 10_000;
-/** A watch whose client has not read this much is ended: it will list again. Bytes. */
-const maxBacklogBytes = 8 * 1024 * 1024;
+/** A watch whose client is this many events behind, after the initial ones, is ended: it will list again. */
+const maxBehind = 20_000;
+/** Events written between two turns of the event loop. */
+const batch = 500;
 const bookmarkEverySeconds = 60;
 const defaultTimeoutSeconds = { least: 1800, most: 3600 } as const;
 const initialEventsEnd = "k8s.io/initial-events-end";
@@ -133,6 +136,10 @@ export async function sendWatch(
   await stream.closed;
 }
 
+type Item =
+  | { readonly type: EventType; readonly entry: Entry }
+  | { readonly type: "BOOKMARK"; readonly revision: number; readonly annotations?: Record<string, string> };
+
 class WatchStream {
   readonly closed: Promise<void>;
   readonly end: () => void;
@@ -143,10 +150,13 @@ class WatchStream {
   readonly #options: WatchOptions;
   readonly #test: ReturnType<typeof selectorOf>;
   readonly #prefix: string;
-  #revision: number;
+  /** What is still to be written, oldest first; references to shared objects, so that waiting costs little. */
+  #queue: Item[] = [];
+  #next = 0;
+  #waits = false;
   #columnsSent = false;
   #stop: (() => void) | undefined;
-  #timers: NodeJS.Timeout[] = [];
+  readonly #timers: NodeJS.Timeout[] = [];
   #ended = false;
 
   constructor(x: Exchange, scope: Scope, accepted: Accepted, context: ServerContext, options: WatchOptions) {
@@ -157,7 +167,6 @@ class WatchStream {
     this.#options = options;
     this.#test = selectorOf(scope, x.query);
     this.#prefix = prefixOf(scope);
-    this.#revision = options.from;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.closed = promise;
     this.end = () => {
@@ -173,27 +182,26 @@ class WatchStream {
 
   start(): void {
     const { response } = this.#x;
+    const { store } = this.#context;
+    const { from, initial, marked } = this.#options;
     response.writeHead(200, { "content-type": this.#accepted.contentType, "transfer-encoding": "chunked" });
     // Clients wait for the head before they go on, and the first event may be long in coming.
     response.flushHeaders();
-    if (this.#options.initial) this.#sendInitial();
-    const stop = this.#context.store.watch(this.#scope.type.storage, this.#options.from, (event) =>
-      this.#hear(event),
-    );
+    const state = initial ? (store.entriesAt(this.#scope.type.storage, from, this.#prefix) ?? []) : [];
+    for (const entry of state)
+      if (!this.#test || this.#test(entry.object)) this.#queue.push({ type: "ADDED", entry });
+    if (marked)
+      this.#queue.push({ type: "BOOKMARK", revision: from, annotations: { [initialEventsEnd]: "true" } });
+    const stop = store.watch(this.#scope.type.storage, from, (event) => this.#hear(event));
     if (!stop) {
-      const error = expired(
-        `too old resource version: ${this.#options.from} (${this.#context.store.oldest})`,
-      );
-      this.#write(jsonLine("ERROR", error.toStatus()));
+      const error = expired(`too old resource version: ${from} (${store.oldest})`);
+      response.write(jsonLine("ERROR", error.toStatus()));
       this.end();
-      return;
-    }
-    if (this.#ended) {
-      stop();
       return;
     }
     this.#stop = stop;
     this.#startTimers();
+    this.#pump();
   }
 
   #startTimers(): void {
@@ -212,39 +220,70 @@ class WatchStream {
     this.#timers.push(timer);
   }
 
-  #sendInitial(): void {
-    const { store } = this.#context;
-    for (const entry of store.entriesAt(this.#scope.type.storage, this.#options.from, this.#prefix) ?? [])
-      if (!this.#test || this.#test(entry.object)) this.#send("ADDED", entry);
-    if (this.#options.marked) this.#bookmark({ [initialEventsEnd]: "true" });
-  }
-
   #hear(event: StoreEvent): void {
-    this.#revision = event.revision;
     if (this.#ended || !event.key.startsWith(this.#prefix)) return;
     const test = this.#test;
     if (!test) {
-      this.#send(event.type, event.entry);
+      this.#enqueue({ type: event.type, entry: event.entry });
       return;
     }
     const before = event.previous !== undefined && test(event.previous.object);
     const after = event.type !== "DELETED" && test(event.entry.object);
-    if (after) this.#send(before ? "MODIFIED" : "ADDED", event.entry);
-    else if (before) this.#send("DELETED", event.type === "DELETED" ? event.entry : leftSelection(event));
+    if (after) this.#enqueue({ type: before ? "MODIFIED" : "ADDED", entry: event.entry });
+    else if (before)
+      this.#enqueue({
+        type: "DELETED",
+        entry: event.type === "DELETED" ? event.entry : leftSelection(event),
+      });
   }
 
-  #send(eventType: EventType, entry: Entry): void {
+  /** Everything up to the published revision has been enqueued, whatever kind it was of. */
+  #bookmark(): void {
+    this.#enqueue({ type: "BOOKMARK", revision: this.#context.store.published });
+  }
+
+  #enqueue(item: Item): void {
+    this.#queue.push(item);
+    if (this.#queue.length - this.#next > maxBehind && this.#waits) {
+      this.#context.refused.slowWatchesEnded += 1;
+      this.#x.response.destroy();
+      this.end();
+      return;
+    }
+    if (!this.#waits) this.#pump();
+  }
+
+  /** Writes what the client takes; goes on when it has read, or in the next turn after a batch. */
+  #pump(): void {
+    const { response } = this.#x;
+    this.#waits = false;
+    for (let written = 0; this.#next < this.#queue.length; written++) {
+      if (this.#ended || response.destroyed) return;
+      if (written === batch) {
+        this.#waits = true;
+        setImmediate(() => this.#pump());
+        return;
+      }
+      const taken = response.write(this.#line(this.#queue[this.#next++]!));
+      if (taken) continue;
+      this.#waits = true;
+      response.once("drain", () => this.#pump());
+      return;
+    }
+    this.#queue = [];
+    this.#next = 0;
+  }
+
+  #line(item: Item): Buffer {
     const { type } = this.#scope;
+    if (item.type === "BOOKMARK") return this.#bookmarkLine(item.revision, item.annotations);
     switch (this.#accepted.shape) {
       case "object":
-        this.#write(plainLine(type, eventType, entry));
-        break;
+        return plainLine(type, item.type, item.entry);
       case "partial":
-        this.#write(jsonLine(eventType, partialMetadata(entry.object)));
-        break;
+        return jsonLine(item.type, partialMetadata(item.entry.object));
       case "table":
-        this.#write(jsonLine(eventType, this.#table(entry)));
-        break;
+        return jsonLine(item.type, this.#table(item.entry));
     }
   }
 
@@ -253,54 +292,39 @@ class WatchStream {
     const columns = this.#columnsSent ? null : tableColumns(type.columns);
     this.#columnsSent = true;
     const include = includeOf(this.#x.query);
+    const shown = (): ApiObject => present(type, entry.object);
     return {
       kind: "Table",
       apiVersion: "meta.k8s.io/v1",
       metadata: { resourceVersion: entry.object.metadata.resourceVersion },
       columnDefinitions: columns,
-      rows: [
-        tableRow(type.columns, entry.object, () => present(type, entry.object), include, this.#context.now()),
-      ],
+      rows: [tableRow(type.columns, entry.object, shown, include, this.#context.now())],
     };
   }
 
-  #bookmark(annotations?: Record<string, string>): void {
+  #bookmarkLine(revision: number, annotations: Record<string, string> | undefined): Buffer {
     const { type } = this.#scope;
-    // Everything up to the published revision has gone out, whatever kind it was of.
-    const revision = Math.max(this.#revision, this.#context.store.published);
+    const resourceVersion = String(revision);
     const metadata: JsonObject = {
-      resourceVersion: String(revision),
+      resourceVersion,
       creationTimestamp: null,
       ...(annotations ? { annotations } : {}),
     };
-    const object: JsonObject =
-      this.#accepted.shape === "table"
-        ? {
-            kind: "Table",
-            apiVersion: "meta.k8s.io/v1",
-            metadata: { resourceVersion: String(revision) },
-            columnDefinitions: null,
-            rows: [
-              {
-                cells: [],
-                object: { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata },
-              },
-            ],
-          }
-        : this.#accepted.shape === "partial"
-          ? { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata }
-          : { kind: type.kind, apiVersion: gvOf(type), metadata };
-    this.#write(jsonLine("BOOKMARK", object));
-  }
-
-  #write(line: Buffer): void {
-    const { response } = this.#x;
-    if (this.#ended || response.destroyed) return;
-    response.write(line);
-    if (response.writableLength <= maxBacklogBytes) return;
-    this.#context.refused.slowWatchesEnded += 1;
-    response.destroy();
-    this.end();
+    const partial = { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata };
+    switch (this.#accepted.shape) {
+      case "object":
+        return jsonLine("BOOKMARK", { kind: type.kind, apiVersion: gvOf(type), metadata });
+      case "partial":
+        return jsonLine("BOOKMARK", partial);
+      case "table":
+        return jsonLine("BOOKMARK", {
+          kind: "Table",
+          apiVersion: "meta.k8s.io/v1",
+          metadata: { resourceVersion },
+          columnDefinitions: null,
+          rows: [{ cells: [], object: partial }],
+        });
+    }
   }
 }
 

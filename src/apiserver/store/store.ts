@@ -1,5 +1,6 @@
 // apiserver/store: all objects in memory, one revision sequence, every write journalled before anybody hears of it.
 import type { Json } from "../json.ts";
+import { tooLarge } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import { Collection } from "./collection.ts";
 import { History, type StoreEvent } from "./history.ts";
@@ -19,6 +20,8 @@ export type Listener = (event: StoreEvent) => void;
 export interface StoreBounds {
   readonly historyEvents: number;
   readonly historyBytes: number;
+  /** Longest JSON of one object. Default 1.5 MiB, as in etcd. */
+  readonly maxObjectBytes?: number;
 }
 
 export interface StoreImage {
@@ -48,6 +51,7 @@ export class Store {
   readonly #history: History;
   readonly #journal: Journal;
   readonly #onFailure: (error: Error) => void;
+  readonly #maxObjectBytes: number;
   #revision: number;
   #published: number;
   readonly #unpublished: StoreEvent[] = [];
@@ -63,6 +67,7 @@ export class Store {
   ) {
     this.#journal = journal;
     this.#onFailure = onFailure;
+    this.#maxObjectBytes = bounds.maxObjectBytes ?? 1.5 * 1024 * 1024;
     this.#revision = image.revision;
     this.#published = image.revision;
     this.#history = new History(image.oldest, { events: bounds.historyEvents, bytes: bounds.historyBytes });
@@ -106,14 +111,16 @@ export class Store {
     return this.#collections.get(resource)?.get(key);
   }
 
-  /** Writes `object` and stamps its resourceVersion; the caller gives up the object. */
+  /** Writes `object` and stamps its resourceVersion; the caller gives up the object. Throws 413 for one that is too long. */
   put(resource: string, key: string, object: ApiObject): Entry {
     if (this.#failed) throw this.#failed;
     const collection = this.collection(resource);
     const previous = collection.get(key);
-    const revision = ++this.#revision;
+    const revision = this.#revision + 1;
     object.metadata.resourceVersion = String(revision);
     const entry: Entry = { key, revision, object, json: toText(object) };
+    if (entry.json.length > this.#maxObjectBytes) throw tooLarge(this.#maxObjectBytes);
+    this.#revision = revision;
     collection.set(key, entry);
     this.#journal.append({ op: "put", revision, resource, key, json: entry.json });
     this.#record({ type: previous ? "MODIFIED" : "ADDED", resource, key, revision, entry, previous });
