@@ -1,36 +1,20 @@
 // bgp/daemon: between the messages of proto/speaker.proto and the speaker's own values.
 import { create } from "@bufbuild/protobuf";
 import {
-  type Attributes,
   type DesiredState,
   Family,
   FamilyCountSchema,
   LargeCommunitySchema,
-  type Origin as OriginMessage,
   type Path,
   PathSchema,
   type Peer,
-  type Policy as PolicyMessage,
-  type PrefixMatch as PrefixMatchMessage,
   type Route,
   RouteSchema,
-  type Rule as RuleMessage,
   type Session,
   SessionSchema,
-  Source,
 } from "../../api/generated/proto/speaker_pb.js";
-import {
-  type Address,
-  bitsOf,
-  formatPrefix,
-  fromBytes,
-  maskTo,
-  type Prefix,
-  toBytes,
-  toInteger,
-} from "../../net/address.ts";
-import type { Policy, PrefixMatch, Rule } from "../policy/types.ts";
-import type { Origin } from "../rib/group.ts";
+import { type Address, toBytes } from "../../net/address.ts";
+import { addressIn, fail, originIn, policyIn } from "../rib/desired.ts";
 import { LOCAL, type Rib } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
 import type { PeerSession } from "../session/peer.ts";
@@ -39,29 +23,11 @@ import { flatten } from "../wire/aspath.ts";
 import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afis, PORT } from "../wire/constants.ts";
 
-/** A desired state that makes no sense; the text names the field. */
-export class DesiredStateError extends Error {}
-
-const fail = (where: string, what: string): never => {
-  throw new DesiredStateError(`${where}: ${what}`);
-};
-
 /** Bounds on what one message may ask for. */
-const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, rulesPerPolicy: 4096 } as const;
-
-const addressIn = (bytes: Uint8Array, where: string): Address =>
-  bytes.length === 4 || bytes.length === 16 ? fromBytes(bytes) : fail(where, `${bytes.length} bytes`);
+const LIMITS = { peers: 4000, origins: 100_000, policies: 4096 } as const;
 
 const optionalAddress = (bytes: Uint8Array, where: string): Address | undefined =>
   bytes.length === 0 ? undefined : addressIn(bytes, where);
-
-function prefixIn(bytes: Uint8Array, length: number, where: string): Prefix {
-  const address = addressIn(bytes, where);
-  if (length > bitsOf(address.family)) fail(where, `length ${length}`);
-  const prefix = maskTo(address, length);
-  if (toInteger(prefix) !== toInteger(address)) fail(where, "host bits are set");
-  return prefix;
-}
 
 /** The desired state as the speaker takes it. @throws DesiredStateError */
 export function speakerConfig(m: DesiredState): SpeakerConfig {
@@ -139,94 +105,6 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
   };
 }
 
-const largeIn = (l: { global: number; local1: number; local2: number }): LargeCommunity => [
-  l.global,
-  l.local1,
-  l.local2,
-];
-
-/** A prefix as address words, see PrefixTable. */
-export function wordsOf(p: Prefix): Uint32Array {
-  const bytes = toBytes(p);
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  return Uint32Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(i * 4));
-}
-
-function originIn(o: OriginMessage): Origin {
-  const prefix = prefixIn(o.prefix, o.length, "origin");
-  return makeOrigin(prefix, o.attributes, o.peers);
-}
-
-/** A route of this node. */
-export function makeOrigin(prefix: Prefix, a: Attributes | undefined, peers: readonly string[]): Origin {
-  const afi: Afi = prefix.family === 4 ? 1 : 2;
-  const prepend = Math.min(a?.prepend ?? 0, 64);
-  const attributes: PathAttributes = {
-    afi,
-    origin: 0,
-    asPath: [],
-    nextHop: new Uint8Array(0),
-    ...(a?.med === undefined ? {} : { med: a.med }),
-    ...(a?.localPref === undefined ? {} : { localPref: a.localPref }),
-    ...(a?.communities.length ? { communities: [...new Set(a.communities)] } : {}),
-    ...(a?.large.length ? { large: a.large.map(largeIn) } : {}),
-  };
-  const key = [
-    formatPrefix(prefix),
-    attributes.med ?? "",
-    attributes.localPref ?? "",
-    attributes.communities?.join("+") ?? "",
-    attributes.large?.map((l) => l.join(":")).join("+") ?? "",
-    prepend,
-    [...peers].sort().join(","),
-  ].join(" ");
-  return {
-    afi,
-    words: wordsOf(prefix),
-    length: prefix.length,
-    attributes,
-    prepend,
-    peers: new Set(peers),
-    key,
-  };
-}
-
-function policyIn(p: PolicyMessage): Policy {
-  if (p.rules.length > LIMITS.rulesPerPolicy)
-    fail(`policy ${p.name}`, `more than ${LIMITS.rulesPerPolicy} rules`);
-  return { name: p.name, rules: p.rules.map((r) => ruleIn(r, `policy ${p.name}`)) };
-}
-
-const sourceIn = { [Source.DEFAULT]: "default", [Source.LEARNED]: "learned", [Source.ANY]: "any" } as const;
-
-const ruleIn = (r: RuleMessage, where: string): Rule => ({
-  name: r.name,
-  match: {
-    prefixes: (r.match?.prefixes ?? []).map((m) => prefixMatchIn(m, where)),
-    communities: r.match?.communities ?? [],
-    large: (r.match?.large ?? []).map(largeIn),
-    asPathContains: r.match?.asPathContains ?? [],
-    source: sourceIn[r.match?.source ?? Source.DEFAULT] ?? "default",
-  },
-  accept: r.accept,
-  set: {
-    ...(r.set?.med === undefined ? {} : { med: r.set.med }),
-    ...(r.set?.localPref === undefined ? {} : { localPref: r.set.localPref }),
-    addCommunities: r.set?.addCommunities ?? [],
-    addLarge: (r.set?.addLarge ?? []).map(largeIn),
-    prepend: Math.min(r.set?.prepend ?? 0, 64),
-  },
-});
-
-function prefixMatchIn(m: PrefixMatchMessage, where: string): PrefixMatch {
-  const prefix = prefixIn(m.prefix, m.length, where);
-  const ge = m.ge || m.length;
-  // Where only a lower bound is given, anything from it on is meant.
-  const le = m.le || (m.ge ? bitsOf(prefix.family) : m.length);
-  if (ge < m.length || le < ge) fail(where, `${formatPrefix(prefix)} with ge ${ge} and le ${le}`);
-  return { prefix, ge, le };
-}
-
 /** What a session shows of itself. */
 export function sessionMessage(s: PeerSession): Session {
   const n = s.negotiated;
@@ -259,6 +137,7 @@ export function sessionMessage(s: PeerSession): Session {
     updatesReceived: BigInt(s.counters.updates),
     flaps: BigInt(s.flaps),
     md5: s.config.password !== undefined,
+    ...(s.localAddress && { localAddress: toBytes(s.localAddress) }),
   });
 }
 

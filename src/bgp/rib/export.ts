@@ -1,4 +1,5 @@
 // bgp/rib: what one neighbour is told of one route, as a pure function: the speaker, `explain` and `diff` all ask here.
+import { type Address, toBytes } from "../../net/address.ts";
 import { applySet, type Chain, matchesAttributes, matchesPrefix, matchesSource } from "../policy/chain.ts";
 import { pathContains, prepend } from "../wire/aspath.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
@@ -13,6 +14,24 @@ export interface ExportTarget {
   readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
   /** Also routes of others get our next hop; always so towards external peers. */
   readonly nextHopSelf: boolean;
+}
+
+/** What is known of a session when its {@link ExportTarget} is made. */
+export interface ExportSession {
+  readonly ebgp: boolean;
+  readonly localAsn: number;
+  readonly chain: Chain;
+  /** As configured. */
+  readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
+  /** Our own address on it, which is the next hop of its family where none is configured. */
+  readonly local: Address | undefined;
+}
+
+/** The target of a session. */
+export function exportTarget({ ebgp, localAsn, chain, nextHop, local }: ExportSession): ExportTarget {
+  const own = (afi: Afi): Uint8Array | undefined =>
+    nextHop[afi] ?? (local && (local.family === 4) === (afi === 1) ? toBytes(local) : undefined);
+  return { ebgp, localAsn, chain, nextHop: { 1: own(1), 2: own(2) }, nextHopSelf: false };
 }
 
 /** The prefix as words (see PrefixTable) and its length. */

@@ -204,16 +204,11 @@ export class ExportGroup {
       this.#originAttributes = new Map();
       this.#originEpoch = t.epoch;
     }
-    const origin = this.#source.origins[afi].get(pid)?.find((o) => o.peers.has(name));
+    const origin = originFor(this.#source.origins[afi].get(pid) ?? [], name);
     if (!origin) return NOTHING;
     let out = this.#originAttributes.get(origin);
     if (out === undefined) {
-      const decision = exportRoute(
-        this.target,
-        originPrefix(origin),
-        origin.attributes,
-        originSource(origin),
-      );
+      const decision = exportOrigin(this.target, origin);
       out = decision.accepted ? t.intern(decision.attributes) : NOTHING;
       this.#originAttributes.set(origin, out);
     }
@@ -232,12 +227,9 @@ export class ExportGroup {
     if (best < 0) return no("no accepted path");
     const from = table.pathPeer[best]!;
     if (from === 0) {
-      const origin = this.#source.origins[afi].get(pid)?.find((o) => o.peers.has(peer.name));
+      const origin = originFor(this.#source.origins[afi].get(pid) ?? [], peer.name);
       if (!origin) return no("originated here, but not for this neighbour");
-      return {
-        ...exportRoute(this.target, originPrefix(origin), origin.attributes, originSource(origin)),
-        learned: false,
-      };
+      return { ...exportOrigin(this.target, origin), learned: false };
     }
     if (from === peer.index) return no("learned from this neighbour");
     const { keys, words, lengths } = table.prefixes;
@@ -260,8 +252,17 @@ export class ExportGroup {
 
 let scratch = new Uint8Array(8192);
 
-const originPrefix = (o: Origin) => ({ afi: o.afi, keys: o.words, key: 0, length: o.length });
-const originSource = (o: Origin): RouteSource => ({ learned: false, fromEbgp: false, prepend: o.prepend });
+/** Of the origins of one prefix the one that a neighbour hears. */
+export const originFor = (origins: readonly Origin[], peer: string): Origin | undefined =>
+  origins.find((o) => o.peers.has(peer));
+
+/** Whether and how a route of this node goes to one neighbour. */
+export const exportOrigin = (target: ExportTarget, o: Origin): ExportDecision =>
+  exportRoute(target, { afi: o.afi, keys: o.words, key: 0, length: o.length }, o.attributes, {
+    learned: false,
+    fromEbgp: false,
+    prepend: o.prepend,
+  });
 
 export const exportKey = (t: ExportTarget): string =>
   [

@@ -1,7 +1,7 @@
 // bgp/session: one neighbour: its connections, collisions, graceful restart as restarter and helper, retries, and what it shows of itself.
-import { type Address, formatAddress, toBytes, toInteger } from "../../net/address.ts";
+import { type Address, formatAddress, toInteger } from "../../net/address.ts";
 import type { Chain } from "../policy/chain.ts";
-import type { ExportTarget } from "../rib/export.ts";
+import { type ExportTarget, exportTarget } from "../rib/export.ts";
 import { receiveUpdate, type UpdateCounters, updateCounters } from "../rib/receive.ts";
 import type { Rib, RibPeer } from "../rib/rib.ts";
 import { type Afi, afis, SAFI_UNICAST } from "../wire/constants.ts";
@@ -196,17 +196,9 @@ export class PeerSession implements ChannelOwner {
   }
 
   #target(): ExportTarget {
-    const { config } = this;
-    const local = this.localAddress;
-    const own = (afi: Afi): Uint8Array | undefined =>
-      config.nextHop[afi] ?? (local && (local.family === 4) === (afi === 1) ? toBytes(local) : undefined);
-    return {
-      ebgp: this.negotiated!.ebgp,
-      localAsn: config.localAsn,
-      chain: this.#chains.export,
-      nextHop: { 1: own(1), 2: own(2) },
-      nextHopSelf: false,
-    };
+    const { localAsn, nextHop } = this.config;
+    const { ebgp } = this.negotiated!;
+    return exportTarget({ ebgp, localAsn, chain: this.#chains.export, nextHop, local: this.localAddress });
   }
 
   #connect(): void {

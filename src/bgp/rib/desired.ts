@@ -1,0 +1,135 @@
+// bgp/rib: routes and policies of a desired state as the RIB's own values: the speaker and whoever foretells it read them here.
+import {
+  type Attributes,
+  type Origin as OriginMessage,
+  type Policy as PolicyMessage,
+  type PrefixMatch as PrefixMatchMessage,
+  type Rule as RuleMessage,
+  Source,
+} from "../../api/generated/proto/speaker_pb.js";
+import {
+  type Address,
+  bitsOf,
+  formatPrefix,
+  fromBytes,
+  maskTo,
+  type Prefix,
+  toBytes,
+  toInteger,
+} from "../../net/address.ts";
+import type { Policy, PrefixMatch, Rule } from "../policy/types.ts";
+import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
+import type { Afi } from "../wire/constants.ts";
+import type { Origin } from "./group.ts";
+
+/** A desired state that makes no sense; the text names the field. */
+export class DesiredStateError extends Error {}
+
+/** @throws DesiredStateError */
+export const fail = (where: string, what: string): never => {
+  throw new DesiredStateError(`${where}: ${what}`);
+};
+
+/** Rules of one policy at most. */
+const RULES_MAX = 4096;
+
+/** An address of a message. @throws DesiredStateError */
+export const addressIn = (bytes: Uint8Array, where: string): Address =>
+  bytes.length === 4 || bytes.length === 16 ? fromBytes(bytes) : fail(where, `${bytes.length} bytes`);
+
+function prefixIn(bytes: Uint8Array, length: number, where: string): Prefix {
+  const address = addressIn(bytes, where);
+  if (length > bitsOf(address.family)) fail(where, `length ${length}`);
+  const prefix = maskTo(address, length);
+  if (toInteger(prefix) !== toInteger(address)) fail(where, "host bits are set");
+  return prefix;
+}
+
+const largeIn = (l: { global: number; local1: number; local2: number }): LargeCommunity => [
+  l.global,
+  l.local1,
+  l.local2,
+];
+
+/** A prefix as address words, see PrefixTable. */
+function wordsOf(p: Prefix): Uint32Array {
+  const bytes = toBytes(p);
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return Uint32Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(i * 4));
+}
+
+/** A route of a desired state. @throws DesiredStateError */
+export function originIn(o: OriginMessage): Origin {
+  const prefix = prefixIn(o.prefix, o.length, "origin");
+  return makeOrigin(prefix, o.attributes, o.peers);
+}
+
+/** A route of this node. */
+function makeOrigin(prefix: Prefix, a: Attributes | undefined, peers: readonly string[]): Origin {
+  const afi: Afi = prefix.family === 4 ? 1 : 2;
+  const prepend = Math.min(a?.prepend ?? 0, 64);
+  const attributes: PathAttributes = {
+    afi,
+    origin: 0,
+    asPath: [],
+    nextHop: new Uint8Array(0),
+    ...(a?.med === undefined ? {} : { med: a.med }),
+    ...(a?.localPref === undefined ? {} : { localPref: a.localPref }),
+    ...(a?.communities.length ? { communities: [...new Set(a.communities)] } : {}),
+    ...(a?.large.length ? { large: a.large.map(largeIn) } : {}),
+  };
+  const key = [
+    formatPrefix(prefix),
+    attributes.med ?? "",
+    attributes.localPref ?? "",
+    attributes.communities?.join("+") ?? "",
+    attributes.large?.map((l) => l.join(":")).join("+") ?? "",
+    prepend,
+    [...peers].sort().join(","),
+  ].join(" ");
+  return {
+    afi,
+    words: wordsOf(prefix),
+    length: prefix.length,
+    attributes,
+    prepend,
+    peers: new Set(peers),
+    key,
+  };
+}
+
+/** A policy of a desired state. @throws DesiredStateError */
+export function policyIn(p: PolicyMessage): Policy {
+  if (p.rules.length > RULES_MAX) fail(`policy ${p.name}`, `more than ${RULES_MAX} rules`);
+  return { name: p.name, rules: p.rules.map((r) => ruleIn(r, `policy ${p.name}`)) };
+}
+
+const sourceIn = { [Source.DEFAULT]: "default", [Source.LEARNED]: "learned", [Source.ANY]: "any" } as const;
+
+const ruleIn = (r: RuleMessage, where: string): Rule => ({
+  name: r.name,
+  match: {
+    prefixes: (r.match?.prefixes ?? []).map((m) => prefixMatchIn(m, where)),
+    communities: r.match?.communities ?? [],
+    large: (r.match?.large ?? []).map(largeIn),
+    asPathContains: r.match?.asPathContains ?? [],
+    source: sourceIn[r.match?.source ?? Source.DEFAULT] ?? "default",
+  },
+  accept: r.accept,
+  set: {
+    ...(r.set?.med === undefined ? {} : { med: r.set.med }),
+    ...(r.set?.localPref === undefined ? {} : { localPref: r.set.localPref }),
+    addCommunities: r.set?.addCommunities ?? [],
+    addLarge: (r.set?.addLarge ?? []).map(largeIn),
+    prepend: Math.min(r.set?.prepend ?? 0, 64),
+  },
+});
+
+function prefixMatchIn(m: PrefixMatchMessage, where: string): PrefixMatch {
+  const prefix = prefixIn(m.prefix, m.length, where);
+  const ge = m.ge || m.length;
+  // Where only a lower bound is given, anything from it on is meant.
+  const le = m.le || (m.ge ? bitsOf(prefix.family) : m.length);
+  if (ge < m.length || le < ge) fail(where, `${formatPrefix(prefix)} with ge ${ge} and le ${le}`);
+  return { prefix, ge, le };
+}
