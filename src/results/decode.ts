@@ -39,21 +39,30 @@ function reduce(value: Aggregate, values: readonly Uint8Array[]): Cell {
   }
 }
 
-/** The rows of one map. Entries of histograms, one a bucket, are gathered by key. */
+/**
+ * The rows of one map. Entries of histograms, one a bucket, are gathered by key. `zeroed`: zero() was called on it, so that a map
+ * without a key that holds nothing shows as zero, not as empty.
+ */
 export function decodeMap(
   plan: OutputPlan,
   map: OutputMap,
   entries: Iterable<RawEntry>,
   resolvers: Resolvers,
+  zeroed = false,
 ): MapData {
-  const d: Decoding = { enums: plan.enums, resolvers };
+  const d: Decoding = { plan, resolvers };
   const keyOf = (entry: RawEntry): Value[] => map.key.map((k) => decodeValue(d, k.type, entry.key, k.offset));
   const { value } = map;
-  if (value.kind === "aggregate" && value.hist)
-    return { name: map.name, rows: histogramRows(map, value, entries, keyOf) };
+  if (value.kind === "aggregate" && value.hist) {
+    const rows = histogramRows(map, value, entries, keyOf);
+    const empty = rows.length === 0 && map.key.length === 0 && zeroed;
+    return { name: map.name, rows: empty ? [{ key: [], cell: { buckets: [] } }] : rows };
+  }
   const rows: MapRow[] = [];
   for (const entry of entries) {
-    if (map.setOffset !== undefined && !isSet(entry.values)) continue;
+    // count() has a value before anything is counted, as in bpftrace.
+    const counts = value.kind === "aggregate" && value.aggregate === "count";
+    if (map.setOffset !== undefined && !counts && !zeroed && !isSet(entry.values)) continue;
     const [one] = entry.values;
     if (!one) continue;
     const cell: Cell =
@@ -114,7 +123,7 @@ export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Res
   const id = readInteger(bytes, 0, 8, false);
   const action: OutputAction | undefined = plan.actions[Number(id)];
   if (!action) throw new UnknownRecordError(id);
-  const d: Decoding = { enums: plan.enums, resolvers };
+  const d: Decoding = { plan, resolvers };
   switch (action.kind) {
     case "printf":
     case "system":

@@ -41,29 +41,33 @@ function rank(cell: Cell): bigint | undefined {
   return typeof value === "number" ? BigInt(Math.trunc(value)) : undefined;
 }
 
-function compareValues(a: Value, b: Value): number {
+/** 0.17 orders integer keys as if they had no sign. */
+function compareValues(a: Value, b: Value, old: boolean): number {
   if (isTuple(a) && isTuple(b)) {
     for (const [i, x] of a.entries()) {
-      const c = compareValues(x, b[i] ?? 0);
+      const c = compareValues(x, b[i] ?? 0, old);
       if (c !== 0) return c;
     }
     return a.length - b.length;
   }
-  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (typeof a === "number" && typeof b === "number" && !old) return a - b;
   const key = (v: Value): string => (typeof v === "object" && "symbol" in v ? v.number : valueText(v));
   const x = key(a);
   const y = key(b);
   if (/^-?\d+$/.test(x) && /^-?\d+$/.test(y)) {
-    const difference = BigInt(x) - BigInt(y);
+    const [m, n] = old
+      ? [BigInt.asUintN(64, BigInt(x)), BigInt.asUintN(64, BigInt(y))]
+      : [BigInt(x), BigInt(y)];
+    const difference = m - n;
     return difference < 0n ? -1 : difference > 0n ? 1 : 0;
   }
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
 /** Ascending by value, then by key; maps whose values are no numbers by key alone. */
-export function sortRows(schema: MapSchema, rows: readonly MapRow[]): MapRow[] {
+export function sortRows(schema: MapSchema, rows: readonly MapRow[], old = false): MapRow[] {
   const numeric = schema.kind !== "value" || /^u?int\d+$/.test(schema.value);
-  const byKey = (a: MapRow, b: MapRow): number => compareValues([...a.key], [...b.key]);
+  const byKey = (a: MapRow, b: MapRow): number => compareValues([...a.key], [...b.key], old);
   const order = (row: MapRow): bigint => {
     const r = rank(row.cell);
     if (r !== undefined) return r;
@@ -80,8 +84,8 @@ export function sortRows(schema: MapSchema, rows: readonly MapRow[]): MapRow[] {
   });
 }
 
-function selected(schema: MapSchema, map: MapData, top: number): MapRow[] {
-  const rows = sortRows(schema, map.rows);
+function selected(schema: MapSchema, map: MapData, top: number, old: boolean): MapRow[] {
+  const rows = sortRows(schema, map.rows, old);
   return top > 0 && rows.length > top ? rows.slice(rows.length - top) : rows;
 }
 
@@ -109,7 +113,7 @@ function cellText(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): 
 export function mapText(schema: MapSchema, map: MapData, options: PrintOptions = {}): string {
   const old = options.old === true;
   const divide = BigInt(options.divide || 1);
-  const rows = selected(schema, map, options.top ?? 0);
+  const rows = selected(schema, map, options.top ?? 0, old);
   const histogram = schema.kind === "hist" || schema.kind === "lhist";
   const name = (row: MapRow): string =>
     row.key.length === 0 ? map.name : `${map.name}[${keyText(row.key)}]`;
@@ -181,7 +185,7 @@ function cellJson(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): 
 export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions = {}): string {
   const old = options.old === true;
   const divide = BigInt(options.divide || 1);
-  const rows = selected(schema, map, options.top ?? 0);
+  const rows = selected(schema, map, options.top ?? 0, old);
   const type =
     schema.kind === "hist" || schema.kind === "lhist"
       ? "hist"

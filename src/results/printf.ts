@@ -20,8 +20,18 @@ function pad(text: string, c: Conversion, numeric: boolean): string {
 
 const digits = (text: string, c: Conversion): string => text.padStart(c.precision ?? 0, "0");
 
-function integer(c: Conversion, value: bigint): string {
-  const unsigned = BigInt.asUintN(64, value);
+/** Bits that a conversion shows: by its length modifier; without one 64, in 0.17 those of a C int. */
+function widthOf(c: Conversion, old: boolean): number {
+  const length = /(hh|h|ll|l|j|z|t)?[a-zA-Z]+$/.exec(c.text)?.[1];
+  if (length === "hh") return 8;
+  if (length === "h") return 16;
+  return length === undefined && old && c.letter !== "p" ? 32 : 64;
+}
+
+function integer(c: Conversion, whole: bigint, old: boolean): string {
+  const bits = widthOf(c, old);
+  const value = BigInt.asIntN(bits, whole);
+  const unsigned = BigInt.asUintN(bits, whole);
   const alternate = c.flags.includes("#");
   switch (c.letter) {
     case "u":
@@ -39,9 +49,9 @@ function integer(c: Conversion, value: bigint): string {
     case "c":
       return pad(String.fromCharCode(Number(unsigned & 0xffn)), c, false);
     case "p":
-      return pad(unsigned === 0n ? "(nil)" : `0x${unsigned.toString(16)}`, c, false);
+      return pad(unsigned === 0n ? (old ? "(nil)" : "0") : `0x${unsigned.toString(16)}`, c, false);
     default: {
-      const signed = BigInt.asIntN(64, value);
+      const signed = value;
       const sign = signed < 0n ? "-" : c.flags.includes("+") ? "+" : c.flags.includes(" ") ? " " : "";
       return pad(sign + digits(String(signed < 0n ? -signed : signed), c), c, true);
     }
@@ -58,7 +68,11 @@ function one(d: Decoding, c: Conversion, type: Type, bytes: Uint8Array, offset: 
     const length = Math.min(size, Number(readInteger(bytes, offset, 4, false)));
     return pad(bufferText(bytes.subarray(offset + 4, offset + 4 + length), c.letter), c, false);
   }
-  return integer(c, readInteger(bytes, offset, Math.min(8, sizeOf(type)), isSigned(type)));
+  return integer(
+    c,
+    readInteger(bytes, offset, Math.min(8, sizeOf(type)), isSigned(type)),
+    d.plan.old === true,
+  );
 }
 
 /** The text of a format whose arguments lie in a record. */

@@ -101,8 +101,8 @@ export interface Resolvers {
   now(): bigint;
   /** Wall clock minus the boot clock, in ns, for strftime(). */
   bootOffset(): bigint;
-  /** Text of attach point number n of the script, for the `probe` builtin. */
-  probe(index: number): string | undefined;
+  /** Unused: names of attach points are text. */
+  probe?(index: number): string | undefined;
 }
 
 /** A ring record, decoded. `line` goes out as it is; the tracer carries out the others. */

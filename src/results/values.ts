@@ -8,7 +8,7 @@ import { strftime } from "./strftime.ts";
 import type { Resolvers, Value } from "./types.ts";
 
 export interface Decoding {
-  readonly enums: OutputPlan["enums"];
+  readonly plan: Pick<OutputPlan, "enums" | "old" | "structures" | "trailer">;
   readonly resolvers: Resolvers;
 }
 
@@ -26,14 +26,14 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
       return readInteger(bytes, offset, 1, false) !== 0n;
     case "enum": {
       const value = readInteger(bytes, offset, type.size, type.signed);
-      return { symbol: d.enums[type.name]?.[String(value)] ?? String(value), number: String(value) };
+      return { symbol: d.plan.enums[type.name]?.[String(value)] ?? String(value), number: String(value) };
     }
     case "pointer": {
       const value = readInteger(bytes, offset, 8, false);
       return { symbol: hex(value), number: String(value) };
     }
     case "string":
-      return readText(bytes, offset, type.size);
+      return stringText(d, type, bytes, offset);
     case "inet":
       return inetText(bytes, offset, false);
     case "prefix":
@@ -61,8 +61,6 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
       const uid = Number(readInteger(bytes, offset, 4, false));
       return resolvers.userName(uid) ?? String(uid);
     }
-    case "probe":
-      return resolvers.probe(Number(readInteger(bytes, offset, 4, false))) ?? "";
     case "mac":
       return macText(bytes, offset);
     case "cgroup_path": {
@@ -91,9 +89,49 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
       return bufferText(bytes.subarray(offset + 4, offset + 4 + length), "r");
     }
     case "struct":
-      return { array: [...bytes.subarray(offset, offset + type.size)] };
+      return structure(d, type, bytes, offset);
   }
 }
+
+function stringText(
+  d: Decoding,
+  type: Extract<Type, { kind: "string" }>,
+  bytes: Uint8Array,
+  offset: number,
+): string {
+  const end = bytes.subarray(offset, offset + type.size).indexOf(0);
+  const text = readText(bytes, offset, type.size);
+  return type.cut && (end < 0 || end === type.size - 1) ? text + (d.plan.trailer ?? "") : text;
+}
+
+/** A structure by its fields; anonymous members' fields are the structure's own. */
+function structure(
+  d: Decoding,
+  type: Extract<Type, { kind: "struct" }>,
+  bytes: Uint8Array,
+  offset: number,
+): Value {
+  const fields = (name: string, base: number): (readonly [string, Value])[] =>
+    (d.plan.structures?.[name]?.fields ?? []).flatMap((f) => {
+      const at = base + f.offset;
+      if (f.name === "" && f.type.kind === "struct") return fields(f.type.name, at);
+      if (f.bits) {
+        const { offset: low, width } = f.bits;
+        const raw = readInteger(bytes, at, Math.min(8, Math.ceil((low + width) / 8)), false) >> BigInt(low);
+        const signed = f.type.kind === "int" && f.type.signed;
+        const value = signed ? BigInt.asIntN(width, raw) : BigInt.asUintN(width, raw);
+        return [[f.name, integerValue(value)] as const];
+      }
+      return [[f.name, decodeValue(d, fieldType(f.type), bytes, at)] as const];
+    });
+  return { record: fields(type.name, offset) };
+}
+
+/** Arrays of char are strings. */
+const fieldType = (type: Type): Type =>
+  type.kind === "array" && type.of.kind === "int" && type.of.size === 1 && type.of.signed
+    ? { kind: "string", size: type.length }
+    : type;
 
 /** Frames one a line, indented by four, between line breaks, as bpftrace prints stacks. */
 function stackText(

@@ -20,6 +20,7 @@ import type {
   CompileOptions,
   Diagnostic,
   OutputPlan,
+  Structure,
   Type,
 } from "./types.ts";
 
@@ -35,15 +36,40 @@ const MAX_INSTRUCTIONS = 32_000;
 /** Share of the stack for a program's objects, tried in turn until the registers that must be spilled fit beside them. */
 const STACK_SHARES = [0.6, 0.35, 0.1, 0];
 
-export function compile(source: string, options: CompileOptions): CompileResult {
+/** How the back end works; tests turn passes off to compare. */
+export interface Passes {
+  readonly optimise: boolean;
+}
+
+export function compile(
+  source: string,
+  options: CompileOptions,
+  passes: Passes = { optimise: true },
+): CompileResult {
   const lines = lineMap(source);
   const diagnostics = createDiagnostics(lines);
+  try {
+    const script = run(source, options, passes, lines, diagnostics);
+    return diagnostics.errors() > 0 || !script
+      ? { diagnostics: diagnostics.list() }
+      : { diagnostics: diagnostics.list(), script };
+  } catch (error) {
+    // A defect of ours must not take down a tracer that runs other people's scripts.
+    diagnostics.report({ start: 0, end: Math.min(1, source.length) }, say.internal((error as Error).message));
+    return { diagnostics: diagnostics.list() };
+  }
+}
+
+function run(
+  source: string,
+  options: CompileOptions,
+  passes: Passes,
+  lines: LineMap,
+  diagnostics: Diagnostics,
+): CompiledScript | undefined {
   const parsed = parse(source, diagnostics);
   const typed = parsed && checkProgram(parsed.program, parsed.preprocessed.defines, options, diagnostics);
-  const script = typed && generate(typed, options, lines, diagnostics);
-  return diagnostics.errors() > 0 || !script
-    ? { diagnostics: diagnostics.list() }
-    : { diagnostics: diagnostics.list(), script };
+  return typed && generate(typed, options, passes, lines, diagnostics);
 }
 
 /** Syntax only: what can be said without a kernel. */
@@ -59,6 +85,7 @@ const hasProbe = (program: Program): boolean => program.items.some((i) => i.node
 function generate(
   typed: TProgram,
   options: CompileOptions,
+  passes: Passes,
   lines: LineMap,
   diagnostics: Diagnostics,
 ): CompiledScript | undefined {
@@ -69,7 +96,7 @@ function generate(
   const begin: number[] = [];
   const end: number[] = [];
   for (const probe of typed.probes) {
-    const program = compileProbe(probe, attach.length, plan, options, typed, lines, diagnostics);
+    const program = compileProbe(probe, plan, options, passes, typed, lines, diagnostics);
     if (!program) continue;
     const index = programs.push(program) - 1;
     for (const point of probe.points) {
@@ -80,7 +107,7 @@ function generate(
   }
   if (diagnostics.errors() > 0) return undefined;
   if (plan.usesStart()) {
-    const code = finish(lowerStart(plan), lines);
+    const code = finish(lowerStart(plan), passes, lines);
     if (code) begin.unshift(programs.push({ name: "start", type: "syscall", ...code }) - 1);
   }
   const maps = plan.maps();
@@ -90,16 +117,16 @@ function generate(
     attach,
     begin,
     end,
-    output: plan.output(enumNames(plan, options, typed)),
+    output: plan.output(describe(plan, options, typed)),
     mapBytes: mapBytes(maps, options.types.features.cpus),
   };
 }
 
 function compileProbe(
   probe: TProbe,
-  pointIndex: number,
   plan: Plan,
   options: CompileOptions,
+  passes: Passes,
   typed: TProgram,
   lines: LineMap,
   diagnostics: Diagnostics,
@@ -108,7 +135,7 @@ function compileProbe(
   if (!point) return undefined;
   for (const share of STACK_SHARES) {
     const mark = plan.mark();
-    const code = finish(lowerProbe(probe, pointIndex, plan, options, typed.settings.maxStrlen, share), lines);
+    const code = finish(lowerProbe(probe, plan, options, typed.settings.maxStrlen, share), passes, lines);
     if (!code) {
       plan.rewind(mark);
       continue;
@@ -136,32 +163,45 @@ const ENUM_VALUES = [
   ...Array.from({ length: 16 }, (_, i) => BigInt(-1 - i)),
 ];
 
-/** Names of the enum values that the output may hold. */
-function enumNames(plan: Plan, options: CompileOptions, typed: TProgram): OutputPlan["enums"] {
-  const names = new Set<string>();
+/** What user space must know of the types that the output holds: names of enum values, fields of structures. */
+function describe(
+  plan: Plan,
+  options: CompileOptions,
+  typed: TProgram,
+): Pick<OutputPlan, "enums" | "old" | "structures" | "trailer"> {
+  const enums = new Set<string>();
+  const structures = new Map<string, Structure>();
+  const find = (name: string): Structure | undefined =>
+    typed.structures.get(name) ?? options.types.structure(name);
   const visit = (type: Type): void => {
-    if (type.kind === "enum") names.add(type.name);
+    if (type.kind === "enum") enums.add(type.name);
     else if (type.kind === "tuple") type.items.forEach(visit);
     else if (type.kind === "array") visit(type.of);
+    else if (type.kind === "struct" && !structures.has(type.name)) {
+      const structure = find(type.name);
+      if (!structure) return;
+      structures.set(type.name, structure);
+      for (const field of structure.fields) visit(field.type);
+    }
   };
-  const { maps, actions } = plan.output({});
+  const { maps, actions } = plan.output({ enums: {} });
   for (const m of maps) {
     for (const k of m.key) visit(k.type);
     if (m.value.kind === "value") visit(m.value.type);
   }
   for (const a of actions) for (const argument of a.arguments) visit(argument.type);
-  return Object.fromEntries(
-    [...names].map((name) => [
-      name,
-      Object.fromEntries(
-        typed.enums.get(name) ??
-          ENUM_VALUES.flatMap((value) => {
-            const text = options.types.enumName(name, value);
-            return text === undefined ? [] : [[String(value), text]];
-          }),
-      ),
-    ]),
-  );
+  const texts = (name: string): readonly (readonly [string, string])[] => [
+    ...(typed.enums.get(name) ??
+      ENUM_VALUES.flatMap((value) => {
+        const text = options.types.enumName(name, value);
+        return text === undefined ? [] : [[String(value), text] as const];
+      })),
+  ];
+  return {
+    enums: Object.fromEntries([...enums].map((name) => [name, Object.fromEntries(texts(name))])),
+    ...(structures.size > 0 ? { structures: Object.fromEntries(structures) } : {}),
+    ...(options.compat === "0.17" ? { old: true } : { trailer: typed.settings.strTruncTrailer }),
+  };
 }
 
 /** The kernel takes 15 characters of [A-Za-z0-9_.]. */
@@ -187,9 +227,13 @@ function reachable(functions: readonly IrFunction[]): IrFunction[] {
   });
 }
 
-function finish(lowered: LoweredProgram, lines: LineMap): ReturnType<typeof emitProgram> | undefined {
+function finish(
+  lowered: LoweredProgram,
+  passes: Passes,
+  lines: LineMap,
+): ReturnType<typeof emitProgram> | undefined {
   const allocations = [];
-  for (const f of reachable(lowered.functions.map(optimise))) {
+  for (const f of reachable(passes.optimise ? lowered.functions.map(optimise) : lowered.functions)) {
     const allocation = allocate(legalise(f), lowered.stackLimit);
     if (!allocation) return undefined;
     allocations.push(allocation);

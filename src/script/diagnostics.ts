@@ -221,7 +221,23 @@ export const say = {
 
   // statements
   notInLoop: (what: string) => message("not-in-loop", `${what} statement needs to be inside a loop`),
-  unrollCount: () => message("unroll", "unroll needs a literal between 1 and 100"),
+  unrollLiteral: () => message("unroll", "unroll needs a literal between 1 and 100"),
+  unrollRange: (least: boolean) =>
+    message("unroll", least ? "unroll minimum value is 1" : "unroll maximum value is 100"),
+  shadowed: (name: string) =>
+    message(
+      "shadowed",
+      `Variable ${name} was already declared.`,
+      "a block cannot have a variable of an outer block's name",
+    ),
+  unusedMap: (name: string) => warning("unused-map", `Unused map: ${name}`),
+  license: (license: string) =>
+    message(
+      "license",
+      `Your bpftrace program cannot load because you are using a license that is non-GPL compatible. License: ${license}`,
+    ),
+  mapWithoutKey: (name: string) =>
+    message("map-argument", `${name}() expects a map with no keys for the first argument`),
   config: (name: string, known: Iterable<string>) =>
     message("config", `Unrecognized config variable: ${name}`, didYouMean(name, known)),
   configValue: (name: string, text: string) => message("config", `Invalid value for ${name}: ${text}`),

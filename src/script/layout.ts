@@ -44,7 +44,6 @@ export function sizeOf(type: Type): number {
     case "name":
     case "username":
     case "community":
-    case "probe":
       return 4;
     case "symbol":
       return type.user ? 16 : 8;
@@ -79,7 +78,6 @@ export function alignOf(type: Type): number {
     case "name":
     case "username":
     case "community":
-    case "probe":
     case "buffer":
       return 4;
     default:
@@ -112,7 +110,6 @@ export function isScalar(type: Type): boolean {
     case "name":
     case "username":
     case "community":
-    case "probe":
     case "timestamp":
     case "cgroup_path":
     case "errno":
@@ -132,7 +129,8 @@ export const isSigned = (type: Type): boolean => (type.kind === "int" || type.ki
 /** The type under which a value is kept in a map, a key or a tuple: integers are 64 bits wide there, so that keys need no padding. */
 export function stored(type: Type): Type {
   if (type.kind === "int") return type.size === 8 ? type : { ...type, size: 8 };
-  if (type.kind === "tuple") return { ...type, items: type.items.map(stored) };
+  if (type.kind === "tuple")
+    return { ...type, items: type.items.map((item) => (item.kind === "int" ? item : stored(item))) };
   if (type.kind === "array" && type.of.kind === "int" && type.of.size === 1 && type.of.signed)
     return stringOf(type.length);
   return type;
@@ -210,7 +208,10 @@ export function unify(a: Type, b: Type): Type | undefined {
   )
     return I64;
   if (a.kind === "enum" && b.kind === "enum") return I64;
-  if (a.kind === "string" && b.kind === "string") return a.size >= b.size ? a : b;
+  if (a.kind === "string" && b.kind === "string") {
+    const size = larger(a.size, b.size);
+    return { kind: "string", size, ...(a.cut || b.cut ? { cut: true } : {}) };
+  }
   if (a.kind === "buffer" && b.kind === "buffer") return a.size >= b.size ? a : b;
   if (a.kind === "stack" && b.kind === "stack" && a.user === b.user && a.mode === b.mode)
     return a.limit >= b.limit ? a : b;

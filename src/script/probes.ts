@@ -1,6 +1,7 @@
 // script: attach points. Text such as `tracepoint:sock:*` becomes resolved points: what to attach to and what the context holds.
 import type { AttachText, Loc } from "./ast.ts";
 import { type Diagnostics, say } from "./diagnostics.ts";
+import { isGlob, matchNames } from "./glob.ts";
 import type {
   AttachPoint,
   FunctionPrototype,
@@ -49,6 +50,7 @@ export interface ProbeOptions {
   readonly maxProbes: number;
   readonly missing: "error" | "warn" | "ignore";
   readonly expand: (text: string) => string;
+  readonly old: boolean;
 }
 
 interface Provider {
@@ -57,8 +59,6 @@ interface Provider {
   readonly usage: string;
   resolve(parts: readonly string[], options: ProbeOptions, loc: Loc): ResolvedPoint[] | undefined;
 }
-
-const isGlob = (text: string): boolean => /[*?]/.test(text);
 
 /** Duration or frequency of interval and profile, as period in ns; undefined if it is none. */
 function period(parts: readonly string[]): bigint | undefined {
@@ -87,12 +87,12 @@ const manual = (name: "begin" | "end"): Provider => ({
   name,
   aliases: [name.toUpperCase()],
   usage: name.toUpperCase(),
-  resolve: (parts) =>
+  resolve: (parts, { old }) =>
     parts.length > 0
       ? undefined
       : [
           {
-            text: name.toUpperCase(),
+            text: old ? name.toUpperCase() : name,
             provider: name,
             programType: "syscall",
             context: { kind: "none" },
@@ -131,7 +131,7 @@ const tracepoint: Provider = {
     const [category = "", event = ""] = parts;
     if (parts.length !== 2 || !category || !event) return undefined;
     const glob = isGlob(category) || isGlob(event);
-    const names = glob ? types.match("tracepoint", `${category}:${event}`) : [`${category}:${event}`];
+    const names = glob ? matchNames(types, "tracepoint", `${category}:${event}`) : [`${category}:${event}`];
     const points: ResolvedPoint[] = [];
     for (const name of names) {
       const [cat = "", ev = ""] = name.split(":");
@@ -160,7 +160,7 @@ const rawTracepoint: Provider = {
   resolve: (parts, { types, diagnostics }, loc) => {
     const event = parts.at(-1) ?? "";
     if (parts.length < 1 || parts.length > 2 || !event) return undefined;
-    const names = isGlob(event) ? types.match("rawtracepoint", event) : [event];
+    const names = isGlob(event) ? matchNames(types, "rawtracepoint", event) : [event];
     return names.flatMap((name): ResolvedPoint[] => {
       const prototype = types.rawTracepoint(name);
       if (!prototype) {
@@ -202,7 +202,7 @@ const kernelFunction = (name: string, alias: readonly string[], ret: boolean, ty
       symbol = plus[1] ?? "";
       offset = Number(plus[2]);
     }
-    const names = isGlob(symbol) ? types.match(typed ? "fentry" : "kprobe", symbol) : [symbol];
+    const names = isGlob(symbol) ? matchNames(types, typed ? "fentry" : "kprobe", symbol) : [symbol];
     return names.flatMap((fn): ResolvedPoint[] => {
       const prototype = types.function(fn);
       if (typed && !prototype) {
@@ -237,7 +237,7 @@ const userFunction = (name: string, alias: readonly string[], ret: boolean): Pro
   resolve: (parts, { types, diagnostics }, loc) => {
     const [path = "", symbol = ""] = parts;
     if (parts.length !== 2 || !path || !symbol) return undefined;
-    const names = isGlob(symbol) ? types.match(name, `${path}:${symbol}`) : [`${path}:${symbol}`];
+    const names = isGlob(symbol) ? matchNames(types, name, `${path}:${symbol}`) : [`${path}:${symbol}`];
     return names.flatMap((full): ResolvedPoint[] => {
       const at = full.lastIndexOf(":");
       const found = types.userSymbol(full.slice(0, at), full.slice(at + 1).replaceAll('"', ""));

@@ -2,7 +2,7 @@
 // The lowering pass needs to know nothing but this.
 import type { Loc } from "./ast.ts";
 import type { ResolvedPoint } from "./probes.ts";
-import type { Aggregate, Field, HistLayout, Type } from "./types.ts";
+import type { Aggregate, Field, HistLayout, Structure, Type } from "./types.ts";
 
 /** A $variable of one scope. Its type may grow while the checker iterates. */
 export interface Variable {
@@ -153,7 +153,10 @@ export interface TProgram {
     readonly maxMapKeys: number;
     readonly maxStrlen: number;
     readonly printMapsOnExit: boolean;
+    readonly strTruncTrailer: string;
   };
+  /** Structures that the script defines, by "struct name". */
+  readonly structures: ReadonlyMap<string, Structure>;
   /** Enums that the script defines: name -> value -> text. */
   readonly enums: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }

@@ -28,7 +28,8 @@ export type Type =
   | { readonly kind: "pointer"; readonly to: Type; readonly space: AddressSpace }
   | { readonly kind: "array"; readonly of: Type; readonly length: number }
   | { readonly kind: "struct"; readonly name: string; readonly size: number; readonly union: boolean }
-  | { readonly kind: "string"; readonly size: number; readonly space?: AddressSpace }
+  /** `cut`: text that fills all but the last byte was longer where it came from. */
+  | { readonly kind: "string"; readonly size: number; readonly cut?: true }
   | { readonly kind: "buffer"; readonly size: number }
   | { readonly kind: "tuple"; readonly items: readonly Type[]; readonly names?: readonly string[] }
   /** An address printed as text: 20 bytes {u8 family; u8 prefixLength; u8 pad[2]; u8 address[16], v4-mapped}. */
@@ -53,8 +54,7 @@ export type Type =
   | { readonly kind: "cgroup_path" }
   /** i64 errno, printed as strerror(3) does. */
   | { readonly kind: "errno" }
-  | { readonly kind: "username" }
-  | { readonly kind: "probe" };
+  | { readonly kind: "username" };
 
 export type AddressSpace = "kernel" | "user";
 export type NameDictionary = "cluster" | "node" | "pod" | "namespace" | "peer";
@@ -291,6 +291,12 @@ export interface OutputPlan {
   readonly counters: number;
   /** Index of the one-element array whose u32 gates every program: 1 runs, 0 returns at once; -1 if none. */
   readonly gate: number;
+  /** Output as that of bpftrace 0.17. */
+  readonly old?: true;
+  /** Structures that are among the values. */
+  readonly structures?: Readonly<Record<string, Structure>>;
+  /** What is put after a string that str() had to cut. */
+  readonly trailer?: string;
   /** Canonical strings for enum printing: enum name -> value -> text. */
   readonly enums: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }

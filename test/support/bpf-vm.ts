@@ -291,6 +291,25 @@ export class Vm {
         if (region) this.ring.push(region.bytes.slice());
         return 0n;
       }
+      case 67: {
+        this.#writeBytes(b, new Uint8Array(Number(c)));
+        return 0n;
+      }
+      case 181: {
+        let turns = 0n;
+        while (turns < a) if (this.#callback(b, [turns++, c]) !== 0n) break;
+        return turns;
+      }
+      case 164: {
+        const map = this.#map(a);
+        let calls = 0n;
+        for (const e of [...map.entries.values()]) {
+          const region = e.regions[map.type.includes("percpu") ? this.cpu : 0] ?? 0;
+          calls++;
+          if (this.#callback(b, [a, this.place(e.key), BigInt(region) << 32n, c]) !== 0n) break;
+        }
+        return calls;
+      }
       case 195: {
         const map = this.#map(a);
         const region = this.#find(map, this.#readBytes(b, map.keySize))?.[Number(c)];
@@ -301,18 +320,31 @@ export class Vm {
     }
   }
 
+  #program = 0;
+
+  /** Calls the function at an address of the running program's code. */
+  #callback(address: bigint, args: readonly bigint[]): bigint {
+    if (address >> 32n !== 0xffff_1000n) throw new VmError(`${address.toString(16)} is no function`);
+    return this.#execute(this.#program, Number(address & 0xffff_ffffn), args);
+  }
+
   /** Runs a program on a context; its return value. */
   run(index: number, context: Uint8Array = new Uint8Array(512)): bigint {
+    this.#program = index;
+    return this.#execute(index, 0, [this.place(context)]);
+  }
+
+  #execute(index: number, start: number, args: readonly bigint[]): bigint {
     const program = this.#script.programs[index];
     if (!program) throw new VmError(`no program ${index}`);
     const { code } = program;
     const view = new DataView(code.buffer, code.byteOffset, code.byteLength);
     const relocations = new Map(program.relocations.map((x) => [x.instruction, x]));
     const r: bigint[] = Array.from({ length: 11 }, () => 0n);
-    r[1] = this.place(context);
+    for (const [i, a] of args.entries()) r[i + 1] = a;
     const stack = this.#region(512, true);
     r[10] = (BigInt(stack) << 32n) + 512n;
-    let pc = 0;
+    let pc = start;
     for (let fuel = 2_000_000; fuel > 0; fuel--) {
       this.executed++;
       const op = view.getUint8(pc * 8);
@@ -327,7 +359,8 @@ export class Vm {
         const high = view.getInt32(pc * 8 + 4, true);
         pc++;
         const relocation = relocations.get(at);
-        if (!relocation) r[dst] = u64((BigInt(high) << 32n) | BigInt.asUintN(32, BigInt(imm)));
+        if (src === 4) r[dst] = (0xffff_1000n << 32n) | BigInt(pc + imm - 1);
+        else if (!relocation) r[dst] = u64((BigInt(high) << 32n) | BigInt.asUintN(32, BigInt(imm)));
         else if (relocation.value) {
           const region = this.maps[Number(relocation.map)]?.entries.get("00000000")?.regions[0] ?? 0;
           r[dst] = (BigInt(region) << 32n) + BigInt(high);

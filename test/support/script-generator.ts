@@ -381,7 +381,7 @@ function loop(s: Scope): string {
     }
     if (pick(2) === 0) {
       s.variables.push({ name: i, kind: "int" });
-      const out = `for (${i} : ${leaf(s).replace(i, "0")}..${leaf(s).replace(i, "9")}) { ${body()} ${leave}}`;
+      const out = `for (${i} : (${leaf(s).replace(i, "0")} & 7)..(${leaf(s).replace(i, "9")} & 15)) { ${body()} ${leave}}`;
       s.variables.pop();
       return out;
     }

@@ -45,7 +45,6 @@ export const BUILTINS: readonly Builtin[] = [
   { name: "jiffies", type: U64, about: "kernel ticks since boot" },
   { name: "username", type: { kind: "username" }, about: "name of the user" },
   { name: "func", type: { kind: "symbol", user: false }, about: "the function being traced" },
-  { name: "probe", type: { kind: "probe" }, about: "name of this attach point" },
   { name: "node", type: { kind: "name", dictionary: "node" }, about: "the node that the event belongs to" },
   { name: "pod", type: { kind: "name", dictionary: "pod" }, about: "the pod that the event belongs to" },
   {
@@ -66,6 +65,7 @@ const EXTRA = [
   "pcomm",
   "cpid",
   "has_cpid",
+  "probe",
   "probetype",
   "true",
   "false",
@@ -74,7 +74,8 @@ const EXTRA = [
 export const builtinNames = (): string[] => [...byName.keys(), ...EXTRA];
 
 /** The identifier as a builtin; undefined if it is none. */
-export function checkBuiltin(c: Checking, name: string, loc: Loc): TExpr | undefined {
+export function checkBuiltin(c: Checking, written: string, loc: Loc): TExpr | undefined {
+  const name = written.replace(/^__builtin_/, "");
   if (name === "true" || name === "false")
     return { op: "const", value: name === "true" ? 1n : 0n, type: { kind: "bool" }, loc };
   if (name === "args") return contextValue(c, loc);
@@ -86,12 +87,17 @@ export function checkBuiltin(c: Checking, name: string, loc: Loc): TExpr | undef
   if (/^sarg[0-9]$/.test(name)) return stackArgument(c, Number(name[4]), loc);
   if (name === "ppid" || name === "pcomm") return ofParent(c, name === "ppid" ? "tgid" : "comm", loc);
   if (name === "cpid" || name === "has_cpid") return child(c, name, loc);
+  if (name === "config")
+    return { op: "builtin", name, type: { kind: "struct", name: "config", size: 0, union: false }, loc };
+  if (name === "probe") {
+    c.asksPoint = true;
+    return textOf(c.point.text, loc);
+  }
   if (name === "probetype") return textOf(c.point.provider, loc);
   const builtin = byName.get(name);
   if (!builtin) return undefined;
   if (name === "func") return tracedFunction(c, loc);
   if (name === "ncpus") return { op: "const", value: BigInt(c.types.features.cpus), type: U64, loc };
-  if (name === "probe") c.asksPoint = true;
   const type = typeof builtin.type === "function" ? builtin.type(c) : builtin.type;
   return { op: "builtin", name, type, loc };
 }

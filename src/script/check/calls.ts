@@ -2,6 +2,7 @@
 import type { ExprOf } from "../ast.ts";
 import { say } from "../diagnostics.ts";
 import type { TExpr } from "../typed.ts";
+import { checkBuiltin } from "./builtins.ts";
 import { argumentExpr } from "./expressions.ts";
 import { ACTIONS } from "./functions/actions.ts";
 import { AGGREGATES } from "./functions/aggregates.ts";
@@ -26,6 +27,9 @@ export function checkCall(c: Checking, e: ExprOf<"call">): TExpr {
   const macro = checkMacroCall(c, e);
   if (macro) return macro;
   const spec = FUNCTIONS.get(e.name);
+  // Builtins may be written as calls: comm().
+  const builtin = !spec && e.arguments.length === 0 ? checkBuiltin(c, e.name, e.loc) : undefined;
+  if (builtin) return builtin;
   if (!spec) {
     c.report(e.nameLoc, say.unknownFunction(e.name, [...FUNCTIONS.keys(), ...c.macros.keys()]));
     return bad(e.loc);

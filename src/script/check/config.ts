@@ -85,3 +85,26 @@ export function applySettings(
     if (problem !== undefined) diagnostics.report(loc, say.configValue(name, problem));
   }
 }
+
+/** Settings that config() can be asked for; those without a meaning here have bpftrace's defaults. */
+const VALUES: Readonly<Record<string, (s: Settings) => string | number | boolean>> = {
+  max_strlen: (s) => s.maxStrlen,
+  max_map_keys: (s) => s.maxMapKeys,
+  max_probes: (s) => s.maxProbes,
+  missing_probes: (s) => s.missingProbes,
+  print_maps_on_exit: (s) => s.printMapsOnExit,
+  str_trunc_trailer: (s) => s.strTruncTrailer,
+  stack_mode: (s) => s.stackMode,
+  license: (s) => s.license,
+  cpp_demangle: () => true,
+  lazy_symbolication: () => true,
+  show_debug_info: () => false,
+  on_stack_limit: () => 32,
+  max_cat_bytes: () => 10240,
+  log_size: () => 1_000_000,
+  max_bpf_progs: () => 1024,
+};
+
+export const settingNames = Object.keys(VALUES);
+export const settingValue = (s: Settings, name: string): string | number | boolean | undefined =>
+  VALUES[name]?.(s);

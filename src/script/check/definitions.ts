@@ -38,12 +38,11 @@ function enumeration(c: Checking, item: Extract<Definition, { node: "enumeration
   }
   const wide = values.some(([, v]) => v > 0xffff_ffffn || v < -0x8000_0000n);
   const signed = values.some(([, v]) => v < 0n);
-  const type: Type = { kind: "enum", name: item.name || "<anonymous>", size: wide ? 8 : 4, signed };
+  const shown = item.name || `<anonymous ${c.enums.size}>`;
+  const type: Type = { kind: "enum", name: shown, size: wide ? 8 : 4, signed };
   for (const [name, value] of values) c.constants.set(name, { value, type });
-  if (item.name) {
-    c.typedefs.set(`enum ${item.name}`, type);
-    c.enums.set(item.name, new Map(values.map(([text, value]) => [String(value), text])));
-  }
+  if (item.name) c.typedefs.set(`enum ${item.name}`, type);
+  c.enums.set(shown, new Map(values.map(([text, value]) => [String(value), text])));
 }
 
 function baseType(c: Checking, base: CBase, loc: Item["loc"], hint: string): Type {

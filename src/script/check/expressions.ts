@@ -19,6 +19,7 @@ import type { TExpr, TStatement } from "../typed.ts";
 import type { Field, Structure, Type } from "../types.ts";
 import { builtinNames, checkBuiltin } from "./builtins.ts";
 import { checkCall } from "./calls.ts";
+import { settingNames, settingValue } from "./config.ts";
 import { checkDefine } from "./defines.ts";
 import { checkMacroIdentifier, substituted } from "./macros.ts";
 import { checkBinary, checkChoice, checkUnary, wrap } from "./operators.ts";
@@ -49,7 +50,7 @@ export function checkExpr(c: Checking, e: Expr): TExpr {
     case "positional":
       return positional(c, e.index, loc);
     case "positional_count":
-      return { op: "const", value: BigInt(c.options.positional?.length ?? 0), type: I64, literal: true, loc };
+      return { op: "const", value: BigInt(c.positional.length), type: I64, literal: true, loc };
     case "variable":
       return checkVariable(c, e.name, loc);
     case "map":
@@ -85,11 +86,11 @@ export function checkExpr(c: Checking, e: Expr): TExpr {
     case "index":
       return checkIndex(c, e);
     case "tuple": {
-      const items = e.items.map((item) => checkExpr(c, item));
+      const items = e.items.map((item) => recordOf(c, checkExpr(c, item)));
       if (items.some((i) => unknown(i.type))) return bad(loc);
       const type: Type = {
         kind: "tuple",
-        items: items.map((i) => stored(i.type)),
+        items: items.map((i) => (i.type.kind === "int" ? i.type : stored(i.type))),
         ...(e.names ? { names: e.names } : {}),
       };
       return { op: "tuple", items, type, loc };
@@ -126,7 +127,7 @@ function positional(c: Checking, index: number, loc: Loc): TExpr {
     c.report(loc, say.argumentValue("$0", "positional parameters begin with $1"));
     return bad(loc);
   }
-  const text = c.options.positional?.[index - 1];
+  const text = c.positional[index - 1];
   if (text === undefined || text === "") return { op: "const", value: 0n, type: I64, literal: true, loc };
   const number = /^-?(0x[0-9a-f_]+|[0-9][0-9_]*)$/i.exec(text);
   if (!number) return textOf(text, loc);
@@ -175,8 +176,20 @@ export const substitutedMap = (c: Checking, name: string): string => {
 
 /** `@x[a, b]` and `@x[(a, b)]` are the same key. */
 export function checkKey(c: Checking, keys: readonly Expr[] | undefined): TExpr[] {
-  const key = (keys ?? []).map((k) => checkExpr(c, k));
-  return key;
+  return (keys ?? []).map((k) => recordOf(c, checkExpr(c, k)));
+}
+
+/** `args` as a value: a record of the probe's arguments. Everything else is itself. */
+export function recordOf(c: Checking, e: TExpr): TExpr {
+  if (e.op !== "context") return e;
+  const { context } = c.point;
+  const names =
+    context.kind === "btf"
+      ? context.prototype.parameters.map((p) => p.name)
+      : (contextStructure(c)?.fields.map((f) => f.name) ?? []).filter((n) => !n.startsWith("common_"));
+  const items = names.map((name) => checkField(c, e, name, e.loc, e.loc));
+  if (items.length === 0 || items.some((i) => unknown(i.type))) return bad(e.loc);
+  return { op: "tuple", items, type: { kind: "tuple", items: items.map((i) => i.type), names }, loc: e.loc };
 }
 
 function checkIdentifier(c: Checking, name: string, loc: Loc): TExpr {
@@ -253,6 +266,7 @@ export function checkCast(c: Checking, to: Type, e: TExpr, loc: Loc): TExpr {
   if (to.kind === "int" || to.kind === "enum" || to.kind === "bool") {
     if (e.type.kind === "array" && isInteger(e.type.of) && sizeOf(e.type) <= 8 && to.kind === "int")
       return { op: "convert", operand: e, type: to, loc };
+    if (to.kind === "bool" && e.type.kind === "string") return checkBinary(c, "!=", e, textOf("", loc), loc);
     if (!isScalar(e.type)) return refuse();
     if (to.kind === "bool") return checkUnary(c, "!", checkUnary(c, "!", e, loc), loc);
     if (e.op === "const") return { op: "const", value: wrap(e.value, to), type: to, loc };
@@ -312,6 +326,7 @@ function contextStructure(c: Checking): Structure | undefined {
 
 export function checkField(c: Checking, base: TExpr, name: string, nameLoc: Loc, loc: Loc): TExpr {
   if (unknown(base.type)) return bad(loc);
+  if (base.op === "builtin" && base.name === "config") return configField(c, name, nameLoc, loc);
   if (base.op === "context") return contextField(c, base, name, nameLoc, loc);
   if (base.type.kind === "tuple") {
     const at = base.type.names?.indexOf(name) ?? -1;
@@ -330,6 +345,17 @@ export function checkField(c: Checking, base: TExpr, name: string, nameLoc: Loc,
   }
   const field = requireField(c, structure, formatType(place.type), name, nameLoc);
   return field ? fieldOf(place, field, false, c, loc) : bad(loc);
+}
+
+/** config().max_strlen and its like. */
+function configField(c: Checking, name: string, nameLoc: Loc, loc: Loc): TExpr {
+  const value = settingValue(c.settings, name);
+  if (value === undefined) {
+    c.report(nameLoc, say.config(name, settingNames));
+    return bad(loc);
+  }
+  if (typeof value === "string") return textOf(value, loc);
+  return { op: "const", value: BigInt(value), type: typeof value === "boolean" ? BOOL : U64, loc };
 }
 
 function fieldOf(base: TExpr, field: Field, user: boolean, c: Checking, loc: Loc): TExpr {

@@ -1,9 +1,18 @@
 // script, checker: macros. A call is checked as the macro's body in scopes of its own, with its parameters bound to what was passed.
 import type { ExprOf, Loc } from "../ast.ts";
 import { say } from "../diagnostics.ts";
-import type { TExpr } from "../typed.ts";
+import type { TExpr, TStatement } from "../typed.ts";
 import { checkBlockValue, checkExpr } from "./expressions.ts";
-import { type Binding, bad, type Checking, findVariable, useMap } from "./state.ts";
+import {
+  type Binding,
+  bad,
+  type Checking,
+  declareVariable,
+  findVariable,
+  noteVariable,
+  unknown,
+  useMap,
+} from "./state.ts";
 
 /** What a `$name` or `@name` inside a macro stands for; undefined outside, or if it is the macro's own. */
 export function substituted(c: Checking, name: string): TExpr | undefined {
@@ -43,6 +52,7 @@ export function checkMacroCall(c: Checking, e: ExprOf<"call">): TExpr | undefine
     return bad(e.loc);
   }
   const bindings = new Map<string, Binding>();
+  const before: TStatement[] = [];
   for (const [i, parameter] of macro.parameters.entries()) {
     const argument = e.arguments[i];
     if (!argument || argument.node === "type") return bad(e.loc);
@@ -54,6 +64,15 @@ export function checkMacroCall(c: Checking, e: ExprOf<"call">): TExpr | undefine
         bindings: c.bindings,
         loc: argument.loc,
       });
+      continue;
+    }
+    if (parameter.kind === "variable" && argument.node !== "variable") {
+      // A value for a variable: it gets one of its own.
+      const value = checkExpr(c, argument);
+      const variable = declareVariable(c, `${parameter.name}@${e.loc.start}`, argument.loc);
+      noteVariable(c, variable, value, argument.loc);
+      if (!unknown(value.type)) before.push({ op: "set_variable", variable, value, loc: argument.loc });
+      bindings.set(parameter.name, { kind: "variable", variable, loc: argument.loc });
       continue;
     }
     if (argument.node !== parameter.kind) {
@@ -73,7 +92,10 @@ export function checkMacroCall(c: Checking, e: ExprOf<"call">): TExpr | undefine
       bindings.set(parameter.name, { kind: "variable", variable, loc: argument.loc });
     }
   }
-  return expand(c, e.name, bindings, e.loc);
+  const value = expand(c, e.name, bindings, e.loc);
+  if (before.length === 0) return value;
+  if (value.op === "block") return { ...value, body: [...before, ...value.body] };
+  return { op: "block", body: before, value, type: value.type, loc: e.loc };
 }
 
 function expand(c: Checking, name: string, bindings: Map<string, Binding>, loc: Loc): TExpr {

@@ -1,7 +1,19 @@
 // script, checker: operators on checked operands. Constants are folded here, so that `10 * 2` is as good as 20 where a literal is asked for.
 import type { BinaryOperator, Loc } from "../ast.ts";
 import { say } from "../diagnostics.ts";
-import { BOOL, formatType, I64, INET, isInteger, isScalar, isSigned, sizeOf, U64, unify } from "../layout.ts";
+import {
+  BOOL,
+  formatType,
+  I64,
+  INET,
+  isInteger,
+  isScalar,
+  isSigned,
+  sizeOf,
+  stringOf,
+  U64,
+  unify,
+} from "../layout.ts";
 import { parseInet } from "../literals.ts";
 import type { Arithmetic, Comparison, TExpr } from "../typed.ts";
 import type { Type } from "../types.ts";
@@ -32,15 +44,21 @@ const mixesSigns = (left: TExpr, right: TExpr): boolean =>
   right.type.kind === "int" &&
   left.type.signed !== right.type.signed;
 
+/** 0.17 has no bool: comparisons give an integer. */
+const boolOf = (c: Checking): Type => (c.old ? { kind: "int", size: 4, signed: true } : BOOL);
+
+const isTruth = (e: TExpr): boolean =>
+  e.op === "compare" || e.op === "same" || e.op === "logical" || e.op === "not" || e.op === "truth";
+
 /** As a condition: a bool. */
 export function truth(c: Checking, e: TExpr): TExpr {
-  if (unknown(e.type) || e.type.kind === "bool") return e;
-  if (isLiteral(e)) return { op: "const", value: e.value === 0n ? 0n : 1n, type: BOOL, loc: e.loc };
+  if (unknown(e.type) || e.type.kind === "bool" || isTruth(e)) return e;
+  if (isLiteral(e)) return { op: "const", value: e.value === 0n ? 0n : 1n, type: boolOf(c), loc: e.loc };
   if (!isScalar(e.type)) {
     c.report(e.loc, say.notCondition(formatType(e.type)));
     return bad(e.loc);
   }
-  return { op: "truth", operand: e, type: BOOL, loc: e.loc };
+  return { op: "truth", operand: e, type: boolOf(c), loc: e.loc };
 }
 
 export function checkUnary(c: Checking, operator: "!" | "~" | "-", operand: TExpr, loc: Loc): TExpr {
@@ -49,7 +67,7 @@ export function checkUnary(c: Checking, operator: "!" | "~" | "-", operand: TExp
     const value = truth(c, operand);
     if (unknown(value.type)) return bad(loc);
     if (isLiteral(value)) return { ...value, value: value.value === 0n ? 1n : 0n, loc };
-    return { op: "not", operand: value, type: BOOL, loc };
+    return { op: "not", operand: value, type: boolOf(c), loc };
   }
   if (!isInteger(operand.type) && operand.type.kind !== "pointer") {
     c.report(loc, say.operatorType(operator, formatType(operand.type)));
@@ -97,6 +115,12 @@ function foldArithmetic(operator: Arithmetic, a: bigint, b: bigint): bigint | un
 }
 
 function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: TExpr, loc: Loc): TExpr {
+  // `$1 + 1` of a string parameter is the string from its second character, as with a pointer in C.
+  if (operator === "+" && left.op === "text" && left.type.kind === "string" && isLiteral(right)) {
+    const bytes = left.bytes.slice(Number(right.value));
+    const value = left.value.slice(Number(right.value));
+    return { op: "text", value, bytes, type: stringOf(bytes.length + 1), loc };
+  }
   const pointer = left.type.kind === "pointer" ? left : right.type.kind === "pointer" ? right : undefined;
   if (pointer && (operator === "+" || operator === "-"))
     return pointerArithmetic(c, operator, left, right, loc);
@@ -205,12 +229,17 @@ function checkComparison(c: Checking, operator: Comparison, left: TExpr, right: 
   };
   if (isScalar(l.type) && isScalar(r.type)) {
     const kinds = new Set([l.type.kind, r.type.kind]);
-    if ((kinds.has("name") || kinds.has("probe")) && (kinds.size > 1 || !equality)) return mismatch();
+    if (kinds.has("name") && (kinds.size > 1 || !equality)) return mismatch();
     if (isLiteral(l) && isLiteral(r) && isInteger(l.type) && isInteger(r.type))
-      return { op: "const", value: compareConstants[operator](l.value, r.value) ? 1n : 0n, type: BOOL, loc };
+      return {
+        op: "const",
+        value: compareConstants[operator](l.value, r.value) ? 1n : 0n,
+        type: boolOf(c),
+        loc,
+      };
     const signed = jointSign(l, r);
     if (!equality && mixesSigns(l, r)) c.report(loc, say.signMix(operator));
-    return { op: "compare", operator, signed, left: l, right: r, type: BOOL, loc };
+    return { op: "compare", operator, signed, left: l, right: r, type: boolOf(c), loc };
   }
   if (!equality) return mismatch();
   const both = unify(l.type, r.type);
@@ -219,8 +248,13 @@ function checkComparison(c: Checking, operator: Comparison, left: TExpr, right: 
   if (!both && !(inets(l.type) && inets(r.type))) return mismatch();
   if (!(buffers(l.type) || inets(l.type) || l.type.kind === "tuple")) return mismatch();
   if (l.op === "text" && r.op === "text")
-    return { op: "const", value: (l.value === r.value) === (operator === "==") ? 1n : 0n, type: BOOL, loc };
-  return { op: "same", equal: operator === "==", left: l, right: r, type: BOOL, loc };
+    return {
+      op: "const",
+      value: (l.value === r.value) === (operator === "==") ? 1n : 0n,
+      type: boolOf(c),
+      loc,
+    };
+  return { op: "same", equal: operator === "==", left: l, right: r, type: boolOf(c), loc };
 }
 
 const assumable = (e: TExpr): boolean => e.op === "map" && unknown(e.type) && e.map.aggregate === undefined;
@@ -243,7 +277,7 @@ export function checkBinary(
       if ((l.value !== 0n) !== and) return { ...l, loc };
       return r;
     }
-    return { op: "logical", and, left: l, right: r, type: BOOL, loc };
+    return { op: "logical", and, left: l, right: r, type: boolOf(c), loc };
   }
   // `@x = @x + 1`: a map whose type nothing else tells holds an integer.
   if (assumable(left) && !unknown(right.type)) left = { ...left, type: I64 };

@@ -22,6 +22,16 @@ const MAP_TYPES: Readonly<Record<string, NonNullable<MapInfo["declared"]>["type"
   percpulruhash: "lru_percpu_hash",
 };
 
+/** What the kernel takes as compatible with the GPL (include/linux/license.h). */
+const LICENSES = [
+  "GPL",
+  "GPL v2",
+  "GPL and additional rights",
+  "Dual BSD/GPL",
+  "Dual MIT/GPL",
+  "Dual MPL/GPL",
+];
+
 const NOWHERE: ResolvedPoint = {
   text: "BEGIN",
   provider: "begin",
@@ -49,6 +59,8 @@ export function checkProgram(
     types: options.types,
     settings,
     old: options.compat === "0.17",
+    // Those with two dashes are getopt()'s.
+    positional: (options.positional ?? []).filter((p) => !p.startsWith("--")),
     maps: new Map(),
     variables: new Map(),
     structures: new Map(),
@@ -83,7 +95,13 @@ export function checkProgram(
     if (!c.changed || round >= MAX_ROUNDS) speaking = true;
   }
   for (const map of c.maps.values())
-    if (!map.assigned && (map.key === undefined || (map.aggregate === undefined && unknown(map.value))))
+    if (map.declared && map.key === undefined) {
+      diagnostics.report(map.firstUse, say.unusedMap(map.name));
+      c.maps.delete(map.name);
+    } else if (
+      !map.assigned &&
+      (map.key === undefined || (map.aggregate === undefined && unknown(map.value)))
+    )
       diagnostics.report(
         map.firstUse,
         say.undefinedMap(
@@ -96,7 +114,11 @@ export function checkProgram(
     diagnostics.report({ start: 0, end: 1 }, say.noProbes());
     return undefined;
   }
-  return { probes, maps: [...c.maps.values()], settings, enums: c.enums };
+  if (!LICENSES.includes(settings.license)) {
+    diagnostics.report({ start: 0, end: 1 }, say.license(settings.license));
+    return undefined;
+  }
+  return { probes, maps: [...c.maps.values()], settings, enums: c.enums, structures: c.structures };
 }
 
 function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnostics): void {
@@ -134,7 +156,7 @@ function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics):
   const groups: Group[] = [];
   let total = 0;
   const expand = (text: string): string =>
-    text.replace(/\$(\d+)/g, (_, n: string) => c.options.positional?.[Number(n) - 1] ?? "");
+    text.replace(/\$(\d+)/g, (_, n: string) => c.positional[Number(n) - 1] ?? "");
   for (const item of program.items) {
     if (item.node !== "probe") continue;
     const points = resolvePoints(item.points, {
@@ -143,6 +165,7 @@ function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics):
       maxProbes: c.settings.maxProbes,
       missing: c.settings.missingProbes,
       expand,
+      old: c.old,
     });
     total += points.length;
     if (points.length > 0) groups.push({ probe: item, points });

@@ -35,6 +35,7 @@ export interface Checking {
   readonly types: TypeSource;
   readonly settings: Settings;
   readonly old: boolean;
+  readonly positional: readonly string[];
   readonly maps: Map<string, MapInfo>;
   /** By probe and place of the first assignment, so that types survive from round to round. */
   readonly variables: Map<string, Variable>;

@@ -4,7 +4,7 @@ import { say } from "../diagnostics.ts";
 import { formatType, I64, isInteger, NONE, stored, U64 } from "../layout.ts";
 import type { TExpr, TStatement } from "../typed.ts";
 import type { Type } from "../types.ts";
-import { checkCast, checkExpr, checkKey, substitutedMap, typeOperand } from "./expressions.ts";
+import { checkCast, checkExpr, checkKey, recordOf, substitutedMap, typeOperand } from "./expressions.ts";
 import { checkAggregate, isAggregate } from "./functions/aggregates.ts";
 import { substituted } from "./macros.ts";
 import { checkBinary, truth } from "./operators.ts";
@@ -50,8 +50,12 @@ export function checkStatement(c: Checking, s: Statement): TStatement[] {
       return [{ op: "scope", body: checkBlock(c, s.body), loc }];
     case "unroll": {
       const count = checkExpr(c, s.count);
-      if (count.op !== "const" || count.value < 1n || count.value > 100n) {
-        if (!unknown(count.type)) c.report(s.count.loc, say.unrollCount());
+      if (count.op !== "const") {
+        if (!unknown(count.type)) c.report(s.count.loc, say.unrollLiteral());
+        return [];
+      }
+      if (count.value < 1n || count.value > 100n) {
+        c.report({ start: loc.start, end: s.count.loc.end + 1 }, say.unrollRange(count.value < 1n));
         return [];
       }
       return [{ op: "unroll", count: Number(count.value), body: loop(c, s.body), loc }];
@@ -144,8 +148,8 @@ function checkFor(c: Checking, s: Extract<Statement, { node: "for" }>): TStateme
 function checkLet(c: Checking, s: Extract<Statement, { node: "let" }>): TStatement[] {
   const declared = s.type ? resolveType(c, s.type, (n) => typeOperand(c, n)) : undefined;
   const value = s.value ? checkExpr(c, s.value) : undefined;
-  if (c.scopes.at(-1)?.has(s.name)) {
-    c.report(s.loc, say.redeclared(s.name));
+  if (findVariable(c, s.name)) {
+    c.report(s.loc, c.scopes.at(-1)?.has(s.name) ? say.redeclared(s.name) : say.shadowed(s.name));
     return [];
   }
   const variable = declareVariable(c, s.name, s.loc);
@@ -153,7 +157,7 @@ function checkLet(c: Checking, s: Extract<Statement, { node: "let" }>): TStateme
     variable.type = declared;
     variable.declared = true;
   }
-  if (!value) return variable.declared ? [zeroed(variable, s.loc)] : [];
+  if (!value) return [zeroed(variable, s.loc)];
   return assignVariable(c, variable, value, s.loc);
 }
 
@@ -167,16 +171,12 @@ const zeroed = (variable: Extract<TStatement, { op: "set_variable" }>["variable"
 function assignVariable(
   c: Checking,
   variable: Extract<TStatement, { op: "set_variable" }>["variable"],
-  value: TExpr,
+  assigned: TExpr,
   loc: Loc,
 ): TStatement[] {
+  const value = recordOf(c, assigned);
   if (unknown(value.type)) {
     if (value.op === "block" || value.op === "map") c.report(value.loc, say.noValue("this expression"));
-    return [];
-  }
-  if (value.type.kind === "struct" && value.op === "context") {
-    // `$a = args`: scripts keep the pointer.
-    c.report(value.loc, say.cannotAssign(formatType(value.type), "a variable"));
     return [];
   }
   noteVariable(c, variable, value, loc);
@@ -242,7 +242,7 @@ function assignMap(
     type: unknown(map.value) && s.operator !== "" ? I64 : map.value,
     loc: target.loc,
   };
-  const value = compound(current);
+  const value = recordOf(c, compound(current));
   if (unknown(value.type)) {
     if (value.op === "block" || value.op === "map") c.report(value.loc, say.noValue("this expression"));
     return [];

@@ -305,6 +305,12 @@ function takeStack(l: Lowering, type: Type, to: Address, place: Type, padded: bo
   const { b } = l;
   const bytes = 8 * Math.min(type.limit, place.limit);
   if (padded) zero(l, plus(to, 16), 8 * place.limit);
+  // Programs that are run by hand have no registers to walk from: an empty stack.
+  if (l.point.programType === "syscall" || l.point.programType === "iter") {
+    b.store(to, 8, 0n);
+    b.store(plus(to, 8), 8, 0n);
+    return;
+  }
   const pid = type.user ? b.alu("rsh", b.call(HELPER.get_current_pid_tgid, []), 32n) : 0n;
   b.store(plus(to, 8), 8, pid);
   const size = b.call(HELPER.get_stack, [

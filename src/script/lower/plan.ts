@@ -22,7 +22,7 @@ export interface Plan {
   action(kind: ActionKind, types: readonly Type[], loc: Loc): OutputAction;
   /** Number of the attach point, for the `probe` builtin. */
   maps(): CompiledMap[];
-  output(enums: OutputPlan["enums"]): OutputPlan;
+  output(more: Pick<OutputPlan, "enums" | "old" | "structures" | "trailer">): OutputPlan;
   usesStart(): boolean;
   /** Actions planned since a mark are forgotten: the program is lowered again. */
   mark(): number;
@@ -118,13 +118,13 @@ export function createPlan(lines: LineMap, maxKeys: number, ringBytes: number): 
       return action;
     },
     maps: () => maps,
-    output: (enums) => ({
+    output: (more) => ({
       maps: [...storages.values()].map((s) => ({ ...s.output, map: s.index })),
       actions,
       ring: ringIndex,
       counters,
       gate,
-      enums,
+      ...more,
     }),
   };
 }

@@ -22,7 +22,6 @@ const STACK = 512;
 /** `share`: how much of the stack is for the program's objects, 0..1; the rest is for spilled registers. */
 export function lowerProbe(
   probe: TProbe,
-  pointIndex: number,
   plan: Plan,
   options: CompileOptions,
   maxStrlen: number,
@@ -48,7 +47,6 @@ export function lowerProbe(
     plan,
     options,
     point,
-    pointIndex,
     ctx: 0,
     callbackContext: undefined,
     variables: new Map(),

@@ -110,8 +110,6 @@ function builtin(l: Lowering, e: TExprOf<"builtin">): Val {
       return cached(l, "uid", () => canonical(l, uidGid(), 4, false));
     case "func":
       return cached(l, "func", () => b.call(HELPER.get_func_ip, [l.ctx]));
-    case "probe":
-      return BigInt(l.pointIndex);
     case "node":
     case "pod":
     case "namespace":

@@ -15,7 +15,6 @@ export interface Lowering {
   readonly plan: Plan;
   readonly options: CompileOptions;
   readonly point: ResolvedPoint;
-  readonly pointIndex: number;
   readonly ctx: VReg;
   /** In a loop's function: the parameter that points to where the context is kept. */
   readonly callbackContext: VReg | undefined;

@@ -1,5 +1,6 @@
 // test: a TypeSource made of real formats and BTF of one kernel (6.18), cut down to what the tests name.
 import { readFileSync } from "node:fs";
+import { globMatches } from "../../../src/script/glob.ts";
 import type { CompileOptions, Structure, Type, TypeSource } from "../../../src/script/types.ts";
 
 interface Fixture {
@@ -17,18 +18,10 @@ const fixture = JSON.parse(
   readFileSync(new URL("../../fixtures/script/kernel-types.json", import.meta.url), "utf8"),
 ) as Fixture;
 
-const glob = (pattern: string): RegExp =>
-  new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, "\\$&")
-      .replaceAll("*", ".*")
-      .replaceAll("?", ".")}$`,
-  );
-
 export const types: TypeSource = {
   tracepoint: (category, event) => fixture.tracepoints[`${category}:${event}`],
   match: (provider, pattern) =>
-    provider === "tracepoint" ? Object.keys(fixture.tracepoints).filter((n) => glob(pattern).test(n)) : [],
+    provider === "tracepoint" ? Object.keys(fixture.tracepoints).filter((n) => globMatches(pattern, n)) : [],
   structure: (name) => fixture.structures[name] ?? fixture.structures[`struct ${name}`],
   typeByName: (name): Type | undefined => {
     const known = fixture.enums[name.replace(/^enum /, "")];

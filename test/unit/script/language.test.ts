@@ -263,7 +263,7 @@ describe("control", () => {
     run.vm.setGate(false);
     run.fire();
     for (const end of run.script.end) run.vm.run(end);
-    expect(run.maps()).toBe("@end: 1\n");
+    expect(run.maps()).toBe("@: 0\n@end: 1\n");
   });
   test("ternaries of actions", () => {
     expect(prints('pid == 100 ? print("y") : print("n"); pid == 1 ? exit() : 0;')).toBe("y\n");
@@ -277,6 +277,150 @@ describe("control", () => {
     const source =
       "macro add(x, y) { x + y } macro inc($v) { $v++; $v } macro put(@m, k) { @m[k] = 7 } BEGIN { $n = 1; print(add($n, 2)); print(inc($n)); print($n); put(@a, 5); print(@a[5]); }";
     expect(start(source).output()).toBe("3\n2\n2\n7\n");
+  });
+});
+
+describe("loops", () => {
+  test.each([
+    ["for ($i : 0..4) { print($i); }", "0\n1\n2\n3\n"],
+    ["for ($i : (-2)..1) { print($i); }", "-2\n-1\n0\n"],
+    ["for $i : 3..3 { print($i); }", ""],
+    ["for ($i : 5..1) { print($i); }", ""],
+    ["for ($i : 0..9) { if ($i == 1) { continue; } if ($i == 3) { break; } print($i); }", "0\n2\n"],
+    ["$s = 0; for ($i : 0..3) { for ($j : 0..3) { $s += $i * $j; } } print($s);", "9\n"],
+    ["$n = 3; while ($n > 0) { $n--; print($n); }", "2\n1\n0\n"],
+    ["$n = 0; while (true) { $n++; if ($n == 5) { break; } } print($n);", "5\n"],
+    ["for ($i : 0..3) { if ($i == 1) { return; } print($i); } print(9);", "0\n"],
+    ["for ($i : 0..3) { for ($j : 0..3) { if ($j == 1) { exit(); } print($j); } }", "0\n<exit>"],
+    ["@a = 3; for ($i : 0..@a) { @a++; } print((@a, 1));", "(6, 1)\n"],
+    ["@m[1] = 2; @m[3] = 4; $s = 0; for ($kv : @m) { $s += $kv.0 * $kv.1; } print($s);", "14\n"],
+    ['@m["k", 1] = 2; for ($kv : @m) { print($kv); print($kv.0.0); }', "((k, 1), 2)\nk\n"],
+    ["@c[7] = count(); @c[7] = count(); for ($kv : @c) { print($kv); }", "(7, 2)\n"],
+    ["@m[1] = 1; @m[2] = 1; print(len(@m));", "2\n"],
+  ])("%s", (body, text) => {
+    expect(prints(body)).toBe(text);
+    expect(start(`BEGIN { ${body} }`, { types: withoutLoopHelper }).output()).toBe(text);
+  });
+});
+
+describe("types", () => {
+  test.each([
+    ["sizeof(struct Foo)", "24"],
+    ["offsetof(struct Foo, c)", "8"],
+    ["offsetof(struct Foo, in.s)", "20"],
+    ["sizeof(struct Bits)", "4"],
+    ["GREEN", "GREEN"],
+    ["GREEN + 1", "6"],
+    ["(enum color)0", "RED"],
+    ["(enum color)44", "44"],
+    ["SIZE * 2", "32"],
+    ["(uint8[4])(uint32)0x01020304", "[4,3,2,1]"],
+    ["((uint8[4])(uint32)0x01020304)[1]", "3"],
+    ["(bool[2])(uint16)1", "[true,false]"],
+    ['(a=1, b="x", c=(2, 3))', "{ .a = 1, .b = x, .c = (2, 3) }"],
+    ["(a=1, b=2).b", "2"],
+    ["((int8)1, (int64)2)", "(1, 2)"],
+    ["sizeof(((int8)1, (int64)1, (int8)1, (int64)1))", "32"],
+    ["sizeof(((int8)1, (int16)1, (int32)1))", "8"],
+    ['(bool)"x"', "true"],
+    ['(bool)""', "false"],
+    ["is_ptr(curtask)", "true"],
+    ["is_str(1)", "false"],
+    ['strncmp("hhvm", "hhvm-proc", 4)', "0"],
+    ['strncmp("one", "one ", 4)', "1"],
+    ['strncmp("wow", comm, 17)', "1"],
+    ['strcontains("a test", "tes")', "true"],
+    ['strcontains(comm, "es")', "true"],
+    ['strcontains(comm, "xx")', "false"],
+    ['buf("a\\x01b", 3)', "a\\x01b"],
+    ["strerror(1)", "Operation not permitted"],
+    ['pton("::1")', "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1]"],
+    ["comm()", "test"],
+    ["__builtin_pid", "100"],
+    ["config().max_strlen", "1024"],
+    ["probe", "begin"],
+    ["username", "1000"],
+    ["kstack", "\n"],
+  ])("%s is %s", (expression, text) => {
+    const source = `#define SIZE 16
+      struct Foo { int a; char b; long c; struct { int x; short s; } in; };
+      struct Bits { unsigned int a:4, b:8, c:20; };
+      enum color { RED, GREEN = 5, BLUE };
+      BEGIN { print(${expression}); }`;
+    expect(start(source).output()).toBe(`${text}\n`);
+  });
+
+  test("structures behind pointers: fields, bit-fields, copies", () => {
+    const run = start(`struct In { int x; int y; };
+      struct Foo { int m; struct In in; unsigned int a:4, b:8, c:20; char name[6]; struct Foo *next; };
+      kprobe:vfs_read { $f = (struct Foo *)arg0; print($f->in.y); print(($f->a, $f->b, $f->c)); print($f->name);
+        print($f->next->m); @in = $f->in; print(@in.x); @whole = *$f; $copy = *$f; print($copy.b); }`);
+    const foo = new Uint8Array(40);
+    const view = new DataView(foo.buffer);
+    view.setInt32(0, 7, true);
+    view.setInt32(4, -3, true);
+    view.setInt32(8, 9, true);
+    view.setUint32(12, 5 | (200 << 4) | (77777 << 12), true);
+    foo.set(new TextEncoder().encode("hello"), 16);
+    const at = run.vm.place(foo);
+    view.setBigUint64(24, at, true);
+    const live = run.vm.place(foo);
+    const registers = new Uint8Array(512);
+    const di = (structure("struct pt_regs")?.fields ?? []).find((f) => f.name === "di")?.offset ?? 0;
+    new DataView(registers.buffer).setBigUint64(di, live, true);
+    run.fire(registers);
+    expect(run.output()).toBe("9\n(5, 200, 77777)\nhello\n7\n-3\n200\n");
+    expect(run.maps()).toMatch(
+      /^@in: { .x = -3, .y = 9 }\n@whole: { .m = 7, .in = { .x = -3, .y = 9 }, .a = 5, .b = 200, .c = 77777, .name = hello, .next = 0x[0-9a-f]+ }\n$/,
+    );
+  });
+
+  test("named parameters and positional ones", () => {
+    const source =
+      'BEGIN { print(($1, getopt("aa", 10), $2, getopt("bb", "hello"), getopt("cc"), getopt("dd", true), $#)); }';
+    const positional = ["--aa=20", "pos1", "--bb=bye", "pos2", "--cc", "--dd=False"];
+    expect(start(source, { positional }).output()).toBe("(pos1, 20, pos2, bye, true, false, 2)\n");
+    expect(start("BEGIN { print(str($1 + 1)); }", { positional: ["hello"] }).output()).toBe("ello\n");
+  });
+
+  test("text that str() cut gets the trailer, other text does not", () => {
+    const source =
+      'config = { max_strlen = 4 } t:syscalls:sys_enter_openat { print(str(args.filename)); print("abcd"); }';
+    const run = start(source);
+    run.fire(
+      record("syscalls:sys_enter_openat", { filename: run.vm.place(new TextEncoder().encode("/etc/x\0")) }),
+    );
+    run.fire(
+      record("syscalls:sys_enter_openat", { filename: run.vm.place(new TextEncoder().encode("/et\0")) }),
+    );
+    expect(run.output()).toBe("/etc..\nabcd\n/et\nabcd\n");
+  });
+});
+
+describe("0.17", () => {
+  const old = { compat: "0.17" } as const;
+  test.each([
+    ["print(1 == 1);", "1\n"],
+    ["if (1) { $x = 5; } print($x);", "5\n"],
+    ["if (0) { $x = 5; } print($x);", "0\n"],
+    ['printf("%d %u %x", 0x12345678abcdef, -1, -1);', "2024525295 4294967295 ffffffff"],
+    [
+      'printf("%hhx %hx %lx %p", 0x12345678abcdef, 0x12345678abcdef, 0x12345678abcdef, 0);',
+      "ef cdef 12345678abcdef (nil)",
+    ],
+    ["print((uint64)5 - (uint64)10);", "18446744073709551611\n"],
+    ["print(probe);", "BEGIN\n"],
+  ])("%s", (body, text) => {
+    expect(start(`BEGIN { ${body} }`, old).output()).toBe(text);
+  });
+  test("maps print as it prints them", () => {
+    const run = start(
+      'BEGIN { @h = hist(5); @s[1] = stats(4); @k[5] = "q"; @k[-1] = "w"; @b[1 < 2] = 1; @m = min(3); clear(@m); }',
+      old,
+    );
+    expect(run.maps().replace(/ +\|.*/g, "")).toBe(
+      "@b[1]: 1\n@h: \n[4, 8)                 1\n\n@k[5]: q\n@k[-1]: w\n@m: 3\n@s[1]: count 1, average 4, total 4\n\n",
+    );
   });
 });
 
@@ -319,11 +463,14 @@ describe("fields", () => {
         filename: run.vm.place(new TextEncoder().encode("/etc/passwd\0")),
       }),
     );
-    expect(run.output() + run.maps()).toBe("/etc/passwd@[/etc]: 1\n");
+    expect(run.output() + run.maps()).toBe("/etc/passwd@[/etc..]: 1\n");
   });
 });
 
-const { structure } = (await import("./fixture.ts")).types;
+const { types: kernelTypes } = await import("./fixture.ts");
+const { structure } = kernelTypes;
+/** As a kernel before 5.17. */
+const withoutLoopHelper = { ...kernelTypes, features: { ...kernelTypes.features, bpfLoop: false } };
 const offsets = Object.fromEntries(
   (structure("struct task_struct")?.fields ?? []).map((f) => [f.name, f.offset]),
 );

@@ -5,7 +5,7 @@ import { type Conversion, parseFormat } from "../../format.ts";
 import { formatType, I64, isInteger, sizeOf } from "../../layout.ts";
 import type { TExpr } from "../../typed.ts";
 import type { Type } from "../../types.ts";
-import { checkKey, substitutedMap } from "../expressions.ts";
+import { checkKey, recordOf, substitutedMap } from "../expressions.ts";
 import { bad, type Checking, noteKey, unknown, useMap } from "../state.ts";
 import {
   type CallArguments,
@@ -27,7 +27,6 @@ const TEXT_KINDS: readonly Type["kind"][] = [
   "symbol",
   "username",
   "timestamp",
-  "probe",
   "stack",
   "mac",
   "community",
@@ -37,10 +36,11 @@ const TEXT_KINDS: readonly Type["kind"][] = [
   "bool",
 ];
 
-function fits(conversion: Conversion, type: Type): string | undefined {
+function fits(conversion: Conversion, type: Type, old: boolean): string | undefined {
   switch (conversion.letter) {
     case "s":
-      return TEXT_KINDS.includes(type.kind) ? undefined : "string";
+      // The newest prints whatever it is by %s.
+      return !old || TEXT_KINDS.includes(type.kind) ? undefined : "string";
     case "r":
     case "rx":
     case "rh":
@@ -60,7 +60,7 @@ function fits(conversion: Conversion, type: Type): string | undefined {
 
 const shown = (type: Type): string =>
   isInteger(type) && type.kind === "int"
-    ? "int"
+    ? "integer"
     : type.kind === "tuple"
       ? "tuple"
       : type.kind === "string"
@@ -89,7 +89,7 @@ export function checkFormat(
   const values: TExpr[] = [];
   let fine = true;
   for (const [i, conversion] of conversions.entries()) {
-    const value = args.get(from + i);
+    const value = recordOf(c, args.get(from + i));
     values.push(value);
     if (unknown(value.type)) {
       if (value.op === "map")
@@ -97,7 +97,7 @@ export function checkFormat(
       fine = false;
       continue;
     }
-    const want = fits(conversion, value.type);
+    const want = fits(conversion, value.type, c.old);
     if (want === undefined) continue;
     c.report(args.loc, say.formatType(name, conversion.text, want, shown(value.type)));
     fine = false;
@@ -165,7 +165,7 @@ function print(c: Checking, args: CallArguments): TExpr {
       return bad(args.loc);
     }
   }
-  const value = args.get(0);
+  const value = recordOf(c, args.get(0));
   if (unknown(value.type)) {
     if (value.op === "block") c.report(value.loc, say.noValue("this call"));
     return bad(args.loc);

@@ -16,6 +16,10 @@ function mapAndKey(c: Checking, args: CallArguments): { map: MapInfo; key: reado
   }
   const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
   let key: readonly TExpr[];
+  if (args.raw.length > 1 && raw.keys) {
+    c.report(raw.loc, say.mapWithoutKey(args.call.name));
+    return undefined;
+  }
   if (args.raw.length > 1) {
     const second = args.get(1);
     // A tuple is spread only where the map's key has that many parts.

@@ -12,19 +12,14 @@ const FRAMES = 127;
 type Mode = Extract<Type, { kind: "stack" }>["mode"];
 const isMode = (name: string): name is Mode => name === "bpftrace" || name === "perf" || name === "raw";
 
-/** Programs that are run by hand have no registers to walk from. */
-export function stackOf(c: Checking, user: boolean, mode: Mode, limit: number, loc: Loc): TExpr {
-  if (c.point.programType === "syscall" || c.point.programType === "iter") {
-    c.report(loc, say.notHere(user ? "ustack" : "kstack", c.point.provider));
-    return bad(loc);
-  }
+export function stackOf(user: boolean, mode: Mode, limit: number, loc: Loc): TExpr {
   return call("stack", { kind: "stack", user, limit, mode }, [], loc);
 }
 
 /** `kstack`, `ustack` without parentheses. */
 export const plainStack = (c: Checking, name: string, loc: Loc): TExpr | undefined =>
   name === "kstack" || name === "ustack"
-    ? stackOf(c, name === "ustack", c.settings.stackMode, FRAMES, loc)
+    ? stackOf(name === "ustack", c.settings.stackMode, FRAMES, loc)
     : undefined;
 
 function check(user: boolean) {
@@ -32,8 +27,8 @@ function check(user: boolean) {
     let mode: Mode = c.settings.stackMode;
     let limit = BigInt(FRAMES);
     for (const [i, raw] of args.raw.entries()) {
-      if (raw.node === "identifier" && isMode(raw.name) && i === 0) {
-        mode = raw.name;
+      if (raw.node === "identifier" && i === 0 && (isMode(raw.name) || raw.name === "build_id")) {
+        mode = isMode(raw.name) ? raw.name : "raw";
         continue;
       }
       if (raw.node === "identifier" && i === 0) {
@@ -48,7 +43,7 @@ function check(user: boolean) {
       }
       limit = n || 1n;
     }
-    return stackOf(c, user, mode, Number(limit), args.loc);
+    return stackOf(user, mode, Number(limit), args.loc);
   };
 }
 

@@ -2,6 +2,7 @@
 import { say } from "../../diagnostics.ts";
 import { formatType, isInteger, sizeOf, stringOf, U64 } from "../../layout.ts";
 import type { TExpr } from "../../typed.ts";
+import type { Type } from "../../types.ts";
 import { bad, type Checking, unknown } from "../state.ts";
 import { type CallArguments, call, type FunctionSpec, textArgument, wordArgument } from "./table.ts";
 
@@ -12,7 +13,7 @@ function str(c: Checking, args: CallArguments): TExpr {
   const raw = args.raw[0];
   // str($1) is the parameter as text, whatever it looks like.
   if (raw?.node === "positional") {
-    const text = c.options.positional?.[raw.index - 1] ?? "";
+    const text = c.positional[raw.index - 1] ?? "";
     const value = args.get(0);
     if (value.op === "text") return value;
     if (value.op === "const")
@@ -26,7 +27,9 @@ function str(c: Checking, args: CallArguments): TExpr {
   }
   const from = args.get(0);
   if (unknown(from.type)) return bad(args.loc);
-  let size = c.settings.maxStrlen;
+  // max_strlen counted the end of the string in 0.17, and does not any more.
+  const most = c.settings.maxStrlen + (c.old ? 0 : 1);
+  let size = most;
   let length: TExpr | undefined;
   if (args.raw.length > 1) {
     length = args.get(1);
@@ -41,7 +44,7 @@ function str(c: Checking, args: CallArguments): TExpr {
         return bad(args.loc);
       }
       // The length is that of the text; one more byte ends it.
-      size = Number(length.value < BigInt(size) ? length.value + 1n : BigInt(size));
+      size = Number(length.value < BigInt(most) ? length.value + 1n : BigInt(most));
       length = undefined;
     }
   }
@@ -60,7 +63,8 @@ function str(c: Checking, args: CallArguments): TExpr {
         : c.point.context.kind === "tracepoint" && c.point.context.category === "syscalls"
           ? "user"
           : "kernel";
-  return call("str", stringOf(size), length ? [from, length] : [from], args.loc, { space });
+  const type: Type = { kind: "string", size, ...(c.old ? {} : { cut: true }) };
+  return call("str", type, length ? [from, length] : [from], args.loc, { space });
 }
 
 export const STRINGS: readonly FunctionSpec[] = [

@@ -82,11 +82,12 @@ function option(c: Checking, args: CallArguments): TExpr {
   });
   if (!fallback || fallback.type.kind === "bool") {
     if (given === undefined) return fallback ?? bool(false);
-    if (text !== undefined && text !== "true" && text !== "false") {
+    const word = text?.toLowerCase();
+    if (word !== undefined && !["true", "false", "1", "0"].includes(word)) {
       c.report(args.loc, say.argumentValue("getopt", `'--${name}' is true or false, '${text}' given`));
       return bad(args.loc);
     }
-    return bool(text !== "false");
+    return bool(word !== "false" && word !== "0");
   }
   if (unknown(fallback.type)) return bad(args.loc);
   if (given === undefined) return fallback;
