@@ -90,10 +90,7 @@ function speakerCommand(directory: string): [string, string[]] {
     }),
   );
   const built = "bin/waggle";
-  const program =
-    existsSync(built) && process.env["WAGGLE_BENCH_BUILT"] === "1"
-      ? [built]
-      : [process.execPath, "src/cli/main.ts"];
+  const program = existsSync(built) ? [built] : [process.execPath, "src/cli/main.ts"];
   return [program[0]!, [...program.slice(1), "bgpd", "-f", config, "--log-level", "error"]];
 }
 

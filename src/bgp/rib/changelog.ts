@@ -6,8 +6,13 @@ export interface LogCursor {
   position: number;
 }
 
-/** Told when the last entry of a prefix has been read by everyone. */
-export type Unpin = (pid: number) => void;
+/** What a log tells of the prefixes it holds: a pinned one is not given back. */
+export interface Pins {
+  /** By pid: how many logs still speak of it. */
+  readonly pins: Uint16Array;
+  /** Called when a prefix has left a log. */
+  releaseIfUnused(pid: number): void;
+}
 
 /**
  * A list of prefix numbers. Only the newest entry of a prefix counts; older ones are skipped and squeezed out, so the log
@@ -24,12 +29,10 @@ export class ChangeLog {
   /** The furthest reader's position, kept so that an append need not ask every reader. */
   #furthest = 0;
   readonly #cursors = new Set<LogCursor>();
-  readonly #pin: Unpin;
-  readonly #unpin: Unpin;
+  readonly #table: Pins;
 
-  constructor(pin: Unpin, unpin: Unpin) {
-    this.#pin = pin;
-    this.#unpin = unpin;
+  constructor(table: Pins) {
+    this.#table = table;
   }
 
   /** Index after the newest entry. */
@@ -69,7 +72,7 @@ export class ChangeLog {
       if (before >= this.#furthest) return;
     } else {
       this.#live++;
-      this.#pin(pid);
+      this.#table.pins[pid]!++;
     }
     if (this.#count === this.#pids.length) this.#makeRoom();
     this.#at[pid] = this.#count;
@@ -90,13 +93,18 @@ export class ChangeLog {
       if (c.position < slowest) slowest = c.position;
       if (c.position > this.#furthest) this.#furthest = c.position;
     }
-    for (; this.#start < slowest; this.#start++) {
-      const pid = this.#pids[this.#start]!;
-      if (this.#at[pid] !== this.#start) continue;
-      this.#at[pid] = -1;
+    const pids = this.#pids;
+    const at = this.#at;
+    const table = this.#table;
+    const { pins } = table;
+    for (let i = this.#start; i < slowest; i++) {
+      const pid = pids[i]!;
+      if (at[pid] !== i) continue;
+      at[pid] = -1;
       this.#live--;
-      this.#unpin(pid);
+      if (--pins[pid]! === 0) table.releaseIfUnused(pid);
     }
+    this.#start = slowest;
     if (this.#start === this.#count) {
       for (const c of this.#cursors) c.position = 0;
       this.#furthest = 0;

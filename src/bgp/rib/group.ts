@@ -82,17 +82,7 @@ export class ExportGroup {
     this.#plain = target.chain.rules.map((r) => !changes(r.rule.set) && r.rule.set.prepend === 0);
     const hop = (afi: Afi) => target.nextHop[afi] && nextHopAttribute(afi, target.nextHop[afi]);
     this.#nextHop = { 1: hop(1), 2: hop(2) };
-    const log = (afi: Afi) =>
-      new ChangeLog(
-        (pid) => {
-          source.tables[afi].pins[pid]!++;
-        },
-        (pid) => {
-          const table = source.tables[afi];
-          table.pins[pid]!--;
-          table.releaseIfUnused(pid);
-        },
-      );
+    const log = (afi: Afi) => new ChangeLog(source.tables[afi]);
     this.logs = { 1: log(1), 2: log(2) };
   }
 

@@ -53,17 +53,7 @@ export class Rib {
       1: new FamilyTable(1, seed, this.attributes, rank),
       2: new FamilyTable(2, seed ^ 0x5bd1e995, this.attributes, rank),
     };
-    const log = (afi: Afi) =>
-      new ChangeLog(
-        (pid) => {
-          this.tables[afi].pins[pid]!++;
-        },
-        (pid) => {
-          this.tables[afi].pins[pid]!--;
-          this.tables[afi].releaseIfUnused(pid);
-        },
-      );
-    this.locLogs = { 1: log(1), 2: log(2) };
+    this.locLogs = { 1: new ChangeLog(this.tables[1]), 2: new ChangeLog(this.tables[2]) };
     this.#peers.push(newPeer(LOCAL, ""));
   }
 
@@ -312,10 +302,12 @@ export class Rib {
       const table = this.tables[afi];
       const pids = table.takeDirty();
       const changed = this.#changedOrigins[afi];
+      const origins = changed.size > 0;
       for (const group of this.#groups.values())
         for (let i = 0; i < pids.length; i++)
-          group.update(afi, pids[i]!, changed.has(pids[i]!), table.peerBefore[i]!);
-      for (let i = 0; i < pids.length; i++) this.locLogs[afi].append(pids[i]!);
+          group.update(afi, pids[i]!, origins && changed.has(pids[i]!), table.peerBefore[i]!);
+      const log = this.locLogs[afi];
+      if (log.readers > 0) for (let i = 0; i < pids.length; i++) log.append(pids[i]!);
       for (let i = 0; i < pids.length; i++) table.releaseIfUnused(pids[i]!);
       changed.clear();
     }
