@@ -118,8 +118,9 @@ export class BpfObject implements Disposable {
   static open(path: string): BpfObject {
     const lib = libbpf();
     const log = new Uint8Array(logSize);
-    // struct bpf_object_open_opts: sz, …, kernel_log_buf, kernel_log_size, kernel_log_level (0: only what was refused).
-    const options = new Attr(72).u64(0, 72n).pointer(48, log).u64(56, BigInt(log.length));
+    // struct bpf_object_open_opts (libbpf.h): sz at 0, kernel_log_buf at 56, kernel_log_size, kernel_log_level (0: only what was
+    // refused).
+    const options = new Attr(80).u64(0, 80n).pointer(56, log).u64(64, BigInt(log.length));
     const object = lib.openFile(path, options.bytes);
     const errno = koffi().errno();
     if (Number(object) === 0) throw new KernelError("bpf_object__open_file", errno, path);

@@ -1,7 +1,8 @@
 // test: the kernel room on this kernel: maps, programs, links, libbpf, rtnetlink, namespaces, features.
 import { execFileSync } from "node:child_process";
-import { readdirSync } from "node:fs";
-import { release } from "node:os";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { release, tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LinkType, MapFlag, MapType, ProgramType } from "../../src/kernel/bpf.ts";
 import { type FeatureName, features } from "../../src/kernel/features.ts";
@@ -329,6 +330,31 @@ describe.skipIf(!root)("kernel (skipped: needs root)", () => {
     }
     expect(() => object.maps()).toThrow(/closed/);
     expect(() => BpfObject.open("/etc/passwd")).toThrow(/EFORMAT/);
+  });
+
+  test("libbpf: what the verifier says of an object comes back", () => {
+    const directory = mkdtempSync(join(tmpdir(), "waggle-kernel-"));
+    try {
+      const path = join(directory, "refused.bpf.o");
+      const source = '__attribute__((section("tc"))) int refused(unsigned *skb) { return skb[1000]; }';
+      execFileSync("clang", ["-target", "bpf", "-O2", "-g", "-x", "c", "-c", "-o", path, "-"], {
+        input: source,
+      });
+      using object = BpfObject.open(path);
+      let error: unknown;
+      try {
+        object.load();
+      } catch (e) {
+        error = e;
+      }
+      expect(error).toBeInstanceOf(VerifierError);
+      const refusal = error as VerifierError;
+      expect(refusal.code).toBe("EACCES");
+      expect(refusal.message).toContain("invalid bpf_context access off=4000 size=4");
+      expect(refusal.log).toContain("r0 = *(u32 *)(r1 +4000)");
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   test("preflight: everything that the lab needs is judged, nothing throws", () => {
