@@ -48,7 +48,12 @@ static __always_inline __u32 flow_hash(const struct packet *packet)
 /* Maps 32 bits evenly to 0..slots-1, in a way of which the verifier can tell the bounds. */
 static __always_inline __u32 slot_of(__u32 hash, __u32 slots)
 {
-	return (__u64)hash * slots >> 32;
+	__u64 bounded = hash;
+
+	/* Older verifiers (6.1 among them) take the hash's last exclusive or for 64 unknown bits. The truncation, which the
+	 * compiler would rightly leave out, tells them better. */
+	asm volatile("" : "+r"(bounded));
+	return (__u64)(__u32)bounded * slots >> 32;
 }
 
 static __always_inline __u32 seconds(void)
