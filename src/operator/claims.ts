@@ -37,6 +37,11 @@ export type Phase = NonNullable<NonNullable<IPAllocation["status"]>["phase"]>;
 /** undefined: not verified. */
 export const phaseOf = (claim: IPAllocation): Phase | undefined => claim.status?.phase;
 export const isBound = (claim: IPAllocation): boolean => phaseOf(claim) === "Bound";
+/** Releasing or Cooling: nobody may use it, and nobody else may have it. */
+export const isGoing = (claim: IPAllocation): boolean => {
+  const phase = phaseOf(claim);
+  return phase === "Releasing" || phase === "Cooling";
+};
 export const prefixOf = (claim: IPAllocation): Prefix => parsePrefix(claim.spec.prefix);
 
 /** `namespace/name`, or `name`. */
@@ -147,6 +152,26 @@ export class ClaimLedger implements Disposable {
     }
   }
 
+  /**
+   * The claim of a prefix as the API server has it now. Asked for before something that is shown is taken away: what is
+   * shown was claimed when it was written, and the cache of claims may be older than the view.
+   */
+  async read(name: string): Promise<IPAllocation | undefined> {
+    try {
+      return this.#wrote(await this.#api.get(kinds.IPAllocation, name));
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      this.#gone(name);
+      return undefined;
+    }
+  }
+
+  /** Whether a Bound claim of this owner is known for the prefix. */
+  holds(uid: string | undefined, prefix: Prefix): boolean {
+    const claim = this.get(claimName(prefix));
+    return claim !== undefined && isBound(claim) && claim.spec.owner.uid === uid;
+  }
+
   /** Creates the claim, or reads the one that is there; undefined when it vanished in between. */
   async #create(
     name: string,
@@ -169,13 +194,7 @@ export class ClaimLedger implements Disposable {
       return this.#wrote(await this.#api.create(kinds.IPAllocation, object, options));
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
-    }
-    try {
-      return this.#wrote(await this.#api.get(kinds.IPAllocation, name));
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-      this.#gone(name);
-      return undefined;
+      return this.read(name);
     }
   }
 
@@ -229,6 +248,18 @@ export class ClaimLedger implements Disposable {
       phase: "Releasing",
       releasedAt: timestamp(this.#clock.now()),
       announcedBy: [...announcedBy],
+    });
+  }
+
+  /** Takes back an own claim that was on its way out: it has excluded everybody all the time, so it may just stay. */
+  async revive(claim: IPAllocation): Promise<IPAllocation> {
+    const condition = { type: "Ready", status: "True", ...claimSays.bound() } as const;
+    return this.#patchStatus(claim, {
+      phase: "Bound",
+      releasedAt: null,
+      coolingUntil: null,
+      announcedBy: null,
+      conditions: setCondition(claim.status?.conditions, condition, this.#clock.now()),
     });
   }
 

@@ -149,6 +149,7 @@ export class ClaimLifecycle {
   async #releasing(claim: IPAllocation): Promise<Result | undefined> {
     const { claims, clock } = this.#c;
     const prefix = claim.spec.prefix;
+    if (this.#isShown(claim)) return { requeueAfterMs: lookMs };
     const cached = this.#c.caches.networks.cache.byIndex(indexes.announced, prefix);
     let waiting = await this.#alive(cached.map((n) => n.metadata.name));
     const releasedAt = Date.parse(claim.status?.releasedAt ?? "") || clock.now();
@@ -172,6 +173,20 @@ export class ClaimLifecycle {
       conditions: this.#conditions(claim, claimSays.cooling(until)),
     });
     return undefined;
+  }
+
+  /** Whether its own owner shows it all the same: the owner's reconciler takes it back then. */
+  #isShown(claim: IPAllocation): boolean {
+    const { caches } = this.#c;
+    const { owner, prefix } = claim.spec;
+    if (owner.kind === "Node")
+      return (
+        caches.nodes.cache.get(owner.name)?.metadata.uid === owner.uid &&
+        caches.networks.cache.byIndex(indexes.block, prefix).some((n) => n.metadata.name === owner.name)
+      );
+    return caches.services.cache
+      .byIndex(indexes.ingress, describePrefix(prefixOf(claim)))
+      .some((s) => s.metadata.uid === owner.uid);
   }
 
   async #announcers(prefix: string): Promise<readonly string[]> {
@@ -215,6 +230,7 @@ export class ClaimLifecycle {
     // Without a readable time it rests the longest that a pool can ask for, from its release.
     if (Number.isNaN(until)) return this.#repairCooling(claim);
     if (left > 0) return { requeueAfterMs: Math.min(left, 3_600_000) };
+    if (this.#isShown(claim)) return { requeueAfterMs: lookMs };
     this.#c.log.info({ prefix: claim.spec.prefix, pool: claim.spec.pool }, "free again");
     await this.#c.claims.remove(claim);
     return undefined;

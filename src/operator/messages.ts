@@ -27,6 +27,7 @@ export const poolSays = {
       "Overlap",
       `${formatPrefix(mine)} overlaps ${formatPrefix(theirs)} of the older IPPool ${other}; nothing new is given out, what is allocated stays`,
     ),
+  tooManyOverlaps: (n: number) => say("Overlap", `overlaps ${n} other pools`),
   ready: () => say("Ready", "in use"),
   disabled: () => say("Disabled", "disabled: nothing new is given out, what is allocated stays"),
   full: () => say("Full", "everything is allocated, cooling down or reserved"),

@@ -3,6 +3,7 @@ import type { ClusterNetwork, IPAllocation, Node, NodeNetwork } from "../api/ind
 import type { Applicant, Refusal } from "../ipam/index.ts";
 import { isAlreadyExists, isNotFound, kinds, type Result, sameJson } from "../kube/index.ts";
 import {
+  claimName,
   comparePrefix,
   type Family,
   formatAddress,
@@ -13,7 +14,7 @@ import {
 import { hashedRouterID } from "../plan/index.ts";
 import { addressesOf, type ClusterNetworkRule, ruleOf } from "../plan/noderule.ts";
 import { allocate, chooseUnshown, claimOnce } from "./allocate.ts";
-import { isBound, type Owner, phaseOf, prefixOf } from "./claims.ts";
+import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claims.ts";
 import { clusterNetworkOf, fieldManager, indexes, type OperatorContext } from "./context.ts";
 import { eventNotes } from "./messages.ts";
 import { tryPrefix } from "./pool-book.ts";
@@ -69,6 +70,7 @@ export class NodeReconciler {
     }
     const view = await this.#ensureView(node);
     if (rule.mode === "Observe") return undefined;
+    await this.#recall(node, view);
     await this.adopt(node, view);
     const unclaimed = this.#unclaimed(view);
     await this.#allocate(node, unclaimed);
@@ -76,13 +78,39 @@ export class NodeReconciler {
     return undefined;
   };
 
+  /**
+   * Looks at the API server for the claims of what is shown, where the cache knows none that fits: the cache may be behind.
+   * An own one that is being released, because another operator thought that it was not needed, is taken back.
+   */
+  async #recall(node: Node, view: NodeNetwork): Promise<void> {
+    const { claims } = this.#c;
+    for (const block of view.spec.podBlocks ?? []) {
+      const prefix = tryPrefix(block.prefix);
+      if (!prefix || claims.holds(node.metadata.uid, prefix)) continue;
+      const claim = await claims.read(claimName(prefix));
+      if (claim && claim.spec.owner.uid === node.metadata.uid && isGoing(claim)) await claims.revive(claim);
+    }
+  }
+
   /** Claims again what the view shows and nothing claims. */
   async adopt(node: Node, view: NodeNetwork): Promise<void> {
     const rule = ruleFor(clusterNetworkOf(this.#c.caches), node);
     if (!rule || rule.mode === "Observe") return;
-    for (const { prefix, block } of this.#unclaimed(view)) {
+    const unclaimed = this.#unclaimed(view);
+    if (unclaimed.length === 0 || !(await this.#exists(node))) return;
+    for (const { prefix, block } of unclaimed) {
       const pool = this.#c.pools.get(block.pool)?.pool ?? this.#c.pools.poolOf(prefix, "Pods");
       if (pool) await claimOnce(this.#c, nodeOwner(node), pool, prefix, true);
+    }
+  }
+
+  /** What is claimed without asking for room must be in use in fact, not in a late cache. */
+  async #exists(node: Node): Promise<boolean> {
+    try {
+      return (await this.#c.api.get(kinds.Node, node.metadata.name)).metadata.uid === node.metadata.uid;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
     }
   }
 
@@ -137,7 +165,13 @@ export class NodeReconciler {
     const { api, caches } = this.#c;
     const { name, uid = "" } = node.metadata;
     const ownerReferences = [{ apiVersion: "v1", kind: "Node", name, uid }];
-    const found = caches.networks.cache.get(name);
+    const isMine = (view: NodeNetwork): boolean =>
+      view.metadata.ownerReferences?.some((o) => o.uid === uid) === true;
+    let found = caches.networks.cache.get(name);
+    if (found && isMine(found)) return found;
+    // Made or taken over only for the Node that the API server has: a late cache may still show an earlier one of its name.
+    const live = await api.get(kinds.Node, name);
+    if (live.metadata.uid !== uid) throw new Error(`Node ${name} is another one by now`);
     if (!found)
       try {
         return await api.create(
@@ -152,9 +186,9 @@ export class NodeReconciler {
         );
       } catch (error) {
         if (!isAlreadyExists(error)) throw error;
-        return api.get(kinds.NodeNetwork, name);
+        found = await api.get(kinds.NodeNetwork, name);
+        if (isMine(found)) return found;
       }
-    if (found.metadata.ownerReferences?.some((o) => o.uid === uid)) return found;
     return api.patch(
       kinds.NodeNetwork,
       name,

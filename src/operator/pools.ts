@@ -10,6 +10,8 @@ import { type PoolView, storedAccepted } from "./pool-book.ts";
 
 type Verdict = { readonly status: "True" | "False"; readonly say: Say };
 
+/** Overlapping pools that a status can name. */
+const mostRivals = 64;
 /** A pool that has to wait for another's refusal is looked at again after this; the other's change comes first usually. */
 const waitMs = 250;
 
@@ -24,7 +26,8 @@ export class PoolReconciler {
     const view = this.#c.pools.get(name);
     if (!view) return undefined;
     const { object } = view;
-    const accepted = this.#accepted(view);
+    const rivals = this.#rivals(view);
+    const accepted = this.#accepted(view, rivals);
     if (accepted === "later") return { requeueAfterMs: waitMs };
     const claims = this.#c.claims.all().filter((c) => c.spec.pool === name);
     const used = claims.filter((c) => phaseOf(c) !== undefined);
@@ -47,6 +50,9 @@ export class PoolReconciler {
       allocated: used.filter((c) => phaseOf(c) === "Bound").length,
       cooling: used.filter((c) => phaseOf(c) !== "Bound").length,
       capacity: view.faults.length > 0 ? "0" : String(capacityOf(view.pool)),
+      ...(rivals.length > 0 && {
+        overlaps: rivals.map((v) => ({ pool: v.pool.name, generation: v.object.metadata.generation ?? 0 })),
+      }),
       conditions,
     };
     await applyStatus(this.#c.api, kinds.IPPool, object, status, { fieldManager });
@@ -61,23 +67,37 @@ export class PoolReconciler {
     return undefined;
   };
 
+  /** Every pool that shares an address with it, by name. */
+  #rivals(view: PoolView): readonly PoolView[] {
+    return [...this.#c.pools.views.values()]
+      .filter((v) => v !== view && overlapOf(view.pool.blocks, v.pool.blocks, v.pool.name))
+      .sort((a, b) => (a.pool.name < b.pool.name ? -1 : 1));
+  }
+
   /**
-   * A pool is accepted only when each pool that overlaps it says in its status, for its present spec, that it is not.
-   * Statuses are written on condition that the object has not changed since it was read, so two overlapping pools are never
-   * both accepted, even while two operators write with caches of different age.
+   * A pool is accepted only when each pool that overlaps it says in its status, for its own present spec and having seen
+   * this one's, that it is not. Statuses are written on condition that the object has not changed since it was read, so a
+   * write that was decided before loses against that refusal, and one that is decided later has seen both specs. Two
+   * overlapping pools are so never both accepted, even while two operators write with caches of different age.
    */
-  #accepted(view: PoolView): Verdict | "later" {
+  #accepted(view: PoolView, rivals: readonly PoolView[]): Verdict | "later" {
     if (view.faults.length > 0)
       return {
         status: "False",
         say: poolSays.invalid(view.faults.map((f) => `${f.path}: ${f.message}`)),
       };
     if (view.refusedBy) return { status: "False", say: poolSays.overlap(view.refusedBy) };
-    const rivals = [...this.#c.pools.views.values()].filter(
-      (v) => v !== view && overlapOf(view.pool.blocks, v.pool.blocks, v.pool.name),
-    );
-    if (rivals.some((v) => storedAccepted(v.object) !== false)) return "later";
+    if (rivals.length > mostRivals) return { status: "False", say: poolSays.tooManyOverlaps(rivals.length) };
+    const standing = storedAccepted(view.object) === true;
+    if (!standing && rivals.some((v) => !this.#yields(v, view))) return "later";
     return { status: "True", say: poolSays.accepted() };
+  }
+
+  /** Whether a pool's stored status refuses it, knowing the other's present spec. */
+  #yields({ object }: PoolView, to: PoolView): boolean {
+    const { name, generation } = to.object.metadata;
+    const seen = object.status?.overlaps?.some((o) => o.pool === name && o.generation === generation);
+    return storedAccepted(object) === false && seen === true;
   }
 
   #ready(view: PoolView, accepted: Verdict, used: number): Verdict {

@@ -12,7 +12,7 @@ import {
 import { getCondition, keyOf } from "../kube/index.ts";
 import { bitsOf, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { chooseUnshown } from "./allocate.ts";
-import { describeOwner, isBound, phaseOf, prefixOf } from "./claims.ts";
+import { describeOwner, isBound, isGoing, phaseOf, prefixOf } from "./claims.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { type Say, serviceSays } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";
@@ -62,12 +62,17 @@ export class ServiceSources {
     return this.#c.pools.poolOf(prefix, "LoadBalancers") !== undefined && service.metadata.uid !== undefined;
   }
 
+  /** Whether a claim that this Service may show is known for the prefix. */
+  mayShow(key: string, service: Service, prefix: Prefix): boolean {
+    return this.#usable(key, service, prefix.family).some((c) => c.spec.prefix === formatPrefix(prefix));
+  }
+
   isOthers(key: string, service: Service, ip: string): boolean {
     const prefix = tryHost(ip);
     return (
       prefix !== undefined &&
       this.#c.claims.taken.overlapping(prefix).length > 0 &&
-      !this.#usable(key, service, prefix.family).some((c) => c.spec.prefix === formatPrefix(prefix))
+      !this.mayShow(key, service, prefix)
     );
   }
 
@@ -138,6 +143,8 @@ export class ServiceSources {
       const text = formatPrefix(requested);
       const held = usable.find((c) => c.spec.prefix === text);
       if (held) return { kind: "held", claim: held };
+      const going = claims.ofOwner(service.metadata.uid).find((c) => c.spec.prefix === text && isGoing(c));
+      if (going) return { kind: "held", claim: going };
       if (
         ingressOf(service).some((ip) => ip === describePrefix(requested)) &&
         this.adoptable(service, requested)

@@ -2,9 +2,9 @@
 import type { IPAllocation, Service } from "../api/index.ts";
 import { describePrefix, refusals } from "../ipam/index.ts";
 import { isNotFound, kinds, type Result, sameJson, setCondition } from "../kube/index.ts";
-import { type Family, formatPrefix, type Prefix } from "../net/address.ts";
+import { claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { type Allocation, allocate, claimOnce } from "./allocate.ts";
-import { isBound, type Owner, phaseOf, prefixOf } from "./claims.ts";
+import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claims.ts";
 import { Contest } from "./contest.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { eventNotes, type Say, serviceSays } from "./messages.ts";
@@ -73,19 +73,46 @@ export class ServiceReconciler {
     }
   }
 
+  /**
+   * Looks at the API server for the claims of what is shown, where the cache knows none that fits: the cache may be behind.
+   * An own one that is being released, because another operator thought that it was not needed, is taken back.
+   */
+  async #recall(key: string, service: Service): Promise<void> {
+    const { claims } = this.#c;
+    for (const ip of ingressOf(service)) {
+      const prefix = tryHost(ip);
+      if (!prefix || this.#sources.mayShow(key, service, prefix)) continue;
+      const claim = await claims.read(claimName(prefix));
+      if (claim && claim.spec.owner.uid === service.metadata.uid && isGoing(claim))
+        await claims.revive(claim);
+    }
+  }
+
   async #claimShown(service: Service, prefix: Prefix): Promise<IPAllocation | undefined> {
     const pool = this.#c.pools.poolOf(prefix, "LoadBalancers");
-    if (!pool) return undefined;
+    if (!pool || !(await this.#stillShows(service, prefix))) return undefined;
     const result = await claimOnce(this.#c, serviceOwner(service), pool, prefix, true);
     return result.ok ? result.claim : undefined;
   }
 
+  /** What is claimed without asking for room must be in use in fact, not in a late cache. */
+  async #stillShows(service: Service, prefix: Prefix): Promise<boolean> {
+    const { name, namespace = "", uid } = service.metadata;
+    try {
+      const live = await this.#c.api.get(kinds.Service, name, { namespace });
+      return live.metadata.uid === uid && ingressOf(live).includes(describePrefix(prefix));
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
   async #serve(key: string, service: Service): Promise<Result | undefined> {
     if (this.#sources.isForeign(service)) return undefined;
+    await this.#recall(key, service);
     const parsed = wishOf(service, this.#sources.hasPool);
     if ("invalid" in parsed) return this.#report(key, service, undefined, parsed.invalid);
     const { wish } = parsed;
-
     const sources = this.#sources.of(key, service, wish);
     let waits = false;
     const held = new Map<Family, IPAllocation>();
@@ -129,7 +156,8 @@ export class ServiceReconciler {
     family: Family,
     source: Exclude<Source, { kind: "refused" | "wait" }>,
   ): Promise<{ readonly claim: IPAllocation } | { readonly say: Say; readonly wait?: true }> {
-    if (source.kind === "held") return { claim: source.claim };
+    if (source.kind === "held")
+      return { claim: isGoing(source.claim) ? await this.#c.claims.revive(source.claim) : source.claim };
     if (source.kind === "adopt") {
       const claim = await this.#claimShown(service, source.prefix);
       return claim

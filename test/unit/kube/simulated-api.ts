@@ -76,6 +76,8 @@ export class SimulatedApi {
     undefined;
   /** Extra ms before an operation takes effect; beyond the call's timeout the caller gives up and the effect comes later. */
   stall: (operation: Operation, client: string) => number = () => 0;
+  /** Extra ms before a client hears of each event of its watches. */
+  lag: (client: string, kind: string) => number = () => 0;
   /** Kinds that are not served now: their CustomResourceDefinition is gone. */
   readonly gone = new Set<string>();
   readonly log: { readonly client: string; readonly operation: Operation }[] = [];
@@ -190,6 +192,7 @@ export class SimulatedApi {
   async *stream<T extends KubernetesObject>(
     r: Resource<T>,
     options: WatchOptions,
+    client: string,
   ): AsyncGenerator<WatchEvent<T>> {
     const id = qualifiedName(r);
     const ends = this.#o.clock.monotonic() + options.timeoutSeconds * 1000;
@@ -223,6 +226,8 @@ export class SimulatedApi {
           continue;
         }
         await this.pause();
+        const lag = this.lag(client, r.kind);
+        if (lag > 0) await sleep(this.#o.clock, lag);
         if (broken) continue;
         seen = next.resourceVersion;
         const now = matches(next.object, options);
@@ -330,7 +335,7 @@ class SimulatedClient implements KubeApi {
     const both = [options.signal, this.#signal].filter((s) => s !== undefined);
     const rest = { ...options, signal: AbortSignal.any(both) };
     return this.#do({ verb: "watch", kind: r.kind, name: "" }, r, options, () =>
-      this.#server.stream(r, rest),
+      this.#server.stream(r, rest, this.#name),
     );
   }
 

@@ -4,7 +4,54 @@ import type { Clock, Timer } from "../../../src/kube/clock.ts";
 interface Pending {
   readonly at: number;
   readonly order: number;
-  readonly run: () => void;
+  run: (() => void) | undefined;
+}
+
+const before = (a: Pending, b: Pending): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
+
+/** A binary heap; cancelled entries stay until they come to the top. */
+class Heap {
+  readonly #items: Pending[] = [];
+  live = 0;
+
+  push(item: Pending): void {
+    this.live += 1;
+    let i = this.#items.push(item) - 1;
+    while (i > 0) {
+      const up = (i - 1) >> 1;
+      if (!before(item, this.#items[up]!)) break;
+      this.#items[i] = this.#items[up]!;
+      i = up;
+    }
+    this.#items[i] = item;
+  }
+
+  peek(): Pending | undefined {
+    while (this.#items.length > 0 && !this.#items[0]!.run) this.#take();
+    return this.#items[0];
+  }
+
+  pop(): Pending | undefined {
+    return this.peek() && this.#take();
+  }
+
+  #take(): Pending {
+    const top = this.#items[0]!;
+    const last = this.#items.pop()!;
+    const size = this.#items.length;
+    if (size === 0) return top;
+    let i = 0;
+    for (;;) {
+      let child = 2 * i + 1;
+      if (child >= size) break;
+      if (child + 1 < size && before(this.#items[child + 1]!, this.#items[child]!)) child += 1;
+      if (!before(this.#items[child]!, last)) break;
+      this.#items[i] = this.#items[child]!;
+      i = child;
+    }
+    this.#items[i] = last;
+    return top;
+  }
 }
 
 /** Lets everything run that waits for promises only. */
@@ -14,7 +61,7 @@ export class VirtualClock implements Clock {
   #monotonic = 1_000;
   #wall = Date.UTC(2026, 0, 1);
   #order = 0;
-  #pending: Pending[] = [];
+  readonly #pending = new Heap();
 
   now(): number {
     return this.#wall;
@@ -27,7 +74,7 @@ export class VirtualClock implements Clock {
     this.#wall += ms;
   }
   get timers(): number {
-    return this.#pending.length;
+    return this.#pending.live;
   }
 
   after(ms: number, run: () => void): Timer {
@@ -36,7 +83,9 @@ export class VirtualClock implements Clock {
     this.#pending.push(entry);
     return {
       [Symbol.dispose]: () => {
-        this.#pending = this.#pending.filter((p) => p !== entry);
+        if (!entry.run) return;
+        entry.run = undefined;
+        this.#pending.live -= 1;
       },
     };
   }
@@ -48,13 +97,14 @@ export class VirtualClock implements Clock {
     for (let steps = 0; ; steps++) {
       if (steps > 2_000_000)
         throw new Error("virtual time does not move: a timer re-arms itself without a pause");
-      const next = this.#pending
-        .filter((p) => p.at <= end)
-        .sort((a, b) => a.at - b.at || a.order - b.order)[0];
-      if (!next) break;
-      this.#pending = this.#pending.filter((p) => p !== next);
+      const next = this.#pending.peek();
+      if (!next?.run || next.at > end) break;
+      this.#pending.pop();
+      this.#pending.live -= 1;
       this.#moveTo(Math.max(this.#monotonic, next.at));
-      next.run();
+      const { run } = next;
+      next.run = undefined;
+      run();
       await settle();
     }
     this.#moveTo(end);

@@ -153,14 +153,14 @@ export class World {
     return { debug: line, info: line, warn: line, error: line };
   };
 
-  /** Starts an operator process. */
-  start(): Process {
+  /** Starts an operator process. With a Lease of its own it leads whoever else does. */
+  start(ownLease = false): Process {
     const name = `operator-${++this.#born}`;
     const death = new AbortController();
     const operator = new Operator({
       api: this.api.client(name, death.signal),
       identity: name,
-      namespace: "waggle-system",
+      namespace: ownLease ? name : "waggle-system",
       clock: this.clock,
       random: this.random,
       log: this.#log(name),
