@@ -1,6 +1,6 @@
 // cli: waggle bgpd: the BGP speaker as a process.
 import { Command, Option } from "commander";
-import { usageError } from "./output.ts";
+import { printJson, usageError } from "./output.ts";
 import { versionText } from "./version.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
@@ -13,10 +13,15 @@ export function command(): Command {
     )
     .option("--socket <path>", "unix socket for the agent and for waggle bgp")
     .option("-f, --file <speaker.yaml>", "run alone, from this file; SIGHUP reads it again")
+    .option("--schema", "print the JSON Schema of speaker.yaml and end")
     .addOption(
       new Option("--log-level <level>", "what goes to stderr, as JSON lines").choices(levels).default("info"),
     )
-    .action(async (flags: { socket?: string; file?: string; logLevel: string }) => {
+    .action(async (flags: { socket?: string; file?: string; schema?: boolean; logLevel: string }) => {
+      if (flags.schema) {
+        printJson((await import("../bgp/daemon/speaker.schema.json", { with: { type: "json" } })).default);
+        return;
+      }
       if (flags.socket === undefined && flags.file === undefined)
         throw usageError("give --socket PATH for an agent, -f FILE to run alone, or both");
       const { file } = flags;

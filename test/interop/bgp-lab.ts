@@ -114,6 +114,11 @@ export class BgpLab {
     return bird;
   }
 
+  /** Starts a command on a side; it is killed with the lab. */
+  start(side: string, command: string, ...args: string[]): ChildProcess {
+    return this.#spawn(side, command, args);
+  }
+
   /** Starts a speaker and takes control of it. */
   async speaker(onMessage?: (m: FromSpeaker["message"]) => void, wantRoutes = false): Promise<Bgpd> {
     const path = join(this.directory, "bgpd.sock");
