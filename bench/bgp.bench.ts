@@ -1,5 +1,6 @@
 // bench: routes in, policy, best path, routes out: our speaker beside BIRD, turn by turn. Needs root.
-// WAGGLE_BENCH_PREFIXES (default 100000), WAGGLE_BENCH_SENDERS (default 1) and WAGGLE_BENCH_ROUNDS (default 3) set the load.
+// WAGGLE_BENCH_PREFIXES (default 100000), WAGGLE_BENCH_SENDERS (default 1) and WAGGLE_BENCH_ROUNDS (default 3) set the load;
+// WAGGLE_BENCH_CROWD (default 0) adds so many neighbours that never read, flap or read slowly.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -13,19 +14,21 @@ import { report } from "./harness.ts";
 const prefixes = Number(process.env["WAGGLE_BENCH_PREFIXES"] ?? 100_000);
 const senders = Number(process.env["WAGGLE_BENCH_SENDERS"] ?? 1);
 const rounds = Number(process.env["WAGGLE_BENCH_ROUNDS"] ?? 3);
+const crowd = Number(process.env["WAGGLE_BENCH_CROWD"] ?? 0);
 const bird = ["/usr/sbin/bird", "/usr/local/sbin/bird"].find((p) => existsSync(p));
 const netns = { dut: `wgbgp-bench-d${process.pid % 10000}`, load: `wgbgp-bench-l${process.pid % 10000}` };
 const ip = (...args: string[]): void => void execFileSync("ip", args);
 const address = { dut: "10.98.0.2", observer: "10.98.0.100" };
 const senderAddresses = Array.from({ length: senders }, (_, i) => `10.98.0.${101 + i}`);
+const crowdAddresses = Array.from({ length: crowd }, (_, i) => `10.98.1.${1 + i}`);
 
 function setUp(): void {
   ip("netns", "add", netns.dut);
   ip("netns", "add", netns.load);
   ip("-n", netns.dut, "link", "add", "v0", "type", "veth", "peer", "name", "v0", "netns", netns.load);
-  ip("-n", netns.dut, "addr", "add", `${address.dut}/24`, "dev", "v0");
-  for (const a of [address.observer, ...senderAddresses])
-    ip("-n", netns.load, "addr", "add", `${a}/24`, "dev", "v0");
+  ip("-n", netns.dut, "addr", "add", `${address.dut}/16`, "dev", "v0");
+  for (const a of [address.observer, ...senderAddresses, ...crowdAddresses])
+    ip("-n", netns.load, "addr", "add", `${a}/16`, "dev", "v0");
   for (const n of Object.values(netns)) {
     ip("-n", n, "link", "set", "lo", "up");
     ip("-n", n, "link", "set", "v0", "up");
@@ -51,6 +54,9 @@ function birdCommand(directory: string): [string, string[]] {
       "filter given { if net ~ [ 10.0.0.0/8+ ] then reject; accept; }\n" +
       senderAddresses
         .map((a, i) => peer(`s${i}`, a, 65001 + i, "import filter taken; export none;"))
+        .join("") +
+      crowdAddresses
+        .map((a, i) => peer(`c${i}`, a, 64000 + i, "import filter taken; export filter given;"))
         .join("") +
       peer("observer", address.observer, 65100, "import none; export filter given;"),
   );
@@ -84,6 +90,9 @@ function speakerCommand(directory: string): [string, string[]] {
       listen: [{ address: address.dut }],
       peers: [
         ...senderAddresses.map((a, i) => peer(`s${i}`, a, 65001 + i, { import: ["taken"] })),
+        ...crowdAddresses.map((a, i) =>
+          peer(`c${i}`, a, 64000 + i, { import: ["taken"], export: ["given"] }),
+        ),
         peer("observer", address.observer, 65100, { export: ["given"] }),
       ],
       policies: [policy("taken", "0.0.0.0/0", 0, 7), policy("given", "10.0.0.0/8", 8, 32)],
@@ -119,7 +128,19 @@ async function run(command: (directory: string) => [string, string[]]): Promise<
   const directory = mkdtempSync(join(tmpdir(), "waggle-bench-"));
   const dut = inside(netns.dut, ...command(directory), "ignore");
   let load: ChildProcess | undefined;
+  let bad: ChildProcess | undefined;
   try {
+    if (crowd > 0) {
+      await sleep(1_500);
+      bad = inside(
+        netns.load,
+        process.execPath,
+        ["bench/bgp-crowd.ts", address.dut, crowdAddresses.join(",")],
+        "pipe",
+      );
+      await createInterface({ input: bad.stdout! })[Symbol.asyncIterator]().next();
+      await sleep(3_000);
+    }
     load = inside(
       netns.load,
       process.execPath,
@@ -145,6 +166,7 @@ async function run(command: (directory: string) => [string, string[]]): Promise<
     };
   } finally {
     load?.kill("SIGKILL");
+    bad?.kill("SIGKILL");
     dut.kill("SIGKILL");
     if (dut.exitCode === null && dut.signalCode === null) await once(dut, "exit");
     rmSync(directory, { recursive: true, force: true });
@@ -164,7 +186,7 @@ else {
   } finally {
     for (const n of Object.values(netns)) if (existsSync(`/var/run/netns/${n}`)) ip("netns", "del", n);
   }
-  const name = `${senders} x ${prefixes}`;
+  const name = `${senders} x ${prefixes}${crowd > 0 ? `, bad crowd of ${crowd}` : ""}`;
   const cases = [
     ["until the observer has all", "s", "load"],
     ["CPU of that", "s", "loadCpu"],
