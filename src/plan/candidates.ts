@@ -28,7 +28,8 @@ export interface Candidate {
 }
 
 const claimObstacle = (claim: IPAllocation): Reason | undefined => {
-  const phase = claim.status?.phase ?? "Bound";
+  // A claim without a phase may still have to yield to an older one that overlaps it.
+  const phase = claim.status?.phase ?? "not verified yet";
   return phase === "Bound" ? undefined : reasons.claimReleasing(phase);
 };
 

@@ -76,6 +76,9 @@ describe.skipIf(needs)(`agent on a node${needs ? ` (skipped: needs ${needs})` : 
       slice("web", 4, [{ address: "10.1.0.2", node: 1 }]),
       slice("web", 6, [{ address: "fd10:1::2", node: 1 }]),
     );
+    // As the operator does once it has verified a claim.
+    for (const prefix of [...blocks, ...vips])
+      await n.client.patchStatus(kinds.IPAllocation, claimName(parsePrefix(prefix)), { phase: "Bound" });
     n.startSpeaker();
     n.startAgent();
   }, 60_000);
