@@ -163,10 +163,14 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
   const claimed = all.flatMap((c) => (c.kind === "Pods" && c.prefix && !c.obstacle ? [c.prefix] : []));
   const podBlocks = withKeptBlocks(claimed, announced.announcements, inputs);
   const heldPrefixes = new Set(guarded.held?.withdraws);
+  // The view comes after the last claim: pods that start before it would lack the families that are still to come, for good.
+  const shown = new Set(snapshot.nodeNetwork?.spec.podBlocks?.map((b) => b.prefix));
   const conflist =
     owns.includes("Pods") &&
     conflistFor({
-      podBlocks: podBlocks.filter((b) => claimed.includes(b) || heldPrefixes.has(prefixText(b))),
+      podBlocks: podBlocks.filter(
+        (b) => (claimed.includes(b) && shown.has(prefixText(b))) || heldPrefixes.has(prefixText(b)),
+      ),
       dataDir: inputs.host.cniDataDir,
       ...(inputs.host.podMTU !== undefined && { mtu: inputs.host.podMTU }),
     });

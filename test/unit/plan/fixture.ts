@@ -186,7 +186,9 @@ export const nodeNetwork = (annotations: Record<string, string> = {}): NodeNetwo
   apiVersion,
   kind: "NodeNetwork",
   metadata: { name: "node1", uid: "uid-nn1", annotations },
-  spec: {},
+  spec: {
+    podBlocks: ["10.1.0.0/26", "fd10:1::/122"].map((prefix) => ({ prefix, pool: "pods" })),
+  },
 });
 
 /** Two nodes; node1 has pod blocks and Service web has backends on both. */

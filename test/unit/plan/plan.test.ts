@@ -18,6 +18,7 @@ import {
   everything,
   inputs,
   node,
+  nodeNetwork,
   originated,
   peer,
   peering,
@@ -555,6 +556,17 @@ describe("datapath", () => {
     expect(without.conflist).toBeUndefined();
     const late = plan(snapshot({ allocations: [] }), "node1", inputs());
     expect(late.conflist).toBeUndefined();
+  });
+
+  it("writes no conflist while the view does not show the blocks: a pod would lack a family for good", () => {
+    const ranges = (...podBlocks: string[]) => {
+      const spec = { podBlocks: podBlocks.map((prefix) => ({ prefix, pool: "pods" })) };
+      const view = { ...nodeNetwork(), spec };
+      return plan(snapshot({ nodeNetwork: view }), "node1", inputs()).conflist?.plugins;
+    };
+    expect(ranges()).toBeUndefined();
+    expect(ranges("10.1.0.0/26")).toMatchObject([{ ipam: { ranges: [[{ subnet: "10.1.0.0/26" }]] } }]);
+    expect(ranges("10.1.0.0/26", "fd10:1::/122")).toMatchObject([{ ipam: { ranges: [{}, {}] } }]);
   });
 });
 
