@@ -102,7 +102,12 @@ export class GarbageCollector {
     for (const [id, place] of this.#queue) {
       if (this.#stopped || this.#context.store.failure || performance.now() > deadline) break;
       this.#queue.delete(id);
-      this.#process(place);
+      try {
+        this.#process(place);
+      } catch (error) {
+        // One object that cannot be collected must not keep the others from it.
+        this.#context.log("garbage collection failed", { object: id, error: String(error) });
+      }
     }
     if (this.#queue.size > 0 && !this.#stopped && !this.#context.store.failure)
       setImmediate(() => this.#work());

@@ -43,7 +43,14 @@ export class NamespaceController {
       this.#scheduled = false;
       const names = [...this.#dirty];
       this.#dirty.clear();
-      for (const name of names) if (!this.#stopped && !this.#context.store.failure) this.#reconcile(name);
+      for (const name of names) {
+        if (this.#stopped || this.#context.store.failure) return;
+        try {
+          this.#reconcile(name);
+        } catch (error) {
+          this.#context.log("namespace controller failed", { namespace: name, error: String(error) });
+        }
+      }
     });
   }
 

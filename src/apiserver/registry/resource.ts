@@ -4,6 +4,7 @@ import type { ServerContext } from "../context.ts";
 import type { JsonObject } from "../json.ts";
 import type { FieldError } from "../messages.ts";
 import { type ApiObject, apiVersionOf } from "../object.ts";
+import type { NameCheck } from "../schema/names.ts";
 import type { Schema } from "../schema/schema.ts";
 import type { Column } from "../table/columns.ts";
 
@@ -15,7 +16,7 @@ export interface Strategy {
   readonly prepareUpdate?: (next: ApiObject, old: ApiObject, context: ServerContext) => void;
   readonly validate?: (next: ApiObject, old: ApiObject | undefined, context: ServerContext) => FieldError[];
   /** Complaints about the name; default: a DNS subdomain. */
-  readonly validateName?: (name: string) => string | undefined;
+  readonly validateName?: NameCheck;
   /** What is part of the desired state: `all` but metadata and status, or nothing (no generation at all). */
   readonly generation: "spec" | "none";
   /** True: an update without a resourceVersion is taken as meant for whatever is there. */

@@ -15,7 +15,7 @@ import {
 } from "../json.ts";
 import { type FieldError, fieldErrors, internal } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
-import { isDnsLabel } from "../schema/formats.ts";
+import { isDnsLabel, label1035Problems } from "../schema/names.ts";
 import type { Strategy } from "./resource.ts";
 
 const nodePorts = { first: 30_000, last: 32_767 } as const;
@@ -334,8 +334,5 @@ export const serviceStrategy: Strategy = {
   prepareCreate: (next, context) => allocate(next, undefined, context),
   prepareUpdate: (next, old, context) => allocate(next, old, context),
   validate,
-  validateName: (name) =>
-    isDnsLabel(name) && /^[a-z]/.test(name)
-      ? undefined
-      : "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+  validateName: label1035Problems,
 };

@@ -12,11 +12,8 @@ import {
 } from "../json.ts";
 import { type FieldError, fieldErrors } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
-import { isDnsLabel } from "../schema/formats.ts";
+import { configKeyProblems, labelProblems, pathSegmentProblems, qualifiedProblems } from "../schema/names.ts";
 import type { Strategy } from "./resource.ts";
-
-const labelRule =
-  "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 
 export const plainStrategy: Strategy = { generation: "none", unconditionalUpdate: true };
 
@@ -54,7 +51,7 @@ export const namespaceStrategy: Strategy = {
   prepareUpdate(next, old) {
     next.spec = old.spec ?? {};
   },
-  validateName: (name) => (isDnsLabel(name) ? undefined : labelRule),
+  validateName: labelProblems,
 };
 
 export const nodeStrategy: Strategy = {
@@ -67,7 +64,7 @@ export const nodeStrategy: Strategy = {
     if (status?.capacity !== undefined) status.allocatable ??= clone(status.capacity);
   },
   validate(next, old) {
-    const errors: FieldError[] = [];
+    const errors: FieldError[] = listAt(next, "spec", "taints").flatMap(validateTaint);
     const before = stringsAt(old, "spec", "podCIDRs");
     if (before.length > 0 && !equal([...before], [...listAt(next, "spec", "podCIDRs")]))
       errors.push(
@@ -76,6 +73,26 @@ export const nodeStrategy: Strategy = {
     return errors;
   },
 };
+
+const taintEffects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+function validateTaint(taint: Json, i: number): FieldError[] {
+  const path = `metadata.taints[${i}]`;
+  const key = stringAt(taint, "key");
+  const effect = stringAt(taint, "effect");
+  const errors = qualifiedProblems(key).map((problem) => fieldErrors.invalid(`${path}.key`, key, problem));
+  if (!taintEffects.includes(effect))
+    errors.push(
+      effect
+        ? fieldErrors.notSupported(
+            `${path}.effect`,
+            effect,
+            taintEffects.map((e) => JSON.stringify(e)),
+          )
+        : fieldErrors.required(`${path}.effect`),
+    );
+  return errors;
+}
 
 /** podCIDR is the first of podCIDRs; where the two disagree the older field counts, as in the real server. */
 function completePodCidrs(node: ApiObject): void {
@@ -104,7 +121,10 @@ export const secretStrategy: Strategy = {
     moveStringData(next);
   },
   validate(next, old) {
-    const errors = validateImmutable(next, old, ["data"]);
+    const errors = [
+      ...validateData(next, ["data"], "data", "data"),
+      ...validateImmutable(next, old, ["data"]),
+    ];
     if (old && old.type !== next.type)
       errors.push(fieldErrors.invalid("type", next.type, "field is immutable"));
     const data = objectAt(next, "data") ?? {};
@@ -142,9 +162,35 @@ function validateImmutable(
   return errors;
 }
 
+/** Bytes of all values of one ConfigMap or Secret. */
+const maxDataBytes = 1024 * 1024;
+
+/** Keys must do as file names, and all values together must not be too long; those of `encoded` fields are base64. */
+function validateData(
+  next: ApiObject,
+  fields: readonly string[],
+  path: string,
+  encoded: string,
+): FieldError[] {
+  const errors: FieldError[] = [];
+  let bytes = 0;
+  for (const field of fields)
+    for (const [key, value] of Object.entries(objectAt(next, field) ?? {})) {
+      for (const problem of configKeyProblems(key))
+        errors.push(fieldErrors.invalid(`${field}[${key}]`, key, problem));
+      if (typeof value === "string")
+        bytes += field === encoded ? (value.length * 3) / 4 : Buffer.byteLength(value);
+    }
+  if (bytes > maxDataBytes) errors.push(fieldErrors.tooLong(path, maxDataBytes));
+  return errors;
+}
+
 export const configMapStrategy: Strategy = {
   ...plainStrategy,
-  validate: (next, old) => validateImmutable(next, old, ["data", "binaryData"]),
+  validate: (next, old) => [
+    ...validateData(next, ["data", "binaryData"], "[]", "binaryData"),
+    ...validateImmutable(next, old, ["data", "binaryData"]),
+  ],
 };
 
 export const podStrategy: Strategy = {
@@ -208,15 +254,9 @@ const bindingRoleRef = (next: ApiObject, old: ApiObject | undefined): FieldError
     : [];
 };
 
-/** RBAC names may be anything that is one segment of a path: `system:node:a` is one. */
-const pathSegment = (name: string): string | undefined =>
-  name === "." || name === ".." || /[/%]/.test(name)
-    ? "may not be '.' or '..' nor contain '/' or '%'"
-    : undefined;
-
 export const roleStrategy: Strategy = {
   ...plainStrategy,
-  validateName: pathSegment,
+  validateName: pathSegmentProblems,
   validate: (next) => listAt(next, "rules").flatMap((rule, i) => validateRule(rule, `rules[${i}]`)),
 };
 
@@ -238,7 +278,7 @@ function validateRule(rule: Json, path: string): FieldError[] {
 
 export const bindingStrategy: Strategy = {
   ...plainStrategy,
-  validateName: pathSegment,
+  validateName: pathSegmentProblems,
   defaults: fillSubjects,
   validate: bindingRoleRef,
 };

@@ -11,6 +11,7 @@ import { validateSchema } from "../schema/validate.ts";
 import { builtinType } from "../types/index.ts";
 import { typeMismatch } from "./go-types.ts";
 import { isServerFinalizer, readMetadata, validateMetadata } from "./metadata.ts";
+import { scaleErrors } from "./scale-errors.ts";
 
 export type FieldValidation = "Ignore" | "Warn" | "Strict";
 
@@ -170,7 +171,7 @@ function validateCustom(
   old: ApiObject | undefined,
   o: WriteOptions,
 ): FieldError[] {
-  const errors = validateSchema(next, type.schema, old);
+  const errors = [...validateSchema(next, type.schema, old), ...scaleErrors(type, next)];
   if (errors.some((e) => blocking.includes(e.type))) {
     errors.push(
       fieldErrors.invalid(

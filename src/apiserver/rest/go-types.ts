@@ -57,6 +57,11 @@ function find(value: Json, schema: Schema, where: string): string | undefined {
     const number = typeof value === "number" && !Number.isInteger(value) && schema.type === "integer";
     return `json: cannot unmarshal ${number ? `number ${value}` : jsonName(value)} into Go struct field ${where} of type ${goName(schema)}`;
   }
+  if (schema.format === "byte" && typeof value === "string") {
+    const bad = value.search(/[^A-Za-z0-9+/=\r\n]/);
+    if (bad >= 0 || value.replace(/[\r\n]/g, "").length % 4 !== 0)
+      return `illegal base64 data at input byte ${bad >= 0 ? bad : value.length - (value.length % 4)}`;
+  }
   if (Array.isArray(value)) {
     const { items } = schema;
     for (const item of items ? value : []) {

@@ -5,7 +5,7 @@ import { type FieldError, fieldErrors } from "../messages.ts";
 import { type ApiObject, type ObjectMeta, timeText } from "../object.ts";
 import { cleanupFinalizer } from "../registry/crd.ts";
 import type { ResourceType } from "../registry/resource.ts";
-import { isDnsSubdomain, isLabelValue, isQualifiedName } from "../schema/formats.ts";
+import { labelValueProblems, qualifiedProblems, subdomainProblems } from "../schema/names.ts";
 import { prune } from "../schema/prune.ts";
 import { builtinType } from "../types/index.ts";
 import { typeMismatch } from "./go-types.ts";
@@ -74,13 +74,6 @@ export function keepServerFields(meta: ObjectMeta, old: ObjectMeta): void {
   }
 }
 
-const subdomainRule =
-  "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const qualifiedRule =
-  "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-export const labelValueRule =
-  "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-
 /** Complaints about metadata, names included. */
 export function validateMetadata(
   object: ApiObject,
@@ -90,13 +83,10 @@ export function validateMetadata(
   const errors: FieldError[] = [];
   const { metadata: meta } = object;
   if (!old) {
-    const wrong = type.strategy.validateName
-      ? type.strategy.validateName(meta.name)
-      : isDnsSubdomain(meta.name)
-        ? undefined
-        : subdomainRule;
     if (!meta.name) errors.push(fieldErrors.required("metadata.name", "name or generateName is required"));
-    else if (wrong) errors.push(fieldErrors.invalid("metadata.name", meta.name, wrong));
+    else
+      for (const problem of (type.strategy.validateName ?? subdomainProblems)(meta.name))
+        errors.push(fieldErrors.invalid("metadata.name", meta.name, problem));
   }
   errors.push(...validateLabels(meta, old?.metadata));
   meta.ownerReferences?.forEach((owner) => {
@@ -120,15 +110,17 @@ export function validateMetadata(
 
 function validateLabels(meta: ObjectMeta, old: ObjectMeta | undefined): FieldError[] {
   const errors: FieldError[] = [];
+  const complain = (path: string, text: string, problems: readonly string[]): void => {
+    for (const problem of problems) errors.push(fieldErrors.invalid(path, text, problem));
+  };
   if (!old || !equal(meta.labels, old.labels))
     for (const [key, value] of Object.entries(meta.labels ?? {})) {
-      if (!isQualifiedName(key)) errors.push(fieldErrors.invalid("metadata.labels", key, qualifiedRule));
-      if (!isLabelValue(value)) errors.push(fieldErrors.invalid("metadata.labels", value, labelValueRule));
+      complain("metadata.labels", key, qualifiedProblems(key));
+      complain("metadata.labels", value, labelValueProblems(value));
     }
   let bytes = 0;
   for (const [key, value] of Object.entries(meta.annotations ?? {})) {
-    if (!isQualifiedName(key.toLowerCase()))
-      errors.push(fieldErrors.invalid("metadata.annotations", key, qualifiedRule));
+    complain("metadata.annotations", key, qualifiedProblems(key.toLowerCase()));
     bytes += key.length + value.length;
   }
   if (bytes > maxAnnotationBytes)
@@ -145,7 +137,8 @@ function validateFinalizers(meta: ObjectMeta, old: ObjectMeta | undefined): Fiel
   const before = new Set(old?.finalizers);
   const added = (meta.finalizers ?? []).filter((f) => !before.has(f));
   for (const name of added)
-    if (!isQualifiedName(name)) errors.push(fieldErrors.invalid("metadata.finalizers", name, qualifiedRule));
+    for (const problem of qualifiedProblems(name))
+      errors.push(fieldErrors.invalid("metadata.finalizers", name, problem));
   if (old?.deletionTimestamp && added.some((f) => !builtinFinalizers.has(f)))
     errors.push(
       fieldErrors.forbidden(

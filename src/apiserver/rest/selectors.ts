@@ -2,8 +2,7 @@
 import { badRequest } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import type { ResourceType } from "../registry/resource.ts";
-import { isLabelValue, isQualifiedName } from "../schema/formats.ts";
-import { labelValueRule } from "./metadata.ts";
+import { labelValueProblems, qualifiedProblems } from "../schema/names.ts";
 
 export type Test = (object: ApiObject) => boolean;
 
@@ -51,16 +50,13 @@ function parseRequirement(text: string): Requirement {
     found = { key: compare[1]!, operator, values: [compare[3]!] };
   } else if (exists) found = { key: exists[2]!, operator: exists[1] ? "!" : "exists", values: [] };
   else throw fail(`found '${text}', expected: '=', '!=', '==', 'in', notin'`);
-  if (!isQualifiedName(found.key))
-    throw fail(
-      `<nil>: Invalid value: ${JSON.stringify(found.key)}: name part must consist of alphanumeric characters, '-', '_' or '.'`,
-    );
-  const wrong =
-    found.operator === "in" || found.operator === "notin"
-      ? found.values.find((v) => !isLabelValue(v))
-      : undefined;
-  if (wrong !== undefined)
-    throw fail(`values[0][${found.key}]: Invalid value: ${JSON.stringify(wrong)}: ${labelValueRule}`);
+  const [wrongKey] = qualifiedProblems(found.key);
+  if (wrongKey) throw fail(`key: Invalid value: ${JSON.stringify(found.key)}: ${wrongKey}`);
+  if (found.operator === "in" || found.operator === "notin")
+    found.values.forEach((value, i) => {
+      const [wrong] = labelValueProblems(value);
+      if (wrong) throw fail(`values[${i}][${found.key}]: Invalid value: ${JSON.stringify(value)}: ${wrong}`);
+    });
   return found;
 }
 

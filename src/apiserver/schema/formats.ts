@@ -1,24 +1,6 @@
 // apiserver/schema: the string formats that the API server checks; every other format is only a remark.
 import { isIP } from "node:net";
 
-const dnsLabel = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const label = new RegExp(`^${dnsLabel}$`);
-const subdomain = new RegExp(`^${dnsLabel}(\\.${dnsLabel})*$`);
-const labelValue = /^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$/;
-const qualifiedPart = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
-
-export const isDnsLabel = (text: string): boolean => text.length <= 63 && label.test(text);
-export const isDnsSubdomain = (text: string): boolean => text.length <= 253 && subdomain.test(text);
-export const isLabelValue = (text: string): boolean => text.length <= 63 && labelValue.test(text);
-
-/** A label or annotation key: an optional DNS prefix, a slash, a name of at most 63 characters. */
-export function isQualifiedName(text: string): boolean {
-  const slash = text.indexOf("/");
-  const name = text.slice(slash + 1);
-  if (slash >= 0 && !isDnsSubdomain(text.slice(0, slash))) return false;
-  return name.length <= 63 && qualifiedPart.test(name);
-}
-
 export function isCidr(text: string): boolean {
   const match = /^([^/]+)\/(\d{1,3})$/.exec(text);
   if (!match) return false;

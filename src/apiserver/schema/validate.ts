@@ -104,11 +104,6 @@ function checkString(value: string, schema: Schema, path: string, walk: Walk): v
     );
 }
 
-const ranges: Readonly<Record<string, [number, number]>> = {
-  int32: [-(2 ** 31), 2 ** 31 - 1],
-  int64: [-(2 ** 63), 2 ** 63],
-};
-
 function checkNumber(value: number, schema: Schema, path: string, walk: Walk): void {
   const { minimum, maximum, multipleOf } = schema;
   const complain = (detail: string): void => {
@@ -120,15 +115,6 @@ function checkNumber(value: number, schema: Schema, path: string, walk: Walk): v
     complain(schema.exclusiveMinimum ? `greater than ${minimum}` : `greater than or equal to ${minimum}`);
   if (multipleOf !== undefined && multipleOf > 0 && !Number.isInteger(value / multipleOf))
     complain(`a multiple of ${multipleOf}`);
-  const range = schema.format ? ranges[schema.format] : undefined;
-  if (range && (value < range[0] || value > range[1]))
-    walk.errors.push(
-      fieldErrors.invalid(
-        path,
-        value,
-        `Checked value must be of type ${schema.type} with format ${schema.format} in ${path}`,
-      ),
-    );
 }
 
 function checkList(value: Json[], schema: Schema, path: string, old: Json | undefined, walk: Walk): void {

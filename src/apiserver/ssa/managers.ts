@@ -61,26 +61,22 @@ function decode(entries: readonly ManagedFieldsEntry[] | undefined): Managers {
   return managers;
 }
 
-function encode(managers: Managers): ManagedFieldsEntry[] {
-  const entries = [...managers.values()].map(
-    ({ entry, set }): ManagedFieldsEntry => ({
-      ...entry,
-      fieldsType: "FieldsV1",
-      fieldsV1: toFieldsV1(set),
-    }),
-  );
-  const order = (e: ManagedFieldsEntry): string[] => [
+/** Within one second the entry that was just written comes last, as the newest. */
+function encode(managers: Managers, written: string): ManagedFieldsEntry[] {
+  const order = (id: string, e: ManagedFieldsEntry): string[] => [
     e.operation ?? "",
-    e.time ?? "",
+    `${e.time ?? ""}${id === written ? "~" : ""}`,
     e.manager ?? "",
     e.apiVersion ?? "",
     e.subresource ?? "",
   ];
-  return entries.sort((a, b) => {
-    const [x, y] = [order(a), order(b)];
-    const i = x.findIndex((v, n) => v !== y[n]);
-    return i < 0 ? 0 : x[i]! < y[i]! ? -1 : 1;
-  });
+  return [...managers]
+    .sort(([idA, a], [idB, b]) => {
+      const [x, y] = [order(idA, a.entry), order(idB, b.entry)];
+      const i = x.findIndex((v, n) => v !== y[n]);
+      return i < 0 ? 0 : x[i]! < y[i]! ? -1 : 1;
+    })
+    .map(([, { entry, set }]) => ({ ...entry, fieldsType: "FieldsV1", fieldsV1: toFieldsV1(set) }));
 }
 
 /** Fields that the server owns and nobody manages. */
@@ -180,6 +176,7 @@ export function updateManagers(
   const change = filtered(compare(live ? bare(live) : nothing(next, schema), bare(next), schema), door);
   takeFromOthers(managers, "", change);
   const gained = difference(union(change.modified, change.added), change.removed);
+  let written = "";
   if (!isEmpty(gained)) {
     const entry: ManagedFieldsEntry = {
       manager: writer.manager,
@@ -188,11 +185,11 @@ export function updateManagers(
       time: writer.time,
       ...(writer.subresource ? { subresource: writer.subresource } : {}),
     };
-    const id = identity(entry);
-    managers.set(id, { entry, set: union(managers.get(id)?.set ?? emptySet, gained) });
+    written = identity(entry);
+    managers.set(written, { entry, set: union(managers.get(written)?.set ?? emptySet, gained) });
   }
   capUpdates(managers, writer.apiVersion);
-  return managers.size > 0 ? encode(managers) : undefined;
+  return managers.size > 0 ? encode(managers, written) : undefined;
 }
 
 function capUpdates(managers: Managers, apiVersion: string): void {
@@ -256,7 +253,7 @@ export function apply(
   const object = merged as ApiObject;
   const unchanged = isSame(change) && setsEqual(previous?.set ?? emptySet, set) && conflicts.size === 0;
   if (unchanged) object.metadata = { ...object.metadata, managedFields: live?.metadata.managedFields ?? [] };
-  else if (managers.size > 0) object.metadata = { ...object.metadata, managedFields: encode(managers) };
+  else if (managers.size > 0) object.metadata = { ...object.metadata, managedFields: encode(managers, id) };
   return { object, unchanged };
 }
 

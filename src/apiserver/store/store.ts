@@ -36,7 +36,17 @@ export const emptyImage: StoreImage = { revision: 0, oldest: 0, entries: [], eve
 
 /** JSON text with the fields that every object has in front, as people expect to read them. */
 export function toText(object: ApiObject): string {
-  const { kind, apiVersion, metadata, ...rest } = object;
+  const { kind, apiVersion, metadata: unordered, ...rest } = object;
+  const { name, namespace, uid, resourceVersion, creationTimestamp, managedFields, ...others } = unordered;
+  const metadata = {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    uid,
+    resourceVersion,
+    creationTimestamp,
+    ...others,
+    ...(managedFields === undefined ? {} : { managedFields }),
+  };
   return JSON.stringify({ kind, apiVersion, metadata, ...rest } satisfies { [key: string]: Json });
 }
 
