@@ -1,14 +1,18 @@
 // agent: the loop. Level-triggered: whatever happens, a round takes the newest state of everything and brings the node in line.
 import type { Ack, HelloReply, RouteBatch, Session } from "../api/generated/proto/speaker_pb.js";
+import { isPaused } from "../api/index.ts";
 import { describeError } from "../kube/index.ts";
 import {
   canonical,
-  drainTaintOf,
+  drainOrder,
   drainWakesAt,
+  encodeDesired,
+  inForceOf,
   isAnnounced,
   type LastGood,
   plan as makePlan,
   noDrain,
+  nothingRemembered,
   type Plan,
   type PlanInputs,
   pendingWithdrawals,
@@ -19,14 +23,14 @@ import {
   stepRetirements,
 } from "../plan/index.ts";
 import { Acks } from "./acks.ts";
-import { inForceOf, secretsOf } from "./convert.ts";
+import { secretsOf } from "./convert.ts";
 import { DatapathKeeper, inspectMs } from "./keeper.ts";
 import { LearnedRoutes } from "./learned.ts";
 import { eventsOf } from "./news.ts";
 import type { AgentParts, Progress } from "./ports.ts";
 import { Rounds } from "./rounds.ts";
 import type { SpeakerListener } from "./speaker/client.ts";
-import { decodeSession, encodeDesired, type SessionView } from "./speaker/encode.ts";
+import { decodeSession, type SessionView } from "./speaker/decode.ts";
 import { type StatusInputs, statusOf } from "./status.ts";
 
 /** How long a start waits for the API server before the stored snapshot is taken. */
@@ -46,7 +50,6 @@ const countsAnywayMs = 10_000;
 const settleMs = 300;
 
 const away: StatusInputs["speaker"] = { connected: false, version: "", pid: "", reason: "", refused: "" };
-const nothingGood: LastGood = { peers: {}, advertisements: {}, peerings: {} };
 const emptyProgress: Progress = { drain: noDrain, retiring: [], guardSerial: 0, generation: 0 };
 
 export class Agent implements Disposable {
@@ -194,7 +197,7 @@ export class Agent implements Disposable {
   /** The newest snapshot; the stored one where the API server has not been read in full since the start. */
   #snapshot(): Snapshot | undefined {
     const { cluster, clock } = this.#p;
-    const fresh = cluster.snapshot(this.#lastGood ?? nothingGood);
+    const fresh = cluster.snapshot(this.#lastGood ?? nothingRemembered);
     if (fresh) return fresh;
     return clock.monotonic() - this.#begun >= storedAfterMs ? this.#stored : undefined;
   }
@@ -204,7 +207,6 @@ export class Agent implements Disposable {
     const snapshot = this.#snapshot();
     if (!snapshot) return this.#report();
     this.#adopt(snapshot);
-    await this.#restore();
     passwords.want(secretsOf(snapshot, node));
     if (!passwords.settled && this.#waitsForPasswords()) return this.#report();
 
@@ -212,8 +214,7 @@ export class Agent implements Disposable {
     await this.#keeper.inspect();
     this.#learned.expire(clock.monotonic());
     this.#stepDrain(snapshot);
-    const first = this.#makePlan(snapshot);
-    this.#learned.configure(first, clock.monotonic());
+    const first = await this.#firstPlan(snapshot);
     await this.#keeper.program(first);
     await this.#keeper.prove(first);
     // With the proofs of what has just been programmed.
@@ -235,6 +236,18 @@ export class Agent implements Disposable {
     const { clock, cluster } = this.#p;
     if (clock.monotonic() - this.#begun < passwordsWithinMs) return true;
     return this.sent === 0 && this.#speakerKnows && cluster.staleBecause !== undefined;
+  }
+
+  /**
+   * The plan with the proofs that there are so far. Where nothing is to be programmed the datapath is not even opened: such a
+   * node is only looked at.
+   */
+  async #firstPlan(snapshot: Snapshot): Promise<Plan> {
+    const plan = this.#makePlan(snapshot);
+    if (plan.mode !== "Announce" && !this.#restored) return plan;
+    await this.#restore();
+    this.#learned.configure(plan, this.#p.clock.monotonic());
+    return this.#makePlan(snapshot);
   }
 
   /** Once: takes over the route maps of an earlier run, before anything is put into them. */
@@ -328,9 +341,11 @@ export class Agent implements Disposable {
   #stepDrain(snapshot: Snapshot): void {
     const { clock, node } = this.#p;
     const own = snapshot.nodes.find((n) => n.metadata.name === node);
+    // What is in force stays, the phase of a drain among it.
+    if (own && isPaused(own)) return;
     const peers = this.#progress.inForce?.speaker.peers.map((p) => p.name) ?? [];
     const drain = stepDrain(this.#progress.drain, {
-      taint: drainTaintOf(own),
+      taint: drainOrder(snapshot, node),
       drainSeconds: this.#progress.inForce?.drainSeconds ?? this.#plan?.drainSeconds ?? 5,
       acknowledged: (generation) => this.#waiting(generation, peers).length === 0,
       kept: this.#kept(),

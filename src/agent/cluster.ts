@@ -1,5 +1,5 @@
 // agent: the cluster as one immutable snapshot, from reflectors that never turn a failure into an absence.
-import type { KubernetesObject, Node, NodeNetwork } from "../api/index.ts";
+import { type KubernetesObject, type Node, type NodeNetwork, pausedAnnotation } from "../api/index.ts";
 import {
   type Clock,
   ClusterIdentity,
@@ -27,11 +27,17 @@ export interface ClusterOptions {
 
 /** Of other nodes an agent needs names, labels, addresses, taints and readiness; heartbeats change nothing of it. */
 export function thinNode(node: Node): Node {
-  const { name, uid, labels } = node.metadata;
+  const { name, uid, labels, annotations } = node.metadata;
+  const paused = annotations?.[pausedAnnotation];
   return {
     apiVersion: "v1",
     kind: "Node",
-    metadata: { name, ...(uid !== undefined && { uid }), ...(labels && { labels }) },
+    metadata: {
+      name,
+      ...(uid !== undefined && { uid }),
+      ...(labels && { labels }),
+      ...(paused !== undefined && { annotations: { [pausedAnnotation]: paused } }),
+    },
     ...(node.spec?.taints && { spec: { taints: node.spec.taints } }),
     status: {
       addresses: node.status?.addresses ?? [],

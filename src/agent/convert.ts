@@ -15,7 +15,6 @@ import {
   addressText,
   hostOf,
   type InForce,
-  type Plan,
   type Proof,
   prefixText,
   type Snapshot,
@@ -135,10 +134,4 @@ export function secretsOf(snapshot: Snapshot, node: string): ReadonlySet<string>
         : [],
     ),
   );
-}
-
-/** The part of a plan that is stored and compared with. */
-export function inForceOf(next: Plan): InForce {
-  const { hash: _h, kernelRoutes: _k, held: _d, approved: _a, problems: _p, lastGood: _l, ...rest } = next;
-  return rest;
 }

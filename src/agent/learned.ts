@@ -13,7 +13,7 @@ import {
 import { attributesFrom, desiredKernelRoutes, desiredRoutes } from "./convert.ts";
 import type { NamesPort } from "./names.ts";
 import type { DatapathPort, KernelRoutesPort, Log } from "./ports.ts";
-import { decodeRoute } from "./speaker/encode.ts";
+import { decodeRoute } from "./speaker/decode.ts";
 
 export interface LearnedResult {
   readonly maps: readonly MapUsage[];

@@ -1,4 +1,5 @@
 // agent: sentences of conditions and Events of a NodeNetwork, and errors of the command line. One place.
+import { pausedAnnotation } from "../api/index.ts";
 
 export const conditionReasons = {
   ready: () => ["Ready", "programmed, proven and announced as asked"] as const,
@@ -42,6 +43,12 @@ export const conditionReasons = {
       `a plan that withdraws ${withdraws.join(", ")} is held; approve it: kubectl annotate nodenetwork NODE --overwrite waggle.dev/approve=${hash}`,
     ] as const,
   notHeld: () => ["Applied", "the plan is in force; nothing is held"] as const,
+  paused: (what: readonly string[]) =>
+    [
+      "Paused",
+      `annotation ${pausedAnnotation} is "true" on ${what.join("; ")}; take it away to go on`,
+    ] as const,
+  notPaused: () => ["NotPaused", "nothing that concerns this node is paused"] as const,
   cniWritten: (path: string) => ["Written", `${path} is this node's CNI configuration`] as const,
   cniForeign: (owner: string) =>
     ["ForeignConflist", `${owner} is there already; Waggle's own is not written beside it`] as const,
@@ -49,6 +56,13 @@ export const conditionReasons = {
   cniNotOwned: () => ["NotOwned", "the ClusterNetwork does not give Pods to Waggle"] as const,
   cniFailed: (why: string) => ["WriteFailed", why] as const,
   draining: (phase: string, message: string) => ["Draining", `${phase}: ${message}`] as const,
+} as const;
+
+/** What it means that an object is paused. */
+export const pausedText = {
+  Present: "(it is in force as it is written)",
+  Earlier: "(its form before the change stays in force)",
+  Nothing: "(nothing of it was in force here, and nothing is)",
 } as const;
 
 export const drainMessages = {

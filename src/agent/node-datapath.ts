@@ -8,6 +8,7 @@ import {
   type DesiredKernelRoute,
   type DesiredRoutes,
   KernelRoutes,
+  mapDirectoryOf,
   type ProofResult,
   type ProofTarget,
 } from "../datapath/index.ts";
@@ -31,9 +32,9 @@ export class NodeDatapath implements DatapathPort {
     return this.#open?.layout ?? "";
   }
 
-  /** Where the maps are pinned; undefined until the datapath is open. */
-  get mapDirectory(): string | undefined {
-    return this.#open?.mapDirectory;
+  /** Where the maps are pinned, or will be: a node on which nothing is to be programmed has none. @throws Error */
+  get mapDirectory(): string {
+    return this.#open?.mapDirectory ?? mapDirectoryOf(this.#options);
   }
 
   /** @throws Error where the bpffs or the object is missing, KernelError, VerifierError */

@@ -1,7 +1,7 @@
 // agent: `waggle agent`: wires the loop to the real cluster, speaker, datapath and disk, and lives until it is told to stop.
 import { join } from "node:path";
 import pino from "pino";
-import { EventRecorder, loadKubeConfig, systemClock } from "../kube/index.ts";
+import { describeError, EventRecorder, loadKubeConfig, systemClock } from "../kube/index.ts";
 import { Agent } from "./agent.ts";
 import { ClusterView } from "./cluster.ts";
 import { syncConflist } from "./conflist-file.ts";
@@ -150,15 +150,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   ]);
 }
 
-/** The tracer needs to know at its start where the route maps are; without a datapath it runs without them. */
+/** The tracer is told at its start where the route maps will be; without the datapath's object it runs without them. */
 function mapDirectoryOf(datapath: NodeDatapath, log: pino.Logger): string | undefined {
   try {
-    datapath.open();
+    return datapath.mapDirectory;
   } catch (error) {
-    log.error(
-      { error: error instanceof Error ? error.message : String(error) },
-      "the datapath cannot be loaded",
-    );
+    log.error({ error: describeError(error) }, "the datapath's object cannot be read");
+    return undefined;
   }
-  return datapath.mapDirectory;
 }

@@ -4,6 +4,7 @@ import type { Finding, MapUsage, Refusal } from "../datapath/index.ts";
 import { setCondition, timestamp } from "../kube/index.ts";
 import { formatAddress } from "../net/address.ts";
 import {
+  type Announcement,
   type DrainProgress,
   isAnnounced,
   type Plan,
@@ -14,8 +15,8 @@ import {
 } from "../plan/index.ts";
 import type { RouteView } from "../routes/index.ts";
 import type { CniState } from "./conflist-file.ts";
-import { drainMessages, missingSecret, conditionReasons as say } from "./messages.ts";
-import type { SessionView } from "./speaker/encode.ts";
+import { drainMessages, missingSecret, pausedText, conditionReasons as say } from "./messages.ts";
+import type { SessionView } from "./speaker/decode.ts";
 
 export interface SpeakerView {
   readonly connected: boolean;
@@ -65,8 +66,10 @@ export interface StatusInputs {
   readonly now: number;
 }
 
-/** Items of a list that the CRD stores. */
-const listLimit = 1024;
+/** Items of a list that the CRD stores, and of its shorter lists. */
+const listLimit = 4096;
+const shortLimit = 256;
+const heldLimit = 1024;
 /** Items that a message names. */
 const named = 8;
 /** How long a mended finding stays in the condition's message, ms. */
@@ -97,6 +100,8 @@ function sessionsOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["sessio
       peerASN: peer.peerASN,
       state: s?.state ?? "Idle",
       ...(s && s.since > 0 && { since: timestamp(s.since) }),
+      ...optional("localAddress", s?.localAddress ?? "", 64),
+      ...(s && s.families.length > 0 && { families: s.families }),
       ...optional("reason", reason, 1024),
       ...optional("lastErrorSent", s?.lastErrorSent ?? "", 512),
       ...optional("lastErrorReceived", s?.lastErrorReceived ?? "", 512),
@@ -110,28 +115,57 @@ function sessionsOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["sessio
   });
 }
 
-function announcedOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["announced"]> {
+type Announced = NonNullable<NodeNetworkStatus["announced"]>[number];
+
+const serviceOf = ({ owner }: Announcement): string | undefined =>
+  owner.kind === "Service" ? `${owner.namespace ?? ""}/${owner.name}` : undefined;
+
+function announcedOf(inputs: StatusInputs): readonly Announced[] {
   const { plan, retiring } = inputs;
-  const out = new Map<string, NonNullable<NodeNetworkStatus["announced"]>[number]>();
+  const out = new Map<string, Announced>();
   for (const a of plan?.announcements ?? []) {
     if (a.prefix === undefined) continue;
+    const service = serviceOf(a);
     out.set(a.prefix, {
       prefix: a.prefix,
       state: a.state,
+      ...(service !== undefined && { service }),
+      code: a.reason.code,
       reason: cut(a.reason.message, 512),
       peers: a.peers.slice(0, 64),
     });
   }
   // Withdrawn is said only once every neighbour knows: a claim is released on it.
-  for (const r of pendingWithdrawals(retiring))
+  const { code, message } = reasons.awaitingAck();
+  for (const r of pendingWithdrawals(retiring)) {
+    const service = out.get(r.prefix)?.service ?? r.entry?.service;
     out.set(r.prefix, {
       prefix: r.prefix,
       state: "Announced",
-      reason: reasons.awaitingAck().message,
+      ...(service !== undefined && { service }),
+      code,
+      reason: message,
       peers: r.peers.slice(0, 64),
     });
-  return [...out.values()].sort((a, b) => (a.prefix < b.prefix ? -1 : 1)).slice(0, listLimit);
+  }
+  // Claims wait for what is announced: where there is no room for all, it is the others that are left out.
+  const rank = (a: Announced): number => (a.state === "Withdrawn" ? 1 : 0);
+  return [...out.values()]
+    .sort((a, b) => rank(a) - rank(b) || (a.prefix < b.prefix ? -1 : 1))
+    .slice(0, listLimit);
 }
+
+/** Services that cannot be announced for want of an address. */
+const unaddressedOf = ({ plan }: StatusInputs): NonNullable<NodeNetworkStatus["unaddressed"]> =>
+  (plan?.announcements ?? [])
+    .flatMap((a) => {
+      const service = serviceOf(a);
+      return a.prefix !== undefined || service === undefined
+        ? []
+        : [{ service, code: a.reason.code, reason: cut(a.reason.message, 512) }];
+    })
+    .sort((a, b) => (a.service < b.service ? -1 : 1))
+    .slice(0, shortLimit);
 
 function drainOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["drain"]> {
   const { drain, plan, kept } = inputs;
@@ -219,6 +253,11 @@ function configVerdict({ plan }: StatusInputs): Verdict {
   return ["False", say.configInvalid(some(lines))];
 }
 
+const pausedVerdict = ({ plan }: StatusInputs): Verdict =>
+  plan && plan.paused.length > 0
+    ? ["True", say.paused(some(plan.paused.map((p) => `${p.object} ${pausedText[p.inForce]}`)))]
+    : ["False", say.notPaused()];
+
 /** The first thing that keeps this node from doing what it is asked. */
 function readyVerdict(inputs: StatusInputs, others: Readonly<Record<string, Verdict>>): Verdict {
   const { plan } = inputs;
@@ -261,6 +300,7 @@ function conditionsOf(inputs: StatusInputs): readonly Condition[] {
       ? ["False", say.held(plan.held.hash, some(plan.held.withdraws))]
       : ["True", say.notHeld()],
     CNIConfigured: cniVerdict(inputs),
+    Paused: pausedVerdict(inputs),
   };
   let out: readonly Condition[] = inputs.previous ?? [];
   const all: [string, Verdict][] = [...Object.entries(others), ["Ready", readyVerdict(inputs, others)]];
@@ -293,6 +333,7 @@ export function statusOf(inputs: StatusInputs): NodeNetworkStatus {
     drain: drainOf(inputs),
     sessions: sessionsOf(inputs),
     announced: announcedOf(inputs),
+    unaddressed: unaddressedOf(inputs),
     proofs: [...inputs.proofs]
       .map(([prefix, p]) => ({ prefix, state: p.state, reason: cut(p.reason, 512) }))
       .sort((a, b) => (a.prefix < b.prefix ? -1 : 1))
@@ -311,7 +352,7 @@ export function statusOf(inputs: StatusInputs): NodeNetworkStatus {
     },
     maps: datapath.maps.slice(0, 32).map((m) => ({ ...m })),
     ...(plan?.held && {
-      heldPlan: { hash: plan.held.hash, withdraws: plan.held.withdraws.slice(0, listLimit) },
+      heldPlan: { hash: plan.held.hash, withdraws: plan.held.withdraws.slice(0, heldLimit) },
     }),
     conditions: conditionsOf(inputs),
   };

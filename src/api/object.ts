@@ -142,6 +142,20 @@ export const drainTaint = "waggle.dev/drain";
 export const systemNamespace = "waggle-system";
 /** Annotation on a NodeNetwork that approves the held plan with this hash. */
 export const approveAnnotation = "waggle.dev/approve";
+/**
+ * Annotation on any of our objects and on Nodes: with the value "true" what is in force of it stays as it is, whatever is
+ * written into it.
+ */
+export const pausedAnnotation = "waggle.dev/paused";
+/** Annotation on the ClusterNetwork: every node lets go of everything, as in a forced drain. Its value is the cluster's name. */
+export const withdrawAnnotation = "waggle.dev/withdraw";
+/** Label on a Node: none of its Services' addresses are announced there (Kubernetes KEP-1143). */
+export const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/** Whether an object is paused. */
+export const isPaused = (object: { readonly metadata: Pick<ObjectMeta, "annotations"> }): boolean =>
+  object.metadata.annotations?.[pausedAnnotation] === "true";
+
 /** loadBalancerClass of Services that Waggle owns; Services without a class are owned too where ClusterNetwork owns VIPs. */
 export const loadBalancerClass = "waggle.dev/bgp";
 /** Third number of large communities <ASN>:<clusterID>:<kind>. */

@@ -122,17 +122,29 @@ function constantsOf(mapId: number): string | undefined {
   return Buffer.from(map.lookup(new Uint8Array(4)) ?? []).toString("hex");
 }
 
+type LoaderOptions = Pick<DatapathOptions, "bpffs" | "node" | "objectDirectory">;
+
+const openObject = (options: LoaderOptions): BpfObject =>
+  BpfObject.open(join(options.objectDirectory, "datapath.bpf.o"));
+
+const treeOf = (options: LoaderOptions, layouts: readonly MapLayout[]): PinTree =>
+  new PinTree(nodeDirectory(options.bpffs, options.node), layoutHash(layouts));
+
+/** Where the maps are pinned once the datapath is loaded. Loads nothing. @throws Error where the object is missing */
+export function mapDirectoryOf(options: LoaderOptions): string {
+  using object = openObject(options);
+  return treeOf(options, objectLayouts(object)).directory;
+}
+
 /**
  * Loads the datapath of a node. What is attached stays as it is; the caller fills the maps and then attaches.
  * @throws Error (no bpffs, no BTF), KernelError, VerifierError
  */
-export function loadDatapath(
-  options: Pick<DatapathOptions, "bpffs" | "node" | "objectDirectory">,
-): LoadedDatapath {
+export function loadDatapath(options: LoaderOptions): LoadedDatapath {
   assertBpffs(options.bpffs);
-  using object = BpfObject.open(join(options.objectDirectory, "datapath.bpf.o"));
+  using object = openObject(options);
   const layouts = objectLayouts(object);
-  const tree = new PinTree(nodeDirectory(options.bpffs, options.node), layoutHash(layouts));
+  const tree = treeOf(options, layouts);
   const old = pinTrees(options.bpffs, options.node).filter((t) => t.layout !== tree.layout);
   tree.create();
   const opening: Opening = { tree, old, notes: [], shared: new Map(), convert: new Map() };

@@ -1,5 +1,5 @@
 // plan: the decision about one candidate: every condition in order, the first that fails is the reason.
-import { type BGPAdvertisement, type BGPPeer, routeKind, selects } from "../api/index.ts";
+import { type BGPAdvertisement, type BGPPeer, excludeLabel, routeKind, selects } from "../api/index.ts";
 import type { AddressType, Candidate } from "./candidates.ts";
 import { type DrainPhase, drainWithdraws } from "./drain.ts";
 import { communitiesAt, type Faults, gracefulShutdown } from "./fields.ts";
@@ -51,6 +51,8 @@ export interface AnnounceContext {
   readonly node: string;
   readonly labels: Readonly<Record<string, string>> | undefined;
   readonly mode: "None" | "Observe" | "Allocate" | "Announce";
+  /** The Node is paused and nothing is in force on it. */
+  readonly paused: boolean;
   readonly asn: number;
   readonly clusterID: number;
   readonly advertisements: readonly CompiledAdvertisement[];
@@ -166,14 +168,19 @@ function endpointObstacle(candidate: Candidate, entry: VipEntry | undefined): Re
   return backends.length > 0 ? undefined : reasons.noReadyEndpoint();
 }
 
-const modeObstacle = (mode: AnnounceContext["mode"]): Reason | undefined =>
+const modeObstacle = ({ mode, paused }: AnnounceContext): Reason | undefined =>
   mode === "None"
-    ? reasons.nodeNotSelected()
+    ? paused
+      ? reasons.nodePaused()
+      : reasons.nodeNotSelected()
     : mode === "Observe"
       ? reasons.observe()
       : mode === "Allocate"
         ? reasons.allocate()
         : undefined;
+
+const exclusion = (candidate: Candidate, { labels }: AnnounceContext): Reason | undefined =>
+  candidate.kind === "VIPs" && labels?.[excludeLabel] !== undefined ? reasons.nodeExcluded() : undefined;
 
 /** Announced, de-preferred or withdrawn, once claim, endpoints, BGPAdvertisement and peers say yes. */
 function standing(
@@ -250,7 +257,7 @@ export function decide(candidate: Candidate, context: AnnounceContext): Decision
     origins: [],
     byDrain: false,
   });
-  const obstacle = modeObstacle(context.mode) ?? candidate.obstacle;
+  const obstacle = modeObstacle(context) ?? candidate.obstacle ?? exclusion(candidate, context);
   if (obstacle || prefix === undefined) return no(obstacle ?? reasons.noAddress());
   const { matches, refusals } = matching(candidate, context);
   const names = matches.map((m) => m.advertisement.name);

@@ -1,12 +1,24 @@
 // plan: the configuration that concerns one node, compiled: what does not compile leaves the last form that did in force.
-import type { BGPAdvertisement, ClusterNetwork, ClusterPeering, Node } from "../api/index.ts";
+import {
+  type BGPAdvertisement,
+  type BGPPeer,
+  type BGPPolicy,
+  type ClusterNetwork,
+  type ClusterPeering,
+  isPaused,
+  type KubernetesObject,
+  type Node,
+} from "../api/index.ts";
 import type { Address, Prefix } from "../net/address.ts";
 import type { PeeringRule } from "../routes/index.ts";
 import { type CompiledAdvertisement, compileAdvertisement } from "./announce.ts";
+import { canonical } from "./canonical.ts";
 import { collectFaults, type Fault } from "./fields.ts";
 import { type ClusterNetworkRule, compileRule, ruleOf } from "./noderule.ts";
+import { formInForce, type PausedObject } from "./paused.ts";
 import { compilePeering, peeringOverlaps } from "./peerings.ts";
 import { type CompiledPeer, compilePeer, peerOnNode, sourcesOf } from "./peers.ts";
+import { compilePolicy } from "./policies.ts";
 import type { LastGood, PeerSources, Problem, Snapshot, SpeakerState } from "./types.ts";
 
 type Outcome<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
@@ -38,11 +50,14 @@ export interface Compiled {
   readonly peerings: readonly PeeringRule[];
   readonly peers: ReadonlyMap<string, { readonly compiled: CompiledPeer; readonly sources: PeerSources }>;
   readonly advertisements: readonly CompiledAdvertisement[];
+  /** Every BGPPeer in the form that counts, whether it is this node's or not. */
+  readonly allPeers: readonly BGPPeer[];
   readonly problems: readonly Problem[];
+  readonly paused: readonly PausedObject[];
   readonly lastGood: LastGood;
 }
 
-export const byName = <T extends { readonly metadata: { readonly name: string } }>(
+const byName = <T extends { readonly metadata: { readonly name: string } }>(
   list: readonly T[],
 ): readonly T[] => [...list].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
 
@@ -63,8 +78,12 @@ function compileNetwork(
   snapshot: Snapshot,
   node: OwnNode,
   problems: Problem[],
+  paused: PausedObject[],
 ): { readonly value: CompiledNetwork; readonly source: ClusterNetwork } | undefined {
-  const current = snapshot.clusterNetwork;
+  const written = snapshot.clusterNetwork;
+  const current =
+    written &&
+    formInForce(`ClusterNetwork/${written.metadata.name}`, written, snapshot.lastGood.clusterNetwork, paused);
   if (!current) return undefined;
   const routerID = snapshot.nodeNetwork?.spec.routerID;
   return compileOrKeep(
@@ -87,6 +106,76 @@ function compileNetwork(
   );
 }
 
+/** BGPPolicies in the forms that count, and those to be remembered. */
+function policiesInForce(
+  snapshot: Snapshot,
+  paused: PausedObject[],
+): { readonly list: readonly BGPPolicy[]; readonly good: Readonly<Record<string, BGPPolicy>> } {
+  const list: BGPPolicy[] = [];
+  const good: Record<string, BGPPolicy> = {};
+  for (const policy of byName(snapshot.policies)) {
+    const { name } = policy.metadata;
+    const remembered = snapshot.lastGood.policies?.[name];
+    const form = formInForce(`BGPPolicy/${name}`, policy, remembered, paused);
+    if (!form) continue;
+    list.push(form);
+    const faults = collectFaults();
+    compilePolicy(form, faults);
+    const worth = faults.list.length === 0 ? form : remembered;
+    if (worth) good[name] = worth;
+  }
+  return { list, good };
+}
+
+interface Kept<S, T> {
+  readonly values: readonly T[];
+  readonly good: Readonly<Record<string, S>>;
+}
+
+/** Compiles all objects of a kind, each in the form that counts. */
+function compileKind<S extends KubernetesObject, T>(
+  objects: readonly S[],
+  lastGood: Readonly<Record<string, S>>,
+  compile: (source: S) => Outcome<T>,
+  problems: Problem[],
+  paused: PausedObject[],
+): Kept<S, T> {
+  const values: T[] = [];
+  const good: Record<string, S> = {};
+  for (const written of byName(objects)) {
+    const { name } = written.metadata;
+    const object = `${written.kind}/${name}`;
+    const form = formInForce(object, written, lastGood[name], paused);
+    const kept = form && compileOrKeep(object, form, lastGood[name], compile, problems);
+    if (!kept) continue;
+    values.push(kept.value);
+    good[name] = kept.source;
+  }
+  return { values, good };
+}
+
+/** The sources of each BGPPeer that count: a paused one keeps its BGPPolicies as they were together with it. */
+function peerSources(
+  snapshot: Snapshot,
+  policies: readonly BGPPolicy[],
+  paused: PausedObject[],
+): readonly PeerSources[] {
+  return byName(snapshot.peers).flatMap((peer) => {
+    const { name } = peer.metadata;
+    const remembered = snapshot.lastGood.peers[name];
+    const form = formInForce(`BGPPeer/${name}`, peer, remembered?.peer, paused);
+    if (!form) return [];
+    return [isPaused(peer) && form === remembered?.peer ? remembered : sourcesOf(form, policies)];
+  });
+}
+
+/** Whether a peer has a BGPPolicy in another form than other peers have it now. */
+const hasEarlierPolicies = (sources: PeerSources, now: readonly BGPPolicy[]): boolean =>
+  Object.entries(sources.policies).some(([name, policy]) => {
+    const other = now.find((p) => p.metadata.name === name);
+    return other !== policy && canonical(other?.spec) !== canonical(policy.spec);
+  });
+
 /** Compiles everything; nothing in it can fail as a whole. */
 export function compileAll(
   snapshot: Snapshot,
@@ -95,46 +184,35 @@ export function compileAll(
   ownBlocks: readonly { readonly pool: string; readonly prefix: Prefix }[],
 ): Compiled {
   const problems: Problem[] = [];
-  const network = compileNetwork(snapshot, node, problems);
+  const paused: PausedObject[] = [];
+  const { lastGood } = snapshot;
+  const network = compileNetwork(snapshot, node, problems, paused);
   const clusterID = network?.source.spec.clusterID ?? 0;
   const rule = network?.value.rule;
+  const policies = policiesInForce(snapshot, paused);
+  const sources = peerSources(snapshot, policies.list, paused);
+  const allPeers = sources.map((s) => s.peer);
 
-  const peerings: PeeringRule[] = [];
-  const goodPeerings: Record<string, ClusterPeering> = {};
-  for (const peering of byName(snapshot.peerings)) {
-    const { name } = peering.metadata;
-    const kept = compileOrKeep(
-      `ClusterPeering/${name}`,
-      peering,
-      snapshot.lastGood.peerings[name],
-      (source) => compilePeering(source, snapshot.peers, clusterID),
-      problems,
-    );
-    if (!kept) continue;
-    peerings.push(kept.value);
-    goodPeerings[name] = kept.source;
-  }
-  problems.push(...peeringOverlaps(peerings, ownBlocks));
+  const peerings = compileKind(
+    snapshot.peerings,
+    lastGood.peerings,
+    (source: ClusterPeering) => compilePeering(source, allPeers, clusterID),
+    problems,
+    paused,
+  );
+  problems.push(...peeringOverlaps(peerings.values, ownBlocks));
 
-  const advertisements: CompiledAdvertisement[] = [];
-  const goodAdvertisements: Record<string, BGPAdvertisement> = {};
-  for (const advertisement of byName(snapshot.advertisements)) {
-    const { name } = advertisement.metadata;
-    const kept = compileOrKeep(
-      `BGPAdvertisement/${name}`,
-      advertisement,
-      snapshot.lastGood.advertisements[name],
-      (source) => {
-        const into = collectFaults();
-        const value = compileAdvertisement(source, into);
-        return into.list.length > 0 ? { faults: into.list } : { value };
-      },
-      problems,
-    );
-    if (!kept) continue;
-    advertisements.push(kept.value);
-    goodAdvertisements[name] = kept.source;
-  }
+  const advertisements = compileKind(
+    snapshot.advertisements,
+    lastGood.advertisements,
+    (source: BGPAdvertisement): Outcome<CompiledAdvertisement> => {
+      const into = collectFaults();
+      const value = compileAdvertisement(source, into);
+      return into.list.length > 0 ? { faults: into.list } : { value };
+    },
+    problems,
+    paused,
+  );
 
   const peers = new Map<string, { compiled: CompiledPeer; sources: PeerSources }>();
   const goodPeers: Record<string, PeerSources> = {};
@@ -144,17 +222,17 @@ export function compileAll(
       clusterID,
       clusterASNs: [...new Set(network.source.spec.nodes.map((n) => n.localASN))].sort((a, b) => a - b),
       nodeAddresses: node.addresses,
-      peerings,
+      peerings: peerings.values,
       passwords,
     };
-    for (const peer of byName(snapshot.peers)) {
-      if (!peerOnNode(peer, node.labels)) continue;
-      const { name } = peer.metadata;
+    for (const source of sources) {
+      if (!peerOnNode(source.peer, node.labels)) continue;
+      const { name } = source.peer.metadata;
       const kept = compileOrKeep(
         `BGPPeer/${name}`,
-        sourcesOf(peer, snapshot.policies),
-        snapshot.lastGood.peers[name],
-        (sources, old) => compilePeer(sources, context, old),
+        source,
+        lastGood.peers[name],
+        (each, old) => compilePeer(each, context, old || hasEarlierPolicies(each, policies.list)),
         problems,
       );
       if (!kept) continue;
@@ -167,15 +245,18 @@ export function compileAll(
     rule,
     routerID: network?.value.routerID ?? 0,
     listen: network?.value.listen ?? [],
-    peerings,
+    peerings: peerings.values,
     peers,
-    advertisements,
+    advertisements: advertisements.values,
+    allPeers,
     problems,
+    paused,
     lastGood: {
       ...(network && { clusterNetwork: network.source }),
       peers: goodPeers,
-      advertisements: goodAdvertisements,
-      peerings: goodPeerings,
+      policies: policies.good,
+      advertisements: advertisements.good,
+      peerings: peerings.good,
     },
   };
 }

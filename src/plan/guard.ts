@@ -8,6 +8,8 @@ import type { Announcement, HeldPlan, InForce, SpeakerOrigin, SpeakerState, VipE
 
 export interface GuardInputs {
   readonly node: string;
+  /** Then nothing is withdrawn at all. */
+  readonly paused: boolean;
   readonly previous: InForce | undefined;
   readonly decisions: readonly Decision[];
   readonly percent: number;
@@ -52,6 +54,7 @@ function withdrawals(inputs: GuardInputs): ReadonlyMap<string, Announcement | un
  * Service that goes, or loses its endpoints, count as one of the two.
  */
 export function guard(inputs: GuardInputs): GuardResult {
+  if (inputs.paused) return { approved: false };
   const gone = withdrawals(inputs);
   const announced = (inputs.previous?.announcements ?? []).filter(isAnnounced).length;
   const causes = new Set<string>();

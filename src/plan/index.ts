@@ -1,12 +1,14 @@
 // plan: everything that other rooms import from here.
 export * from "./canonical.ts";
 export * from "./conflist.ts";
+export * from "./desired.ts";
 export * from "./drain.ts";
 export { gracefulShutdown } from "./fields.ts";
 export { isAnnounced } from "./guard.ts";
 export { type Reason, type ReasonCode, reasons } from "./messages.ts";
 export { hashedRouterID } from "./noderule.ts";
-export { drainTaintOf, plan } from "./plan.ts";
+export type { PausedObject } from "./paused.ts";
+export { drainOrder, inForceOf, plan } from "./plan.ts";
 export { originatedPolicy } from "./policies.ts";
 export * from "./retire.ts";
 export { addressText, hostOf, prefixText, toAddress } from "./text.ts";

@@ -1,8 +1,11 @@
 // plan: every sentence that a plan gives as a reason, and every sentence about a field that is wrong. One place.
+import { excludeLabel } from "../api/index.ts";
 
 export type ReasonCode =
   | "Announced"
   | "NodeNotSelected"
+  | "NodePaused"
+  | "NodeExcluded"
   | "ModeIsObserve"
   | "ModeIsAllocate"
   | "NoAddress"
@@ -44,6 +47,10 @@ export const reasons = {
     reason("Announced", `claimed, proven and asked for by BGPAdvertisement ${advertisements.join(", ")}`),
   nodeNotSelected: () =>
     reason("NodeNotSelected", "no rule of the ClusterNetwork matches this node; it is left alone"),
+  nodePaused: () =>
+    reason("NodePaused", "the Node is paused and nothing of Waggle's was in force on it; it is left alone"),
+  nodeExcluded: () =>
+    reason("NodeExcluded", `the Node's label ${excludeLabel} keeps addresses of Services away from it`),
   observe: () => reason("ModeIsObserve", "the ClusterNetwork says mode Observe for this node"),
   allocate: () => reason("ModeIsAllocate", "the ClusterNetwork says mode Allocate for this node"),
   noAddress: () => reason("NoAddress", "the Service has no address yet; see its Events and the IPPools"),

@@ -1,17 +1,18 @@
 // plan: the heart. What a node programs, originates and tells its peers is a pure function of what it knows.
-import { approveAnnotation, drainTaint, type Node } from "../api/index.ts";
+import { approveAnnotation, drainTaint, isPaused, type Node, withdrawAnnotation } from "../api/index.ts";
 import type { Prefix } from "../net/address.ts";
 import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
 import { type AnnounceContext, type Decision, decide } from "./announce.ts";
 import { type Candidate, candidates } from "./candidates.ts";
 import { deepFreeze, hashOf } from "./canonical.ts";
-import { byName, type Compiled, compileAll, type OwnNode } from "./compile.ts";
+import { type Compiled, compileAll, type OwnNode } from "./compile.ts";
 import { conflistFor } from "./conflist.ts";
 import { indexEndpoints, portsOf } from "./endpoints.ts";
 import { tryPrefix } from "./fields.ts";
 import { guard, isAnnounced, keep, withHeldPeers } from "./guard.ts";
 import { faults } from "./messages.ts";
 import { addressesOf } from "./noderule.ts";
+import type { PausedObject } from "./paused.ts";
 import { addressOf, hostOf, prefixText } from "./text.ts";
 import type {
   Announcement,
@@ -96,10 +97,37 @@ const announcedPrefixes = (inputs: PlanInputs): ReadonlySet<string> =>
   new Set((inputs.previous?.announcements ?? []).filter(isAnnounced).map((a) => a.prefix!));
 
 /** The taint's value; undefined where the node does not drain. */
-export const drainTaintOf = (node: Node | undefined): string | undefined => {
+const drainTaintOf = (node: Node | undefined): string | undefined => {
   const taint = node?.spec?.taints?.find((t) => t.key === drainTaint);
   return taint && (taint.value ?? "");
 };
+
+/**
+ * How the node is to be drained: the taint's value, or "force" where the ClusterNetwork says that everything goes.
+ * Undefined where it does not drain.
+ */
+export function drainOrder(snapshot: Snapshot, node: string): string | undefined {
+  const network = snapshot.clusterNetwork;
+  const wanted = network?.metadata.annotations?.[withdrawAnnotation];
+  // The name, so that an annotation copied from elsewhere does nothing.
+  if (wanted !== undefined && wanted === network?.spec.clusterName) return "force";
+  return drainTaintOf(snapshot.nodes.find((n) => n.metadata.name === node));
+}
+
+/** The part of a plan that is stored and compared with. */
+export function inForceOf(next: Plan): InForce {
+  const {
+    hash: _h,
+    kernelRoutes: _k,
+    held: _d,
+    approved: _a,
+    problems: _p,
+    paused: _s,
+    lastGood: _l,
+    ...rest
+  } = next;
+  return rest;
+}
 
 /**
  * What `node` does about `snapshot`. Pure: the same arguments give the same plan, with the same hash.
@@ -114,11 +142,15 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     addresses: addressesOf(object),
   };
   const blocks = poolBlocks(snapshot);
-  const compiled = compileAll(snapshot, own, inputs.passwords, blocks);
+  const paused = object !== undefined && isPaused(object);
+  const everything = compileAll(snapshot, own, inputs.passwords, blocks);
+  const compiled: Compiled = paused
+    ? { ...everything, rule: undefined, peers: new Map(), listen: [] }
+    : everything;
   const { network, rule } = compiled;
   const mode = rule?.mode ?? "None";
   const owns = mode === "Announce" || mode === "Allocate" ? (rule?.owns ?? []) : [];
-  const force = drainTaintOf(object) === "force";
+  const force = drainOrder(snapshot, node) === "force";
 
   const all = candidates(
     snapshot,
@@ -137,10 +169,11 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     node,
     labels: own.labels,
     mode,
+    paused,
     asn: rule?.localASN ?? 0,
     clusterID: network?.spec.clusterID ?? 0,
     advertisements: compiled.advertisements,
-    allPeers: byName(snapshot.peers),
+    allPeers: compiled.allPeers,
     peers: new Map(
       [...compiled.peers].map(([name, p]) => [name, { object: p.sources.peer, speaker: p.compiled.peer }]),
     ),
@@ -153,6 +186,7 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
   const decisions = all.map((c) => decide(c, context));
   const guarded = guard({
     node,
+    paused,
     previous: inputs.previous,
     decisions,
     percent: (network ?? snapshot.lastGood.clusterNetwork)?.spec.withdrawGuardPercent ?? 30,
@@ -197,7 +231,10 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     localPrefixes: localPrefixes(snapshot, blocks),
     ...(conflist && { conflist }),
   };
-  const settled = lingering(content, inputs, guarded.held !== undefined);
+  const settled =
+    paused && inputs.previous
+      ? unchanged(inputs.previous, entries)
+      : lingering(content, inputs, guarded.held !== undefined);
   const fibGuard: FibGuard = {
     connected: inputs.host.connected,
     addresses: [...inputs.host.apiServer, ...own.addresses, ...settled.speaker.peers.map((p) => p.address)],
@@ -212,9 +249,24 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     ...(guarded.held && { held: guarded.held }),
     approved: guarded.approved,
     problems: [...compiled.problems, ...protocolProblems(all)],
+    paused: [...(paused ? [pausedNode(node, inputs)] : []), ...compiled.paused],
     lastGood: compiled.lastGood,
   });
 }
+
+const pausedNode = (node: string, inputs: PlanInputs): PausedObject => ({
+  object: `Node/${node}`,
+  inForce: inputs.previous ? "Present" : "Nothing",
+});
+
+/** What is in force on a paused node: as it was, but its VIPs lead to the backends that there are now. */
+const unchanged = (previous: InForce, entries: ReadonlyMap<string, VipEntry>): InForce => {
+  const refresh = (vip: VipEntry): VipEntry => {
+    const now = entries.get(prefixText(hostOf(vip.address)));
+    return now?.service === vip.service ? { ...vip, ports: now.ports } : vip;
+  };
+  return { ...previous, vips: previous.vips.map(refresh), delegated: previous.delegated.map(refresh) };
+};
 
 /**
  * A node that is to stop announcing keeps its programs attached until the last withdrawal has rested, and everything else

@@ -16,14 +16,20 @@ import type { Address, Prefix } from "../net/address.ts";
 import type { FibPlan, LargeCommunity, LocalPrefix, RoutePolicy, RouteView } from "../routes/index.ts";
 import type { DrainProgress } from "./drain.ts";
 import type { Reason } from "./messages.ts";
+import type { PausedObject } from "./paused.ts";
 
 /** Source objects of the last configuration that compiled, by name. Survives in the stored snapshot. */
 export interface LastGood {
   readonly clusterNetwork?: ClusterNetwork;
   readonly peers: Readonly<Record<string, PeerSources>>;
+  /** Absent in what an earlier version has stored. */
+  readonly policies?: Readonly<Record<string, BGPPolicy>>;
   readonly advertisements: Readonly<Record<string, BGPAdvertisement>>;
   readonly peerings: Readonly<Record<string, ClusterPeering>>;
 }
+
+/** Of a cluster that has never been seen before. */
+export const nothingRemembered: LastGood = { peers: {}, policies: {}, advertisements: {}, peerings: {} };
 
 /** A BGPPeer and the BGPPolicies that it names, as they were together. */
 export interface PeerSources {
@@ -286,5 +292,7 @@ export interface Plan extends InForce {
   /** A plan that the guard would have held, but for its approval: the serial is used up. */
   readonly approved: boolean;
   readonly problems: readonly Problem[];
+  /** Objects that are paused; the own Node among them. */
+  readonly paused: readonly PausedObject[];
   readonly lastGood: LastGood;
 }

@@ -8,7 +8,6 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Log } from "../../../src/agent/ports.ts";
 import { SpeakerClient, type SpeakerListener } from "../../../src/agent/speaker/client.ts";
-import { encodeDesired } from "../../../src/agent/speaker/encode.ts";
 import { encodeFrame, FrameError, FrameReader, frameLimit } from "../../../src/agent/speaker/frames.ts";
 import {
   type FromSpeaker,
@@ -17,7 +16,7 @@ import {
 } from "../../../src/api/generated/proto/speaker_pb.js";
 import { speakerConfig } from "../../../src/bgp/daemon/convert.ts";
 import { systemClock } from "../../../src/kube/index.ts";
-import { plan } from "../../../src/plan/index.ts";
+import { encodeDesired, plan } from "../../../src/plan/index.ts";
 import { inputs, peer, snapshot } from "../plan/fixture.ts";
 
 const quiet = (): void => undefined;
