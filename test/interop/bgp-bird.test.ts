@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AckState, QueryKind, SessionState } from "../../src/api/generated/proto/speaker_pb.js";
+import { parseAddress, toBytes } from "../../src/net/address.ts";
 import {
   type Bgpd,
   BgpLab,
@@ -342,6 +343,71 @@ describe.skipIf(!canRun)(`BIRD: restarts${why}`, () => {
     await until("gone", async () => !(await bgpd.session())!.restartingPeer, 25_000);
     expect((await bgpd.session())!.counts.map((c) => c.received)).toEqual([0, 0]);
   }, 30_000);
+});
+
+describe.skipIf(!canRun)(`BIRD: over IPv6${why}`, () => {
+  test("both families on an IPv6 session with TCP-MD5 and TTL security", async () => {
+    await using lab = new BgpLab("v6");
+    const config = birdBgp('password "s3cret"; ttl security on;')
+      .replace(`local ${theirs.ipv4}`, `local ${theirs.ipv6}`)
+      .replace(`neighbor ${ours.ipv4}`, `neighbor ${ours.ipv6}`)
+      .replace("next hop self;", `next hop address ${theirs.ipv4};`);
+    const bird = await lab.bird(config);
+    const bgpd = await lab.speaker();
+    bgpd.desire({
+      peers: [
+        birdPeer({
+          address: toBytes(parseAddress(theirs.ipv6)),
+          password: "s3cret",
+          ttlSecurityHops: 1,
+          nextHopIpv4: toBytes(parseAddress(ours.ipv4)),
+          nextHopIpv6: new Uint8Array(0),
+        }),
+      ],
+      listen: [{}],
+      origins: own,
+    });
+    await establishedSession(bgpd);
+    await until("routes", () => has(bird.routes(), "10.1.0.0/26", "fd10:1::/122"));
+    expect(bird.routes("protocol waggle")).toContain(`BGP.next_hop: ${ours.ipv4}`);
+    expect(bird.routes("protocol waggle")).toContain(`BGP.next_hop: ${ours.ipv6}`);
+    await until("learned", async () => (await bgpd.routes(QueryKind.QUERY_RECEIVED, "bird")).length === 3);
+  });
+
+  test("link-local addresses with an interface", async () => {
+    await using lab = new BgpLab("ll");
+    const linkLocal = (side: string): string =>
+      /inet6 (fe80::[0-9a-f:]+)/.exec(
+        lab.in(side, "ip", "-6", "addr", "show", "dev", "veth0", "scope", "link"),
+      )?.[1] ?? "";
+    const [a, b] = [
+      await until("link-local", () => linkLocal("a")),
+      await until("link-local", () => linkLocal("b")),
+    ];
+    await until(
+      "usable",
+      () => !lab.in("b", "ip", "-6", "addr", "show", "dev", "veth0").includes("tentative"),
+    );
+    const bird = await lab.bird(
+      birdBgp()
+        .replace(`local ${theirs.ipv4}`, `local ${a}`)
+        .replace(`neighbor ${ours.ipv4}`, `neighbor ${b}%veth0`)
+        .replace("next hop self;", `next hop address ${theirs.ipv4};`),
+    );
+    const bgpd = await lab.speaker();
+    bgpd.desire({
+      peers: [
+        birdPeer({
+          address: toBytes(parseAddress(a)),
+          interface: "veth0",
+          nextHopIpv4: toBytes(parseAddress(ours.ipv4)),
+        }),
+      ],
+      origins: own,
+    });
+    await establishedSession(bgpd);
+    await until("routes", () => has(bird.routes(), "10.1.0.0/26", "fd10:1::/122"));
+  });
 });
 
 describe.skipIf(!canRun)(`BIRD: iBGP${why}`, () => {

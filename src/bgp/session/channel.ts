@@ -31,6 +31,8 @@ export interface ChannelOwner {
   refresh(channel: Channel, afi: number, safi: number, subtype: number): void;
   drained(channel: Channel): void;
   stateChanged(channel: Channel): void;
+  /** Something was thrown that should not have been. */
+  defect(error: unknown): void;
   ended(channel: Channel, ending: Ending): void;
 }
 
@@ -94,11 +96,18 @@ export class Channel implements ConnectionHandler {
   data(chunk: Uint8Array): void {
     if (this.#ended) return;
     this.#heard = this.#clock.now();
-    const error = this.#frames.push(chunk, (type, b, start, end) => {
-      const wrong = this.#message(type, b, start, end);
-      if (wrong) this.fail(wrong);
-      return !this.#ended;
-    });
+    let error: Notification | undefined;
+    try {
+      error = this.#frames.push(chunk, (type, b, start, end) => {
+        const wrong = this.#message(type, b, start, end);
+        if (wrong) this.fail(wrong);
+        return !this.#ended;
+      });
+    } catch (defect) {
+      // A defect of ours in reading what a neighbour sent costs the session with that neighbour, not all of them.
+      this.#owner.defect(defect);
+      error = notification(6, Cease.resources, "internal error while reading a message");
+    }
     if (error && !this.#ended) this.fail(error);
   }
 

@@ -37,7 +37,7 @@ export interface SessionContext {
   sessionChanged(peer: PeerSession): void;
   endOfRib(peer: PeerSession, afi: Afi): void;
   log(
-    level: "info" | "warn" | "debug",
+    level: "error" | "info" | "warn" | "debug",
     peer: string,
     text: string,
     fields?: Readonly<Record<string, unknown>>,
@@ -341,6 +341,12 @@ export class PeerSession implements ChannelOwner {
     if (outcome.endOfRib) this.#onEndOfRib(outcome.endOfRib);
     this.#context.changed();
     return outcome.error;
+  }
+
+  defect(error: unknown): void {
+    this.#context.log("error", this.name, "internal error", {
+      reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
   }
 
   #complain(text: string): void {

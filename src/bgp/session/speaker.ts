@@ -33,7 +33,7 @@ export interface SpeakerEvents {
   routesChanged(): void;
   endOfRib(peer: string, afi: Afi): void;
   log(
-    level: "info" | "warn" | "debug",
+    level: "error" | "info" | "warn" | "debug",
     peer: string,
     text: string,
     fields?: Readonly<Record<string, unknown>>,

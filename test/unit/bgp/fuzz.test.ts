@@ -174,6 +174,7 @@ describe.each([
       for (const s of host.speaker.sessions) expect(counted.get(s.rib.index) ?? 0).toBe(s.rib.received[afi]);
       expect(table.prefixes.size).toBeLessThanOrEqual(3 * limit);
     }
+    expect(world.log.filter((l) => l.includes("internal error"))).toEqual([]);
     expect(good.notification).toBe("");
     expect(host.speaker.session("good")!.rib.accepted[1]).toBe(1);
     rib.sweep();
