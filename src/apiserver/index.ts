@@ -8,6 +8,7 @@ import { TokenSigner } from "./auth/tokens.ts";
 import { bootstrap } from "./bootstrap.ts";
 import type { ServerContext } from "./context.ts";
 import { CrdController } from "./controllers/crds.ts";
+import { EventExpiry } from "./controllers/events.ts";
 import { GarbageCollector } from "./controllers/garbage.ts";
 import { NamespaceController } from "./controllers/namespaces.ts";
 import { type Identity, loadIdentity, lockDirectory, readKeys, writePrivate } from "./data-dir.ts";
@@ -49,6 +50,8 @@ export interface RunningApiServer {
 }
 
 const yearSeconds = 365 * 24 * 60 * 60;
+/** More connections than watches may be open, plus what requests need. */
+const maxConnections = 12_000;
 /** Requests that are still open this long after a stop are cut off. Milliseconds. */
 const closeGraceMs = 2000;
 
@@ -159,15 +162,18 @@ function startControllers(context: ServerContext, watches: Watches): () => void 
   const crds = new CrdController(context, watches, (storage) => garbage?.adopt(storage));
   garbage = new GarbageCollector(context);
   const namespaces = new NamespaceController(context);
+  const expiry = new EventExpiry(context);
   const stop = store.watchAll((event) => {
     crds.hear(event);
     garbage.hear(event);
     namespaces.hear(event);
+    expiry.hear(event);
   });
   return () => {
     stop();
     garbage.stop();
     namespaces.stop();
+    expiry.stop();
   };
 }
 
@@ -187,12 +193,13 @@ async function listen(o: Normalised, identity: Identity, tools: HandlerTools): P
         keepAlive: true,
         // Longer than clients keep idle connections, so that it is they who close.
         keepAliveTimeout: 120_000,
-        requestTimeout: 0,
         noDelay: true,
         maxHeaderSize: 64 * 1024,
       },
       handler,
     );
+    server.maxConnections = maxConnections;
+    // Somebody who speaks no TLS or does not trust us: his affair.
     server.on("tlsClientError", () => {});
     return server;
   };

@@ -3,7 +3,7 @@ import type { ServerContext } from "../context.ts";
 import { clone, stringAt } from "../json.ts";
 import type { ApiObject } from "../object.ts";
 import { cleanupFinalizer, crdStorage, isEstablished, resourcesOf } from "../registry/crd.ts";
-import { presentsAsStored, type ResourceType } from "../registry/resource.ts";
+import { gvOf, type ResourceType } from "../registry/resource.ts";
 import { deleteEntry } from "../rest/delete.ts";
 import type { Watches } from "../rest/watch.ts";
 import { applyDefaults, missesDefaults } from "../schema/prune.ts";
@@ -62,7 +62,7 @@ export class CrdController {
 
   /** Stored objects show the defaults that the schema has now, as the real server's do on every read. */
   #fillDefaults(storage: string, types: readonly ResourceType[]): void {
-    const type = types.find((t) => presentsAsStored(t)) ?? types[0];
+    const type = types.find((t) => t.storedAs.apiVersion === gvOf(t)) ?? types[0];
     const { store } = this.#context;
     if (!type) return;
     const pending = store.collection(storage).entries();

@@ -93,20 +93,29 @@ function fillNames(crd: ApiObject): void {
   spec.conversion ??= { strategy: "None" };
 }
 
-/** Names that another CRD or a built-in kind of the group has already. */
-function nameConflict(crd: ApiObject, context: ServerContext): string | undefined {
+interface Clash {
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** The last of the names that another CRD or a built-in kind of the group has already. */
+function nameConflict(crd: ApiObject, context: ServerContext): Clash | undefined {
   const group = stringAt(crd, "spec", "group");
   const names = objectAt(crd, "spec", "names") ?? {};
   const others = context.registry
     .all()
     .filter((t) => t.group === group && groupResource(t.group, t.resource) !== crd.metadata.name);
-  const taken = new Set(others.flatMap((t) => [t.resource, t.singular, ...t.shortNames]));
-  const wanted = [stringAt(names, "plural"), stringAt(names, "singular"), ...stringsAt(names, "shortNames")];
-  const clash = wanted.find((name) => taken.has(name));
-  if (clash) return `"${clash}" is already in use`;
+  const resources = new Set(others.flatMap((t) => [t.resource, t.singular, ...t.shortNames]));
   const kinds = new Set(others.flatMap((t) => [t.kind, t.listKind]));
-  const kindClash = [stringAt(names, "kind"), stringAt(names, "listKind")].find((name) => kinds.has(name));
-  return kindClash ? `"${kindClash}" is already in use` : undefined;
+  const wanted: (readonly [reason: string, name: string, taken: ReadonlySet<string>])[] = [
+    ["PluralConflict", stringAt(names, "plural"), resources],
+    ["SingularConflict", stringAt(names, "singular"), resources],
+    ...stringsAt(names, "shortNames").map((name) => ["ShortNamesConflict", name, resources] as const),
+    ["KindConflict", stringAt(names, "kind"), kinds],
+    ["ListKindConflict", stringAt(names, "listKind"), kinds],
+  ];
+  const clash = wanted.findLast(([, name, taken]) => taken.has(name));
+  return clash && { reason: clash[0], message: `${JSON.stringify(clash[1])} is already in use` };
 }
 
 /** Fills in the status as the server's own controllers would: names accepted, established, stored versions. */
@@ -122,7 +131,7 @@ function fillStatus(crd: ApiObject, old: ApiObject | undefined, context: ServerC
   const established = before.some((c) => c.type === "Established" && c.status === "True");
   const conditions: Json[] = clash
     ? [
-        condition("NamesAccepted", "False", "Conflict", clash),
+        condition("NamesAccepted", "False", clash.reason, clash.message),
         established
           ? condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted")
           : condition("Established", "False", "NotAccepted", "not all names are accepted"),

@@ -88,9 +88,9 @@ export function present(type: ResourceType, stored: ApiObject): ApiObject {
     : { ...stored, apiVersion, kind: type.kind };
 }
 
-/** True where the stored text is what this version sends. */
-export const presentsAsStored = (type: ResourceType): boolean =>
-  !type.fromStorage && type.storedAs.apiVersion === gvOf(type) && type.storedAs.kind === type.kind;
+/** True where an object's stored text is what this version sends: also objects of an older storage version are stored. */
+export const presentsAsStored = (type: ResourceType, stored: ApiObject): boolean =>
+  !type.fromStorage && stored.apiVersion === gvOf(type) && stored.kind === type.kind;
 
 /** The served resources, by group, version and resource. Changes when a custom kind comes, changes or goes. */
 export class Registry {

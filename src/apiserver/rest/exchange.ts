@@ -115,6 +115,9 @@ export function parseJson(bytes: Buffer): Body {
   }
 }
 
+/** Parsing YAML takes a hundred times as long as JSON, and nobody else is served meanwhile. */
+const maxYamlBytes = 256 * 1024;
+
 function parseYamlBody(bytes: Buffer): Body {
   const text = bytes.toString("utf8");
   // JSON is what clients mostly send under this name, and its parser is twenty times faster.
@@ -125,6 +128,8 @@ function parseYamlBody(bytes: Buffer): Body {
       // Flow style YAML begins with a brace too.
     }
   }
+  if (bytes.length > maxYamlBytes)
+    throw badRequest(`a YAML body may have ${maxYamlBytes} bytes at most; send JSON instead`);
   try {
     return { value: parseYaml(text, { uniqueKeys: false, maxAliasCount: 100 }) as Json, strictErrors: [] };
   } catch (error) {

@@ -152,7 +152,7 @@ const listMeta = (page: Page): JsonObject => ({
 
 /** An object's JSON in the version's form. In lists of built-in kinds items say nothing of their kind. */
 export function textOf(type: ResourceType, entry: Entry): string {
-  return presentsAsStored(type) ? entry.json : JSON.stringify(present(type, entry.object));
+  return presentsAsStored(type, entry.object) ? entry.json : JSON.stringify(present(type, entry.object));
 }
 
 function itemText(type: ResourceType, entry: Entry): string {
