@@ -110,6 +110,8 @@ export class AdjRibOut implements GroupMember {
     const { pid: pids, next } = scratch;
     const order: number[] = [];
     const withdrawn: number[] = [];
+    /** Routes of our own by attributes: few, and never as learned ones are. */
+    const originated = new Map<number, number[]>();
     let entries = 0;
     let estimate = 0;
     const take = (pid: number): void => {
@@ -121,8 +123,14 @@ export class AdjRibOut implements GroupMember {
         estimate += bytes;
         return;
       }
-      if (this.group.out[this.afi][pid]! < 0 && this.#origins.get(pid) === attribute && this.#isSent(pid))
+      if (this.group.out[this.afi][pid]! < 0) {
+        if (this.#origins.get(pid) === attribute && this.#isSent(pid)) return;
+        const list = originated.get(attribute);
+        if (list) list.push(pid);
+        else originated.set(attribute, [pid]);
+        estimate += 32 + bytes + this.#attributes.end(attribute) - this.#attributes.start(attribute);
         return;
+      }
       if (attribute >= scratch.bucket.length) this.#growBuckets();
       const { bucket } = scratch;
       if (bucket[attribute]! < 0) {
@@ -153,8 +161,9 @@ export class AdjRibOut implements GroupMember {
       if (pid >= 0) take(pid);
     }
     this.#writeWithdrawn(writer, withdrawn);
+    for (const [attribute, own] of originated) this.#writeOriginated(writer, attribute, own);
     for (const attribute of order) {
-      this.#writeAnnounced(writer, attribute, scratch.bucket[attribute]!);
+      this.#writeLearned(writer, attribute, scratch.bucket[attribute]!);
       scratch.bucket[attribute] = -1;
     }
     log.trim();
@@ -175,32 +184,57 @@ export class AdjRibOut implements GroupMember {
     }
   }
 
-  #writeAnnounced(writer: UpdateWriter, attribute: number, first: number): void {
+  #writeOriginated(writer: UpdateWriter, attribute: number, pids: readonly number[]): void {
     const { keys, lengths, words } = this.#table.prefixes;
     const t = this.#attributes;
-    let opened: boolean;
-    if (this.#as4) opened = writer.announce(this.afi, t.bytes, t.start(attribute), t.end(attribute));
-    else {
-      const bytes = toTwoOctet(t.bytes, t.start(attribute), t.end(attribute), this.afi);
-      opened = writer.announce(this.afi, bytes, 0, bytes.length);
-    }
-    if (!opened) {
-      // RFC 4271 9.2: what fits no message is not advertised, and what was before is taken back.
-      const stale: number[] = [];
-      for (let i = first; i >= 0; i = scratch.next[i]!) {
-        this.group.tooLong++;
-        if (this.#isSent(scratch.pid[i]!)) stale.push(scratch.pid[i]!);
-      }
-      this.#writeWithdrawn(writer, stale);
+    if (!this.#open(writer, t.bytes, t.start(attribute), t.end(attribute))) {
+      this.#cannotSend(writer, pids);
       return;
     }
-    for (let i = first; i >= 0; i = scratch.next[i]!) {
-      const pid = scratch.pid[i]!;
+    for (const pid of pids) {
       writer.add(keys, pid * words, lengths[pid]!);
       this.#setSent(pid, true);
-      if (this.group.out[this.afi][pid]! < 0) this.#origins.set(pid, attribute);
-      else if (this.#origins.size > 0) this.#origins.delete(pid);
+      this.#origins.set(pid, attribute);
     }
+  }
+
+  #writeLearned(writer: UpdateWriter, attribute: number, first: number): void {
+    const { keys, lengths, words } = this.#table.prefixes;
+    const { group } = this;
+    const t = this.#attributes;
+    let opened: boolean;
+    if (group.rewrites[this.afi]) {
+      const bytes = group.rewritten(this.afi, attribute);
+      opened = this.#open(writer, bytes, 0, bytes.length);
+    } else opened = this.#open(writer, t.bytes, t.start(attribute), t.end(attribute));
+    const { pid: pids, next } = scratch;
+    if (!opened) {
+      const list: number[] = [];
+      for (let i = first; i >= 0; i = next[i]!) list.push(pids[i]!);
+      this.#cannotSend(writer, list);
+      return;
+    }
+    for (let i = first; i >= 0; i = next[i]!) {
+      const pid = pids[i]!;
+      writer.add(keys, pid * words, lengths[pid]!);
+      this.#setSent(pid, true);
+      if (this.#origins.size > 0) this.#origins.delete(pid);
+    }
+  }
+
+  #open(writer: UpdateWriter, b: Uint8Array, start: number, end: number): boolean {
+    if (this.#as4) return writer.announce(this.afi, b, start, end);
+    const bytes = toTwoOctet(b, start, end, this.afi);
+    return writer.announce(this.afi, bytes, 0, bytes.length);
+  }
+
+  /** RFC 4271 9.2: what fits no message is not advertised, and what was before is taken back. */
+  #cannotSend(writer: UpdateWriter, pids: readonly number[]): void {
+    this.group.tooLong += pids.length;
+    this.#writeWithdrawn(
+      writer,
+      pids.filter((pid) => this.#isSent(pid)),
+    );
   }
 
   #isSent(pid: number): boolean {

@@ -2,7 +2,7 @@
 
 import { changes } from "../policy/chain.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
-import { nextHopAttribute } from "../wire/canonical.ts";
+import { encodeCanonical, nextHopAttribute } from "../wire/canonical.ts";
 import type { Afi } from "../wire/constants.ts";
 import { AttrFlag, rewriteExternal } from "../wire/scan.ts";
 import type { AttributeTable } from "./attributes.ts";
@@ -56,8 +56,13 @@ export class ExportGroup {
   readonly key: string;
   readonly target: ExportTarget;
   readonly logs: Readonly<Record<Afi, ChangeLog>>;
-  /** By pid: attributes sent, -1 nothing, {@link ORIGINATED}. */
+  /**
+   * By pid: attributes sent, -1 nothing, {@link ORIGINATED}. Where the group {@link rewrites}, attributes as they were learned: they are
+   * rewritten while they are written into a message, which costs no more than copying them and keeps no second table of sets.
+   */
   readonly out: Record<Afi, Int32Array> = { 1: new Int32Array(64).fill(-1), 2: new Int32Array(64).fill(-1) };
+  /** Families whose learned routes go out with nothing changed but path and next hop. */
+  readonly rewrites: Readonly<Record<Afi, boolean>>;
   /** Routes whose attributes fit no message. */
   tooLong = 0;
   /** Sessions that hear this group, by family and neighbour. */
@@ -66,8 +71,6 @@ export class ExportGroup {
   readonly #runner: ChainRunner;
   /** By rule (the last: no rule): attributes after export by those before. -1: cannot be exported. */
   readonly #rewritten: AttributeCache[];
-  /** Rules that change nothing: their routes can be rewritten as octets. */
-  readonly #plain: readonly boolean[];
   /** Our next hop as an attribute. */
   readonly #nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
   #originAttributes = new Map<Origin, number>();
@@ -79,9 +82,11 @@ export class ExportGroup {
     this.#source = source;
     this.#runner = new ChainRunner(target.chain, "export", source.attributes);
     this.#rewritten = [...target.chain.rules, undefined].map(() => new AttributeCache(source.attributes));
-    this.#plain = target.chain.rules.map((r) => !changes(r.rule.set) && r.rule.set.prepend === 0);
+    const plain = target.chain.rules.every((r) => !changes(r.rule.set) && r.rule.set.prepend === 0);
     const hop = (afi: Afi) => target.nextHop[afi] && nextHopAttribute(afi, target.nextHop[afi]);
     this.#nextHop = { 1: hop(1), 2: hop(2) };
+    const rewrites = (afi: Afi) => target.ebgp && plain && this.#nextHop[afi] !== undefined;
+    this.rewrites = { 1: rewrites(1), 2: rewrites(2) };
     const log = (afi: Afi) => new ChangeLog(source.tables[afi]);
     this.logs = { 1: log(1), 2: log(2) };
   }
@@ -148,6 +153,7 @@ export class ExportGroup {
     const { keys, words, lengths } = table.prefixes;
     const rule = this.#runner.decide(attribute, afi, keys, pid * words, lengths[pid]!);
     if (rule < 0 || !target.chain.rules[rule]!.rule.accept) return NOTHING;
+    if (this.rewrites[afi]) return attribute;
     const cache = this.#rewritten[rule]!;
     const cached = cache.get(attribute);
     if (cached !== AttributeCache.unknown) return cached;
@@ -158,24 +164,27 @@ export class ExportGroup {
 
   #rewrite(afi: Afi, attribute: number, fromEbgp: boolean, rule: number): number {
     const t = this.#source.attributes;
-    const { target } = this;
-    const nextHop = this.#nextHop[afi];
-    if (target.ebgp && nextHop && this.#plain[rule]) {
-      const size = t.end(attribute) - t.start(attribute);
-      if (scratch.length < size + 64) scratch = new Uint8Array(size * 2 + 64);
-      const length = rewriteExternal(
-        t.bytes,
-        t.start(attribute),
-        t.end(attribute),
-        target.localAsn,
-        nextHop,
-        scratch,
-      );
-      if (length >= 0) return t.internBytes(scratch, 0, length, undefined);
-    }
     const source: RouteSource = { learned: true, fromEbgp, prepend: 0 };
-    const rewritten = rewriteExport(target, afi, t.attributes(attribute, afi), source, rule);
+    const rewritten = rewriteExport(this.target, afi, t.attributes(attribute, afi), source, rule);
     return typeof rewritten === "string" ? NOTHING : t.intern(rewritten);
+  }
+
+  /**
+   * The octets, in canonical form, of learned attributes of a group that {@link rewrites}. Valid until the next call but one: a message
+   * that is still open reads them when it is closed.
+   */
+  rewritten(afi: Afi, attribute: number): Uint8Array {
+    const t = this.#source.attributes;
+    const start = t.start(attribute);
+    const end = t.end(attribute);
+    [scratch, spare] = [spare, scratch];
+    if (scratch.length < end - start + 64) scratch = new Uint8Array((end - start) * 2 + 64);
+    const length = rewriteExternal(t.bytes, start, end, this.target.localAsn, this.#nextHop[afi]!, scratch);
+    if (length >= 0) return scratch.subarray(0, length);
+    const source: RouteSource = { learned: true, fromEbgp: true, prepend: 0 };
+    return encodeCanonical(
+      rewriteExport(this.target, afi, t.attributes(attribute, afi), source, -1) as PathAttributes,
+    );
   }
 
   /** What a neighbour hears of a prefix: attributes, or -1 for nothing. Its own routes do not go back to it. */
@@ -240,7 +249,8 @@ export class ExportGroup {
   }
 }
 
-let scratch = new Uint8Array(8192);
+let scratch: Uint8Array = new Uint8Array(8192);
+let spare: Uint8Array = new Uint8Array(8192);
 
 /** Of the origins of one prefix the one that a neighbour hears. */
 export const originFor = (origins: readonly Origin[], peer: string): Origin | undefined =>

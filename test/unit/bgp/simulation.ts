@@ -6,7 +6,8 @@ import type { PeerSession } from "../../../src/bgp/session/peer.ts";
 import { State } from "../../../src/bgp/session/types.ts";
 import { flatten } from "../../../src/bgp/wire/aspath.ts";
 import type { PathAttributes } from "../../../src/bgp/wire/attributes.ts";
-import { acceptAll, type Host, origin, peerConfig, rule, speakerConfig, World } from "./world.ts";
+import type { Prefix } from "../../../src/net/address.ts";
+import { acceptAll, type Host, peerConfig, rule, speakerConfig, World } from "./world.ts";
 
 /** What a test host is configured with; the model reads this and nothing of the speaker's. */
 interface Plan {
@@ -35,9 +36,11 @@ const communityNoExport = 0xffffff01;
 export class Simulation {
   readonly world: World;
   readonly plans = new Map<string, Plan>();
+  readonly #afi: 1 | 2;
   #generation = 1n;
 
-  constructor(seed: number, hosts: number) {
+  constructor(seed: number, hosts: number, afi: 1 | 2 = 1) {
+    this.#afi = afi;
     this.world = new World(seed);
     for (let i = 0; i < hosts; i++) {
       const name = `s${i}`;
@@ -72,10 +75,11 @@ export class Simulation {
         holdSeconds: 9,
         connectRetrySeconds: 2,
         restartSeconds: 30,
-        families: [1],
+        families: [this.#afi],
+        nextHop: { 1: undefined, 2: nextHop6(p) },
         importPolicies: [p.policy.name],
         exportPolicies: [p.policy.name],
-        prefixesMax: { 1: p.prefixesMax, 2: 1000 },
+        prefixesMax: { 1: p.prefixesMax, 2: p.prefixesMax },
       });
     });
     p.host.speaker.apply(
@@ -95,8 +99,8 @@ export class Simulation {
     for (let i = 0; i < 8; i++) if (random() < 0.6) wanted.add(Math.floor(random() * 24));
     p.origins = [...wanted].map((n) =>
       origin(
-        0x0b000000 + n * 256,
-        24,
+        this.#afi,
+        n,
         p.peers.filter(() => random() < 0.8),
         random() < 0.5 ? Math.floor(random() * 3) : undefined,
       ),
@@ -106,14 +110,18 @@ export class Simulation {
   randomPolicy(p: Plan): void {
     const { random } = this.world;
     const n = Math.floor(random() * 24);
-    const prefix = { family: 4 as const, hi: 0n, lo: BigInt(0x0b000000 + n * 256), length: 24 };
+    const prefix =
+      this.#afi === 1
+        ? { family: 4 as const, hi: 0n, lo: BigInt(0x0b000000 + n * 256), length: 24 }
+        : { family: 6 as const, hi: (0x20010db8n << 32n) | BigInt(n), lo: 0n, length: 64 };
+    const { length } = prefix;
     const set = { addCommunities: [], addLarge: [], prepend: 0 };
     p.policy = {
       name: "edited",
       rules: [
         rule("one", {
           accept: random() < 0.5,
-          match: { ...acceptAll.rules[0]!.match, prefixes: [{ prefix, ge: 24, le: 24 }] },
+          match: { ...acceptAll.rules[0]!.match, prefixes: [{ prefix, ge: length, le: length }] },
           set: { ...set, localPref: 50 + Math.floor(random() * 100) },
         }),
         rule("long", {
@@ -183,13 +191,14 @@ export class Simulation {
     const out = new Map<string, PathAttributes>();
     const { rib } = p.host.speaker;
     const session = p.host.speaker.session(from)!;
-    const table = rib.tables[1];
+    const table = rib.tables[this.#afi];
+    const { words } = table.prefixes;
     for (let path = 0; path < table.pathLimit; path++) {
       const pid = table.pathPid[path]!;
       if (pid >= 0 && table.pathPeer[path] === session.rib.index)
         out.set(
-          text(table.prefixes.keys[pid]!, table.prefixes.lengths[pid]!),
-          rib.attributes.attributes(table.pathRaw[path]!, 1),
+          text([...table.prefixes.keys.subarray(pid * words, pid * words + words)]),
+          rib.attributes.attributes(table.pathRaw[path]!, this.#afi),
         );
     }
     return out;
@@ -199,7 +208,7 @@ export class Simulation {
   expected(p: Plan, to: Plan): Map<string, string> {
     const candidates = new Map<string, Route[]>();
     for (const o of p.origins) {
-      const key = text(o.words[0]!, o.length);
+      const key = text([...o.words]);
       const own: Route = {
         asPath: [],
         med: o.attributes.med,
@@ -233,7 +242,7 @@ export class Simulation {
       if (best.from === to.name) continue;
       const own = best.from === "";
       if (own) {
-        const o = p.origins.find((x) => text(x.words[0]!, x.length) === key && x.peers.has(to.name));
+        const o = p.origins.find((x) => text([...x.words]) === key && x.peers.has(to.name));
         if (!o) continue;
       } else {
         if (this.plans.get(best.from)!.asn === p.asn && to.asn === p.asn) continue;
@@ -246,7 +255,8 @@ export class Simulation {
       const asPath = external
         ? [...new Array<number>(1 + rest.set.prepend).fill(p.asn), ...sent.asPath]
         : sent.asPath;
-      const nextHop = external || own ? addressOf(p) : sent.nextHop;
+      const self = this.#afi === 1 ? addressOf(p) : nextHop6(p).join(".");
+      const nextHop = external || own ? self : sent.nextHop;
       const med = external && !own ? undefined : sent.med;
       const pref = external ? undefined : sent.localPref;
       out.set(key, show(asPath, med, pref, sent.communities, nextHop));
@@ -292,7 +302,7 @@ export class Simulation {
         expect(Object.fromEntries(sorted(arrived)), `${p.name} to ${name}`).toEqual(
           Object.fromEntries(sorted(expected)),
         );
-        expect(session.sender!.out(1)!.advertised).toBe(expected.size);
+        expect(session.sender!.out(this.#afi)!.advertised).toBe(expected.size);
         routes += arrived.size;
         this.#checkStale(session);
       }
@@ -304,7 +314,28 @@ export class Simulation {
   }
 }
 
-const text = (address: number, length: number): string => `${(address >>> 0).toString(16)}/${length}`;
+const text = (words: readonly number[]): string => words.map((w) => (w >>> 0).toString(16)).join(":");
+const nextHop6 = (p: Plan): Uint8Array =>
+  Uint8Array.from([0xfd, ...new Array<number>(14).fill(0), Number(p.host.address.lo & 255n)]);
+
+/** A route of one's own: the n-th of the world. */
+function origin(afi: 1 | 2, n: number, peers: readonly string[], med?: number): Origin {
+  return {
+    afi,
+    words: afi === 1 ? Uint32Array.of(0x0b000000 + n * 256) : Uint32Array.of(0x20010db8, n, 0, 0),
+    length: afi === 1 ? 24 : 64,
+    attributes: {
+      afi,
+      origin: 0,
+      asPath: [],
+      nextHop: new Uint8Array(0),
+      ...(med === undefined ? {} : { med }),
+    },
+    prepend: 0,
+    peers: new Set(peers),
+    key: `${n} ${med} ${peers.join()}`,
+  };
+}
 const addressOf = (p: Plan): string => `10.0.0.${Number(p.host.address.lo & 255n)}`;
 const show = (
   path: readonly number[],
@@ -315,9 +346,13 @@ const show = (
 ): string => `[${path.join(" ")}] med ${med} pref ${pref} comm ${communities.join()} via ${nextHop}`;
 const sorted = (m: Map<string, string>): [string, string][] => [...m].sort(([a], [b]) => (a < b ? -1 : 1));
 
+const prefixText = (p: Prefix): string =>
+  p.family === 4
+    ? text([Number(p.lo)])
+    : text([p.hi >> 32n, p.hi & 0xffffffffn, p.lo >> 32n, p.lo & 0xffffffffn].map(Number));
+
 const naiveMatch = (r: Policy["rules"][number], key: string, asPath: readonly number[]): boolean =>
-  (r.match.prefixes.length === 0 ||
-    r.match.prefixes.some((m) => text(Number(m.prefix.lo), m.prefix.length) === key)) &&
+  (r.match.prefixes.length === 0 || r.match.prefixes.some(({ prefix }) => prefixText(prefix) === key)) &&
   (r.match.asPathContains.length === 0 || r.match.asPathContains.some((asn) => asPath.includes(asn)));
 
 function naivePolicy(policy: Policy, key: string, route: Route): Route | undefined {
