@@ -7,11 +7,12 @@ import type { Rib, RibPeer } from "../rib/rib.ts";
 import { type Afi, afis, SAFI_UNICAST } from "../wire/constants.ts";
 import { Cease, describeNotification, type Notification, shutdownData } from "../wire/notification.ts";
 import { nextHopHash } from "../wire/scan.ts";
-import { Channel, type ChannelOwner, cease, type Ending, isFinal } from "./channel.ts";
+import { Channel, type ChannelOwner, cease, type Ending } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
-import { keptFamilies, ourOpen } from "./negotiate.ts";
+import { ourOpen } from "./negotiate.ts";
 import { Retry } from "./retry.ts";
 import { Sender } from "./sender.ts";
+import { StaleRoutes } from "./stale.ts";
 import {
   type Clock,
   type Connection,
@@ -44,8 +45,6 @@ export interface SessionContext {
   ): void;
 }
 
-/** Longest wait for the End-of-RIB of a neighbour that has come back. */
-const STALE_MS_MAX = 360_000;
 const CONNECT_TIMEOUT_MS_MIN = 5_000;
 /** A second connection this soon after the first came up is a collision, not a restart. */
 const COLLISION_WINDOW_MS = 5_000;
@@ -63,8 +62,6 @@ export class PeerSession implements ChannelOwner {
   flaps = 0;
   readonly counters: UpdateCounters = updateCounters();
   readonly endOfRibReceived: Record<Afi, boolean> = { 1: false, 2: false };
-  /** Families with routes of the last session that are kept. */
-  readonly stale: Record<Afi, boolean> = { 1: false, 2: false };
   updatesSentBefore = 0;
   sender: Sender | undefined;
   readonly #context: SessionContext;
@@ -76,7 +73,7 @@ export class PeerSession implements ChannelOwner {
   #challenger: Channel | undefined;
   #up: Channel | undefined;
   #connectTimer: Timer | undefined;
-  #staleTimer: Timer | undefined;
+  readonly #stale: StaleRoutes;
   #establishedAt = 0;
   /** No End-of-RIB has been sent to the neighbour since this process started: the R bit tells it so. */
   #restarting = true;
@@ -94,6 +91,10 @@ export class PeerSession implements ChannelOwner {
     this.#chains = chains;
     this.#context = context;
     this.#retry = new Retry(context.clock, context.random);
+    this.#stale = new StaleRoutes(context.rib, rib, context.clock, () => {
+      context.changed();
+      context.sessionChanged(this);
+    });
     this.since = context.clock.unixMs();
   }
 
@@ -105,6 +106,11 @@ export class PeerSession implements ChannelOwner {
   get #channels(): Channel[] {
     const all = [this.#outgoing, this.#incoming, this.#challenger, this.#up];
     return [...new Set(all)].filter((c) => c !== undefined);
+  }
+
+  /** Families with routes of the last session that are kept. */
+  get stale(): Readonly<Record<Afi, boolean>> {
+    return this.#stale.families;
   }
 
   get negotiated() {
@@ -146,7 +152,7 @@ export class PeerSession implements ChannelOwner {
       subcode === Cease.shutdown || subcode === Cease.reset ? shutdownData(text) : undefined,
     );
     for (const channel of this.#channels) channel.fail(n);
-    this.#dropStale();
+    this.#stale.drop();
     for (const afi of afis) this.#context.rib.removePaths(this.rib, afi, false);
     this.#context.changed();
   }
@@ -163,7 +169,7 @@ export class PeerSession implements ChannelOwner {
 
   [Symbol.dispose](): void {
     this.#connectTimer?.cancel();
-    this.#staleTimer?.cancel();
+    this.#stale[Symbol.dispose]();
     for (const channel of this.#channels) channel.drop(why.stopped);
   }
 
@@ -310,7 +316,7 @@ export class PeerSession implements ChannelOwner {
       this.rib.ownNextHop[afi] = own ? nextHopHash(own) : 0;
       this.endOfRibReceived[afi] = false;
     }
-    this.#resumeStale(channel);
+    this.#stale.resume(n);
     this.sender = new Sender(rib, channel, this.rib, clock);
     this.#establishedAt = clock.now();
     this.#applyPolicy();
@@ -357,11 +363,7 @@ export class PeerSession implements ChannelOwner {
 
   #onEndOfRib(afi: Afi): void {
     this.endOfRibReceived[afi] = true;
-    if (this.stale[afi]) {
-      this.#context.rib.removePaths(this.rib, afi, true);
-      this.stale[afi] = false;
-    }
-    if (!this.stale[1] && !this.stale[2]) this.#staleTimer?.cancel();
+    this.#stale.endOfRib(afi);
     this.#context.endOfRib(this, afi);
     this.#context.sessionChanged(this);
   }
@@ -447,53 +449,16 @@ export class PeerSession implements ChannelOwner {
   }
 
   #sessionDown(channel: Channel, ending: Ending, reason: string): void {
-    const { rib, clock } = this.#context;
+    const { rib } = this.#context;
     this.#up = undefined;
     this.flaps++;
     this.updatesSentBefore += this.sender?.updatesSent ?? 0;
     this.sender?.[Symbol.dispose]();
     this.sender = undefined;
     rib.dropEmptyGroups();
-    const n = channel.negotiated!;
-    const kept = !this.#stopped && survives(ending, n.restartOnNotification) ? keptFamilies(n) : [];
-    for (const afi of afis) {
-      // RFC 4724 4.2: what was stale already is not kept a second time.
-      if (this.stale[afi]) rib.removePaths(this.rib, afi, true);
-      this.stale[afi] = kept.includes(afi) && this.rib.received[afi] > 0;
-      if (this.stale[afi]) rib.markStale(this.rib, afi);
-      else rib.removePaths(this.rib, afi, false);
-    }
-    this.#staleTimer?.cancel();
-    if (kept.length > 0)
-      this.#staleTimer = clock.after(n.gracefulRestart!.seconds * 1000, () => this.#dropStale());
+    const kept = this.#stale.keep(channel.negotiated!, ending, !this.#stopped);
     this.#context.log("warn", this.name, "session ended", { reason, keptFamilies: kept });
     this.#context.changed();
-  }
-
-  /** The neighbour is back: what it did not keep itself is not kept here (RFC 4724 4.2). */
-  #resumeStale(channel: Channel): void {
-    this.#staleTimer?.cancel();
-    const n = channel.negotiated!;
-    for (const afi of afis) {
-      if (!this.stale[afi]) continue;
-      const family = n.gracefulRestart?.families.find((f) => f.afi === afi && f.safi === SAFI_UNICAST);
-      if (n.families[afi] && family?.forwarding) continue;
-      this.#context.rib.removePaths(this.rib, afi, true);
-      this.stale[afi] = false;
-    }
-    if (this.stale[1] || this.stale[2])
-      this.#staleTimer = this.#context.clock.after(STALE_MS_MAX, () => this.#dropStale());
-  }
-
-  #dropStale(): void {
-    this.#staleTimer?.cancel();
-    for (const afi of afis) {
-      if (!this.stale[afi]) continue;
-      this.#context.rib.removePaths(this.rib, afi, true);
-      this.stale[afi] = false;
-    }
-    this.#context.changed();
-    this.#context.sessionChanged(this);
   }
 
   #setDown(state: State, reason: string): void {
@@ -503,15 +468,6 @@ export class PeerSession implements ChannelOwner {
     this.downReason = reason;
     this.#context.sessionChanged(this);
   }
-}
-
-/** Whether the neighbour's routes outlive the session (RFC 4724 4.2, RFC 8538 4). */
-function survives(ending: Ending, onNotification: boolean): boolean {
-  if (ending.kind === "closed") return true;
-  if (!onNotification) return false;
-  const n = ending.notification;
-  if (ending.kind === "sent") return !isFinal(n);
-  return !(n.code === 6 && n.subcode === Cease.hardReset);
 }
 
 /** Equal where a session can go on under the other configuration. */
