@@ -1,5 +1,5 @@
 // agent: the cluster as one immutable snapshot, from reflectors that never turn a failure into an absence.
-import { type KubernetesObject, type Node, type NodeNetwork, pausedAnnotation } from "../api/index.ts";
+import type { KubernetesObject, Node, NodeNetwork } from "../api/index.ts";
 import {
   type Clock,
   ClusterIdentity,
@@ -11,6 +11,7 @@ import {
 } from "../kube/index.ts";
 import type { LastGood, Snapshot } from "../plan/index.ts";
 import type { ClusterPort } from "./ports.ts";
+import { snapshotOf } from "./snapshot.ts";
 
 export interface ClusterOptions {
   readonly api: KubeApi;
@@ -23,40 +24,6 @@ export interface ClusterOptions {
   readonly onChange: () => void;
   /** A handler threw. */
   readonly onError: (error: unknown) => void;
-}
-
-/** Of other nodes an agent needs names, labels, addresses, taints and readiness; heartbeats change nothing of it. */
-export function thinNode(node: Node): Node {
-  const { name, uid, labels, annotations } = node.metadata;
-  const paused = annotations?.[pausedAnnotation];
-  return {
-    apiVersion: "v1",
-    kind: "Node",
-    metadata: {
-      name,
-      ...(uid !== undefined && { uid }),
-      ...(labels && { labels }),
-      ...(paused !== undefined && { annotations: { [pausedAnnotation]: paused } }),
-    },
-    ...(node.spec?.taints && { spec: { taints: node.spec.taints } }),
-    status: {
-      addresses: node.status?.addresses ?? [],
-      conditions: (node.status?.conditions ?? [])
-        .filter((c) => c.type === "Ready")
-        .map(({ type, status }) => ({ type, status })),
-    },
-  };
-}
-
-/** Without status and versions: the agent's own reports must not look like news. */
-function thinNetwork(network: NodeNetwork): NodeNetwork {
-  const { name, uid, annotations } = network.metadata;
-  return {
-    apiVersion: network.apiVersion,
-    kind: network.kind,
-    metadata: { name, ...(uid !== undefined && { uid }), ...(annotations && { annotations }) },
-    spec: network.spec,
-  };
 }
 
 /** Reflectors of all kinds that an agent reads. */
@@ -142,23 +109,25 @@ export class ClusterView implements ClusterPort, Disposable {
   }
 
   #build(clusterUID: string, lastGood: LastGood): Snapshot {
-    const network = this.nodeNetwork;
-    const clusterNetwork = this.#of.clusterNetworks.cache.get("default");
-    return {
+    const list = <T extends KubernetesObject>(informer: Informer<T>): readonly T[] => informer.cache.list();
+    const of = this.#of;
+    return snapshotOf(
       clusterUID,
-      nodes: this.#nodes.cache.list().map(thinNode),
-      ...(network && { nodeNetwork: thinNetwork(network) }),
-      ...(clusterNetwork && { clusterNetwork }),
-      services: this.#of.services.cache.list(),
-      endpointSlices: this.#of.endpointSlices.cache.list(),
-      pools: this.#of.pools.cache.list(),
-      allocations: this.#of.allocations.cache.list(),
-      peers: this.#of.peers.cache.list(),
-      policies: this.#of.policies.cache.list(),
-      advertisements: this.#of.advertisements.cache.list(),
-      peerings: this.#of.peerings.cache.list(),
+      {
+        nodes: list(this.#nodes),
+        clusterNetworks: list(of.clusterNetworks),
+        services: list(of.services),
+        endpointSlices: list(of.endpointSlices),
+        pools: list(of.pools),
+        allocations: list(of.allocations),
+        peers: list(of.peers),
+        policies: list(of.policies),
+        advertisements: list(of.advertisements),
+        peerings: list(of.peerings),
+      },
+      this.nodeNetwork,
       lastGood,
-    };
+    );
   }
 
   [Symbol.dispose](): void {

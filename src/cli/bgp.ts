@@ -14,6 +14,7 @@ import {
 } from "../api/generated/proto/speaker_pb.js";
 import { SpeakerClient } from "../bgp/daemon/speaker-client.ts";
 import { formatAddress, fromBytes, parsePrefix, toBytes } from "../net/address.ts";
+import { explain } from "./explain.ts";
 import {
   CliError,
   type Column,
@@ -304,7 +305,7 @@ const common = (command: Command): Command =>
 
 export function command(): Command {
   const bgp = new Command("bgp").description(
-    "What the BGP speakers on this machine know: --socket, else this node's speaker, else all nodes of the running lab.",
+    "What the BGP speakers on this machine know: --socket, else this node's speaker, else all nodes of the running lab. explain asks the clusters' API servers instead.",
   );
   common(bgp.command("peers"))
     .description("sessions: state, routes in and out (ipv4/ipv6), and why one is down")
@@ -327,6 +328,7 @@ export function command(): Command {
     .action((peer: string, prefix: string | undefined, flags: Flags) =>
       routes(flags, QueryKind.QUERY_ADVERTISED, peer, prefix),
     );
+  bgp.addCommand(explain());
   common(bgp.command("watch"))
     .description("sessions and best paths as they change, until interrupted")
     .action((flags: Flags) => watch(flags));

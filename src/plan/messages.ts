@@ -105,6 +105,35 @@ export const reasons = {
   awaitingAck: () => reason("AwaitingAck", "withdrawn, but not every neighbour has acknowledged it"),
 } as const;
 
+const verdict = (code: string, message: string) => ({ code, message });
+const ruleText = (decidedBy: string, byRule: boolean): string =>
+  byRule ? `rule ${decidedBy} of its export policies` : decidedBy;
+
+/** What an explanation adds to a plan's reasons. */
+export const verdicts = {
+  hears: (decidedBy: string, byRule: boolean) =>
+    verdict("Hears", byRule ? `${ruleText(decidedBy, true)} accepts it` : decidedBy),
+  heldAsBefore: () => verdict("Hears", "held as it was announced before"),
+  refused: (decidedBy: string, byRule: boolean) =>
+    verdict("ExportPolicy", byRule ? `${ruleText(decidedBy, true)} rejects it` : decidedBy),
+  sessionUnknown: () => verdict("SessionUnknown", "the node's agent has not reported a session with it"),
+  sessionDown: (state: string, why: string | undefined) =>
+    verdict("SessionDown", `the session is ${state}${why ? `: ${why}` : ""}`),
+  familyNotNegotiated: (family: string) =>
+    verdict("FamilyNotNegotiated", `the neighbour has not agreed to ${family}`),
+  noService: (namespace: string, name: string) =>
+    verdict("NoService", `there is no Service ${name} in namespace ${namespace}`),
+  noCandidate: () => verdict("NoCandidate", "the Service has no address that could be announced"),
+  unclaimed: (pool: string) => verdict("Unclaimed", `it lies in IPPool ${pool}, and nothing claims it`),
+  elsewhere: (peering: string) =>
+    verdict(
+      "Elsewhere",
+      `ClusterPeering ${peering} declares it: this cluster learns it and does not announce it`,
+    ),
+  unknownPrefix: () =>
+    verdict("UnknownPrefix", "no IPPool holds it, nothing claims it and no ClusterPeering declares it"),
+} as const;
+
 /** Sentences about fields. */
 export const faults = {
   address: (why: string) => `is not usable: ${why}`,

@@ -1,0 +1,104 @@
+// plan: what each neighbour of a node hears of what the node originates: the speaker's own export, on a plan's state.
+import { compileChain } from "../bgp/policy/chain.ts";
+import { originIn, policyIn } from "../bgp/rib/desired.ts";
+import { type ExportTarget, exportTarget } from "../bgp/rib/export.ts";
+import { exportOrigin, type Origin, originFor } from "../bgp/rib/group.ts";
+import { flatten } from "../bgp/wire/aspath.ts";
+import type { PathAttributes } from "../bgp/wire/attributes.ts";
+import { type Address, formatAddress, fromBytes, maskTo, toBytes } from "../net/address.ts";
+import { encodeDesired } from "./desired.ts";
+import { prefixText } from "./text.ts";
+import type { SpeakerPeer, SpeakerState } from "./types.ts";
+
+/** A route as it is written into an UPDATE. */
+export interface HeardRoute {
+  readonly nextHop: string;
+  /** Nearest first. */
+  readonly asPath: readonly number[];
+  readonly origin: "IGP" | "EGP" | "incomplete";
+  readonly med?: number;
+  /** Absent towards external peers. */
+  readonly localPreference?: number;
+  /** `65001:100`, in the order in which they are sent. */
+  readonly communities: readonly string[];
+  /** `65001:1:2`, in the order in which they are sent. */
+  readonly largeCommunities: readonly string[];
+}
+
+/** What the export policy of one peer makes of one route that is originated for it. */
+export interface Hearing {
+  readonly peer: string;
+  /** Canonical text. */
+  readonly prefix: string;
+  /** The rule, `policy/rule`, or the sentence that stands in for one. */
+  readonly decidedBy: string;
+  /** Whether {@link decidedBy} is a rule. */
+  readonly byRule: boolean;
+  /** Present where it is accepted: what is sent once the session is up and has the family. */
+  readonly route?: HeardRoute;
+}
+
+/** Our own address on the session with a peer; undefined where that is not known. */
+export type LocalAddressOf = (peer: SpeakerPeer) => Address | undefined;
+
+const origins = ["IGP", "EGP", "incomplete"] as const;
+
+/** A set of attributes as people read it. */
+export const heardRoute = (a: PathAttributes): HeardRoute => ({
+  nextHop: a.nextHop.length > 0 ? formatAddress(fromBytes(a.nextHop.subarray(0, 16))) : "",
+  asPath: flatten(a.asPath),
+  origin: origins[a.origin],
+  ...(a.med !== undefined && { med: a.med }),
+  ...(a.localPref !== undefined && { localPreference: a.localPref }),
+  communities: (a.communities ?? []).map((c) => `${c >>> 16}:${c & 0xffff}`),
+  largeCommunities: (a.large ?? []).map((l) => l.join(":")),
+});
+
+const prefixOf = (o: Origin): string => {
+  const bytes = new Uint8Array(o.words.length * 4);
+  const view = new DataView(bytes.buffer);
+  for (const [i, word] of o.words.entries()) view.setUint32(i * 4, word);
+  return prefixText(maskTo(fromBytes(bytes), o.length));
+};
+
+/** Export policies and next hops of every peer of a state, ready for routes. */
+export function exportTargets(
+  state: SpeakerState,
+  localAddress: LocalAddressOf,
+): ReadonlyMap<string, ExportTarget> {
+  const desired = encodeDesired({ ...state, origins: [] }, 0n, true, new Map());
+  const policies = new Map(desired.policies.map((p) => [p.name, policyIn(p)] as const));
+  return new Map(
+    state.peers.map((p) => [
+      p.name,
+      exportTarget({
+        ebgp: p.peerASN !== p.localASN,
+        localAsn: p.localASN,
+        chain: compileChain(p.exportPolicies, policies),
+        nextHop: { 1: p.nextHopIPv4 && toBytes(p.nextHopIPv4), 2: p.nextHopIPv6 && toBytes(p.nextHopIPv6) },
+        local: p.localAddress ?? localAddress(p),
+      }),
+    ]),
+  );
+}
+
+/** What every peer hears of every route that is originated for it, in the order of peers and prefixes. */
+export function hearings(state: SpeakerState, localAddress: LocalAddressOf): readonly Hearing[] {
+  const byPrefix = new Map<string, Origin[]>();
+  for (const origin of encodeDesired(state, 0n, true, new Map()).origins.map(originIn)) {
+    const prefix = prefixOf(origin);
+    byPrefix.set(prefix, [...(byPrefix.get(prefix) ?? []), origin]);
+  }
+  const prefixes = [...byPrefix].sort(([a], [b]) => (a < b ? -1 : 1));
+  return [...exportTargets(state, localAddress)].flatMap(([peer, target]) =>
+    prefixes.flatMap(([prefix, list]): readonly Hearing[] => {
+      const origin = originFor(list, peer);
+      if (!origin) return [];
+      const decision = exportOrigin(target, origin);
+      const { decidedBy } = decision;
+      const byRule = target.chain.rules.some((r) => r.label === decidedBy);
+      const route = decision.accepted && { route: heardRoute(decision.attributes) };
+      return [{ peer, prefix, decidedBy, byRule, ...route }];
+    }),
+  );
+}
