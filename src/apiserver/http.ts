@@ -28,8 +28,8 @@ export function requestHandler(
         sendError(x, error);
         return;
       }
-      // A client that has gone is no fault of anybody's.
-      if (response.destroyed) return;
+      // A client that has gone, perhaps in the middle of its body, is no fault of anybody's.
+      if (response.destroyed || (request.destroyed && !request.complete)) return;
       tools.context.refused.errorsUnexpected += 1;
       tools.context.log("request failed", {
         path: url.pathname,

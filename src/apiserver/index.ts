@@ -75,12 +75,10 @@ async function start(o: Normalised, unlock: () => void): Promise<RunningApiServe
   const { journal, image } = o.dataDir
     ? openFileJournal(o.dataDir)
     : { journal: memoryJournal(), image: emptyImage };
-  const store = new Store(
-    journal,
-    { historyEvents: o.historyEvents, historyBytes: o.historyBytes },
-    image,
-    o.onFailure,
-  );
+  const store = new Store(journal, { historyEvents: o.historyEvents, historyBytes: o.historyBytes }, image, {
+    onFailure: o.onFailure,
+    onListenerError: (error) => o.log("a listener failed", { error: error.stack ?? error.message }),
+  });
   const registry = new Registry();
   for (const type of builtinResources()) registry.add(type);
   const context: ServerContext = {

@@ -24,6 +24,12 @@ export interface StoreBounds {
   readonly maxObjectBytes?: number;
 }
 
+export interface StoreHooks {
+  /** The journal has failed: called once, and no write is taken any more. */
+  readonly onFailure?: (error: Error) => void;
+  readonly onListenerError?: (error: Error) => void;
+}
+
 export interface StoreImage {
   readonly revision: number;
   readonly oldest: number;
@@ -60,7 +66,7 @@ export class Store {
   readonly #everything = new Set<Listener>();
   readonly #history: History;
   readonly #journal: Journal;
-  readonly #onFailure: (error: Error) => void;
+  readonly #hooks: StoreHooks;
   readonly #maxObjectBytes: number;
   #revision: number;
   #published: number;
@@ -69,14 +75,9 @@ export class Store {
   #waiters: { revision: number; resolve: () => void; reject: (error: Error) => void }[] = [];
   #failed: Error | undefined;
 
-  constructor(
-    journal: Journal,
-    bounds: StoreBounds,
-    image: StoreImage = emptyImage,
-    onFailure: (error: Error) => void = () => {},
-  ) {
+  constructor(journal: Journal, bounds: StoreBounds, image: StoreImage = emptyImage, hooks: StoreHooks = {}) {
     this.#journal = journal;
-    this.#onFailure = onFailure;
+    this.#hooks = hooks;
     this.#maxObjectBytes = bounds.maxObjectBytes ?? 1.5 * 1024 * 1024;
     this.#revision = image.revision;
     this.#published = image.revision;
@@ -180,7 +181,7 @@ export class Store {
     } catch (error) {
       this.#failed = error instanceof Error ? error : new Error(String(error));
       for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#failed);
-      this.#onFailure(this.#failed);
+      this.#hooks.onFailure?.(this.#failed);
     } finally {
       this.#committing = false;
     }
@@ -195,8 +196,17 @@ export class Store {
   #publish(event: StoreEvent): void {
     this.#history.push(event);
     this.#published = event.revision;
-    for (const listener of this.#everything) listener(event);
-    for (const listener of this.#listeners.get(event.resource) ?? []) listener(event);
+    for (const listener of this.#everything) this.#tell(listener, event);
+    for (const listener of this.#listeners.get(event.resource) ?? []) this.#tell(listener, event);
+  }
+
+  /** A listener that throws must not be taken for a journal that failed, nor keep others from hearing. */
+  #tell(listener: Listener, event: StoreEvent): void {
+    try {
+      listener(event);
+    } catch (error) {
+      this.#hooks.onListenerError?.(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   #state(): StateEntry[] {

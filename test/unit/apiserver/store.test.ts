@@ -101,11 +101,26 @@ describe("Store", () => {
       compact() {},
       close: async () => {},
     };
-    const store = new Store(broken, bounds, emptyImage, (e) => failures.push(e));
+    const store = new Store(broken, bounds, emptyImage, { onFailure: (e) => failures.push(e) });
     store.put("things", "a", thing("a"));
     await expect(store.committed()).rejects.toThrow("disk full");
     expect(() => store.put("things", "b", thing("b"))).toThrow("disk full");
     expect(failures).toHaveLength(1);
+  });
+
+  test("a listener that throws is told of, and nobody else notices", async () => {
+    const told: string[] = [];
+    const heard: string[] = [];
+    const store = new Store(memoryJournal(), bounds, emptyImage, {
+      onListenerError: (e) => told.push(e.message),
+    });
+    store.watch("things", 0, () => {
+      throw new Error("mine");
+    });
+    store.watch("things", 0, (e) => heard.push(e.key));
+    store.put("things", "a", thing("a"));
+    await store.committed();
+    expect([told, heard, store.failure]).toEqual([["mine"], ["a"], undefined]);
   });
 
   test("a watch replays what came after its revision, or nothing at all where that is gone", async () => {
