@@ -115,6 +115,8 @@ export function mapText(schema: MapSchema, map: MapData, options: PrintOptions =
   const divide = BigInt(options.divide || 1);
   const rows = selected(schema, map, options.top ?? 0, old);
   const histogram = schema.kind === "hist" || schema.kind === "lhist";
+  const means = schema.kind === "avg" || schema.kind === "stats";
+  if (old && rows.length === 0) return means ? "\n\n" : "\n";
   const name = (row: MapRow): string =>
     row.key.length === 0 ? map.name : `${map.name}[${keyText(row.key)}]`;
   if (histogram)
@@ -125,9 +127,7 @@ export function mapText(schema: MapSchema, map: MapData, options: PrintOptions =
       })
       .join("");
   const text = rows.map((row) => `${name(row)}: ${cellText(schema, row.cell, divide, old)}\n`).join("");
-  if (!old) return text;
-  if (rows.length === 0) return "\n";
-  return schema.kind === "avg" || schema.kind === "stats" ? `${text}\n` : text;
+  return old && means ? `${text}\n` : text;
 }
 
 // --- JSON -------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ export function formatRecord(
   bytes: Uint8Array,
 ): string {
   let next = 0;
-  return parseFormat(format)
+  return parseFormat(format, d.plan.old)
     .parts.map((part) => {
       if (part.kind === "text") return part.text;
       const argument = args[next++];

@@ -51,7 +51,7 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
       const name = type.user
         ? resolvers.userSymbol(Number(readInteger(bytes, offset + 8, 8, false)), address)
         : resolvers.kernelSymbol(address);
-      return name ?? hex(address);
+      return name ?? (address === 0n ? "0" : hex(address));
     }
     case "timestamp": {
       const ns = readInteger(bytes, offset, 8, false);

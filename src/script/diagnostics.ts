@@ -193,6 +193,12 @@ export const say = {
     message("literal-argument", `${name}() expects a ${what} literal`),
   mapArgument: (name: string) => message("map-argument", `${name}() expects a map to be provided`),
   argumentValue: (name: string, text: string) => message("argument-value", `${name}: ${text}`),
+  printKeyed: () =>
+    message(
+      "map-argument",
+      "The map passed to print() should not be indexed by a key",
+      "print((@x[1])) prints one value",
+    ),
   onlyAssigned: (name: string) =>
     message("only-assigned", `${name}() must be assigned directly to a map`, `write @x = ${name}(...)`),
   unsafe: (name: string) => message("unsafe", `${name}() is an unsafe function`, "pass --unsafe to allow it"),

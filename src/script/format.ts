@@ -13,12 +13,17 @@ export interface Conversion {
 export type FormatPart = { readonly kind: "text"; readonly text: string } | Conversion;
 
 const PATTERN = /%([-+ #0]*)(\d+)?(?:\.(\d+))?(hh|h|ll|l|j|z|t)?(rx|rh|r|[diuxXocsp%])/y;
+/** 0.17 knows fewer flags and no %i; what it does not know is text. */
+const OLD_PATTERN = /%(-?0?)(\d+)?(?:\.(\d+))?(hh|h|ll|l|j|z|t)?(rx|r|[duxXocsp%])/y;
 
 /** Widest padding that a conversion may ask for. */
 export const MAX_WIDTH = 1024;
 
 /** Splits a format; `bad` is the first specifier that is none. */
-export function parseFormat(format: string): {
+export function parseFormat(
+  format: string,
+  old = false,
+): {
   readonly parts: readonly FormatPart[];
   readonly bad?: string;
 } {
@@ -31,8 +36,14 @@ export function parseFormat(format: string): {
       at++;
       continue;
     }
-    PATTERN.lastIndex = at;
-    const match = PATTERN.exec(format);
+    const pattern = old ? OLD_PATTERN : PATTERN;
+    pattern.lastIndex = at;
+    const match = pattern.exec(format);
+    if (!match && old) {
+      text += format[at];
+      at++;
+      continue;
+    }
     const width = match?.[2] === undefined ? undefined : Number(match[2]);
     if (!match || (width ?? 0) > MAX_WIDTH || Number(match[3] ?? 0) > MAX_WIDTH)
       return { parts, bad: match?.[0] ?? format.slice(at, at + 2) };

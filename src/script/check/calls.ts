@@ -23,10 +23,19 @@ export const FUNCTIONS: ReadonlyMap<string, FunctionSpec> = new Map(
   ]),
 );
 
+/** What 0.17 has. */
+const OLD_FUNCTIONS: ReadonlySet<string> = new Set(
+  (
+    "printf time join str ksym usym kaddr uaddr ntop pton reg system exit cgroupid kstack ustack cat signal strncmp override buf " +
+    "print strftime macaddr bswap cgroup_path strerror clear zero delete count sum min max avg stats hist lhist kptr uptr " +
+    "cluster prefix peer asn nexthop community"
+  ).split(" "),
+);
+
 export function checkCall(c: Checking, e: ExprOf<"call">): TExpr {
   const macro = checkMacroCall(c, e);
   if (macro) return macro;
-  const spec = FUNCTIONS.get(e.name);
+  const spec = c.old && !OLD_FUNCTIONS.has(e.name) ? undefined : FUNCTIONS.get(e.name);
   // Builtins may be written as calls: comm().
   const builtin = !spec && e.arguments.length === 0 ? checkBuiltin(c, e.name, e.loc) : undefined;
   if (builtin) return builtin;

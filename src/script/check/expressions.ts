@@ -34,7 +34,15 @@ import {
   withScope,
 } from "./state.ts";
 import { checkStatement } from "./statements.ts";
-import { complete, fieldType, findStructure, literalType, requireField, resolveType } from "./structures.ts";
+import {
+  complete,
+  fieldType,
+  findStructure,
+  literalType,
+  plainEnum,
+  requireField,
+  resolveType,
+} from "./structures.ts";
 
 export function checkExpr(c: Checking, e: Expr): TExpr {
   const { loc } = e;
@@ -44,6 +52,8 @@ export function checkExpr(c: Checking, e: Expr): TExpr {
         c.report(loc, say.integerRange(String(e.value)));
         return bad(loc);
       }
+      // 0.17 has signed literals only.
+      if (c.old) return { op: "const", value: BigInt.asIntN(64, e.value), type: I64, literal: true, loc };
       return { op: "const", value: e.value, type: literalType(e.value), literal: true, loc };
     case "string":
       return textOf(e.value, loc);
@@ -200,7 +210,7 @@ function checkIdentifier(c: Checking, name: string, loc: Loc): TExpr {
   const builtin = checkBuiltin(c, name, loc);
   if (builtin) return builtin;
   const known = c.constants.get(name) ?? c.types.enumValue(name);
-  if (known) return { op: "const", value: known.value, type: known.type, loc };
+  if (known) return { op: "const", value: known.value, type: plainEnum(c, known.type), loc };
   c.report(loc, say.unknownName(name, [...builtinNames(), ...c.constants.keys()]));
   return bad(loc);
 }
@@ -359,7 +369,7 @@ function configField(c: Checking, name: string, nameLoc: Loc, loc: Loc): TExpr {
 }
 
 function fieldOf(base: TExpr, field: Field, user: boolean, c: Checking, loc: Loc): TExpr {
-  let type = fieldType(field, user);
+  let type = plainEnum(c, fieldType(field, user));
   if (field.dataLoc)
     type =
       type.kind === "array" && type.of.kind === "int" && !type.of.signed

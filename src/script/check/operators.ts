@@ -142,13 +142,20 @@ function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: 
   const signed = shift ? isSigned(left.type) : (operator === "-" && !c.old) || jointSign(left, right);
   const type: Type = signed ? I64 : U64;
   if (isLiteral(left) && isLiteral(right)) {
-    const value = foldArithmetic(operator, left.value, right.value);
+    const unsigned = c.old && (operator === "/" || operator === "%");
+    const operand = (v: bigint): bigint => (unsigned ? BigInt.asUintN(64, v) : v);
+    const value = foldArithmetic(operator, operand(left.value), operand(right.value));
     if (value !== undefined) {
       const literal = left.literal === true && right.literal === true;
       const fits = literal && value > 0x7fff_ffff_ffff_ffffn && value < 1n << 64n && operator !== "-";
       const result: Type = fits ? U64 : type;
       return { op: "const", value: wrap(value, result), type: result, literal, loc };
     }
+  }
+  if (c.old && signed && (operator === "/" || operator === "%")) {
+    // 0.17 divides as if there were no signs.
+    const divided: TExpr = { op: "arithmetic", operator, left, right, type: U64, loc };
+    return { op: "convert", operand: divided, type, loc };
   }
   return { op: "arithmetic", operator, left, right, type, loc };
 }

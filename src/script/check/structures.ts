@@ -124,6 +124,10 @@ export function fieldType(field: Field, userPointers: boolean): Type {
   return type;
 }
 
+/** 0.17 shows enums as numbers. */
+export const plainEnum = (c: Checking, type: Type): Type =>
+  c.old && type.kind === "enum" ? { kind: "int", size: type.size, signed: type.signed } : type;
+
 /** Finds a field by name, looking into anonymous members. */
 export function findField(c: Checking, structure: Structure, name: string, depth = 0): Field | undefined {
   const direct = structure.fields.find((f) => f.name === name);

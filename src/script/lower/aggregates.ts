@@ -15,6 +15,15 @@ export function aggregate(l: Lowering, map: MapInfo, key: readonly TExpr[], args
     histogram(l, map, key, operand);
     return;
   }
+  if (map.aggregate === "max" && l.options.compat === "0.17") {
+    // Its maxima begin at 0, so that nothing below is ever kept.
+    when(l, "sgt", operand, 0n, () => addValue(l, map, key, operand));
+    return;
+  }
+  addValue(l, map, key, operand);
+}
+
+function addValue(l: Lowering, map: MapInfo, key: readonly TExpr[], operand: Val): void {
   const { b } = l;
   const slot = storeKey(l, map, key);
   const found = lookup(l, map, slot);
@@ -112,7 +121,9 @@ function log2Bucket(l: Lowering, operand: Val, bits: number): Val {
         // Branch-free: each step tests whether a high half holds a bit, and shifts it down if so.
         let rest: Val = operand;
         let log: Val = 0n;
-        for (const half of [32n, 16n, 8n, 4n, 2n, 1n]) {
+        // 0.17 tells powers of two apart up to 2^31.
+        const halves = l.options.compat === "0.17" ? [16n, 8n, 4n, 2n, 1n] : [32n, 16n, 8n, 4n, 2n, 1n];
+        for (const half of halves) {
           const most = (1n << half) - 1n;
           const over = b.alu("rsh", b.alu("sub", most, rest), 63n);
           const shift = b.alu("lsh", over, BigInt(half.toString(2).length - 1));

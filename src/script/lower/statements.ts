@@ -222,6 +222,8 @@ function emit(l: Lowering, s: Extract<TStatement, { op: "emit" }>): void {
         else into(l, a, target, a.type, false);
       }
       b.call(HELPER.ringbuf_submit, [record, 0n]);
+      // Nothing is traced any more from here on, however long user space takes to hear of it.
+      if (s.action.kind === "exit") b.store(at(b.mapValue(l.plan.gate, 0)), 4, 0n);
     },
     () => count(l, "ringLost"),
   );

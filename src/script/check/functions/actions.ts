@@ -75,7 +75,7 @@ export function checkFormat(
   from: number,
 ): TExpr[] | undefined {
   const { name } = args.call;
-  const { parts, bad: wrong } = parseFormat(format);
+  const { parts, bad: wrong } = parseFormat(format, c.old);
   if (wrong !== undefined) {
     c.report(args.loc, say.formatSpecifier(name, wrong));
     return undefined;
@@ -154,6 +154,10 @@ function print(c: Checking, args: CallArguments): TExpr {
     c.report(args.loc, say.argumentCount("print", 1, 1, args.raw.length));
     return bad(args.loc);
   }
+  if (raw?.node === "map" && c.old && !raw.parenthesised) {
+    c.report(args.loc, say.printKeyed());
+    return bad(args.loc);
+  }
   if (raw?.node === "map") {
     const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
     if (map.aggregate === "hist" || map.aggregate === "lhist" || map.aggregate === "stats") {
@@ -210,6 +214,10 @@ export const ACTIONS: readonly FunctionSpec[] = [
     least: 0,
     most: 1,
     check: (c, args) => {
+      if (c.old && args.raw.length > 0) {
+        c.report(args.loc, say.argumentCount("exit", 0, 0, args.raw.length));
+        return bad(args.loc);
+      }
       const code = args.raw.length > 0 ? args.get(0) : zeroCode(args.loc);
       if (unknown(code.type)) return bad(args.loc);
       if (!isInteger(code.type)) {

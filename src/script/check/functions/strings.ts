@@ -48,6 +48,10 @@ function str(c: Checking, args: CallArguments): TExpr {
       length = undefined;
     }
   }
+  if (from.type.kind === "string" && c.old && from.op === "text" && args.raw[0]?.node !== "positional") {
+    c.report(args.loc, say.argumentType("str", 1, "integer or pointer", formatType(from.type)));
+    return bad(args.loc);
+  }
   if (from.type.kind === "string") return from;
   if (from.type.kind === "array" && isInteger(from.type.of) && sizeOf(from.type.of) === 1)
     return call("str_bytes", stringOf(Math.min(size, from.type.length + 1)), [from], args.loc);
