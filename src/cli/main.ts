@@ -55,6 +55,12 @@ export const commands: readonly Entry[] = [
     load: () => import("./bgp.ts"),
   },
   {
+    name: "diff",
+    group: act,
+    summary: "what each neighbour would hear differently if manifests were applied",
+    load: () => import("./diff.ts"),
+  },
+  {
     name: "drain",
     group: act,
     summary: "take a node out: de-prefer, withdraw, wait, then unprogram",

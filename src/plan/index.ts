@@ -2,6 +2,7 @@
 export * from "./canonical.ts";
 export * from "./conflist.ts";
 export * from "./desired.ts";
+export * from "./difference.ts";
 export * from "./drain.ts";
 export * from "./explain.ts";
 export { gracefulShutdown } from "./fields.ts";

@@ -121,6 +121,8 @@ export const verdicts = {
     verdict("SessionDown", `the session is ${state}${why ? `: ${why}` : ""}`),
   familyNotNegotiated: (family: string) =>
     verdict("FamilyNotNegotiated", `the neighbour has not agreed to ${family}`),
+  nobodyAsks: () => verdict("NoCandidate", "nothing claims it or shows it any more"),
+  peerGone: () => verdict("PeerGone", "the node has no such neighbour any more"),
   noService: (namespace: string, name: string) =>
     verdict("NoService", `there is no Service ${name} in namespace ${namespace}`),
   noCandidate: () => verdict("NoCandidate", "the Service has no address that could be announced"),
