@@ -227,6 +227,26 @@ describe("Established", () => {
   });
 });
 
+test("a defect of ours in reading one neighbour's message ends that session alone, and is logged", () => {
+  host.speaker.apply(
+    speakerConfig([
+      peerConfig("p", "10.0.0.2", 65001, { passive: true }),
+      peerConfig("other", "10.0.0.3", 65003, { passive: true }),
+    ]),
+  );
+  const other = world.raw(host, "10.0.0.3");
+  other.send(open({ asn: 65003, routerId: 3, capabilities: { families, as4: 65003 } }), keepaliveMessage);
+  const raw = establish();
+  host.speaker.rib.announce = () => {
+    throw new TypeError("a defect");
+  };
+  raw.send(announce([0x0a010000, 24]));
+  expect(raw.notification).toBe("6/8");
+  expect(other.notification).toBe("");
+  expect(host.speaker.session("other")!.state).toBe(State.established);
+  expect(world.log.some((l) => l.includes("error p: internal error") && l.includes("a defect"))).toBe(true);
+});
+
 describe("graceful restart, as helper", () => {
   const withRoutes = (o = open({ capabilities: grCapability() })): RawPeer => {
     const raw = establish(o);
