@@ -5,7 +5,7 @@ import { parseAllDocuments } from "yaml";
 import type { ServerContext } from "./context.ts";
 import { isObject, type Json, type JsonObject, stringAt } from "./json.ts";
 import { parseApiVersion } from "./object.ts";
-import { applyObject } from "./rest/write.ts";
+import { applyObject } from "./rest/apply.ts";
 
 /** A manifest that cannot be read or that the server refuses; the message names the file or the object. */
 export class ManifestError extends Error {}

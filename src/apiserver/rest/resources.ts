@@ -15,6 +15,7 @@ import {
 import { keyOf } from "../object.ts";
 import type { ResourceType } from "../registry/resource.ts";
 import { builtinType } from "../types/index.ts";
+import { applyObject } from "./apply.ts";
 import { decodeObject, type FieldValidation, type WriteOptions } from "./decode.ts";
 import { deletedStatus, deleteEntry, deleteObject, readDeleteOptions } from "./delete.ts";
 import { checkEscalation } from "./escalation.ts";
@@ -33,7 +34,6 @@ import type { ResourceRequest } from "./request-info.ts";
 import { patchScale, readScale } from "./scale.ts";
 import { sendWatch, type Watches } from "./watch.ts";
 import {
-  applyObject,
   createObject,
   find,
   type PatchType,
