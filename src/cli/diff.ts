@@ -71,7 +71,8 @@ interface RefusedField {
 /** What the API server has against an object, a line for each field that it names. */
 function refusalText({ object, source, at }: Manifest, error: Error): string {
   const causes = (error as { causes?: readonly RefusedField[] }).causes ?? [];
-  const named = causes.filter((c) => c.field);
+  // A server that has not come to its rules says so of no field at all.
+  const named = causes.filter((c) => c.field && c.field !== "<nil>");
   if (named.length === 0) return `${source.place(at)}: ${nameOf(object)}: ${error.message}`;
   return named
     .map((c) => {

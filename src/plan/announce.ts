@@ -1,6 +1,7 @@
 // plan: the decision about one candidate: every condition in order, the first that fails is the reason.
 import { type BGPAdvertisement, type BGPPeer, excludeLabel, routeKind, selects } from "../api/index.ts";
 import type { AddressType, Candidate } from "./candidates.ts";
+import { canonical } from "./canonical.ts";
 import { type DrainPhase, drainWithdraws } from "./drain.ts";
 import { communitiesAt, type Faults, gracefulShutdown } from "./fields.ts";
 import { type Reason, reasons } from "./messages.ts";
@@ -230,7 +231,9 @@ function originsOf(
   const groups = new Map<RouteAttributesOut, string[]>();
   for (const [peer, attributes] of peers) groups.set(attributes, [...(groups.get(attributes) ?? []), peer]);
   return [...groups].map(([given, names]) => {
-    const tagged = { ...given, large: [...given.large, tag] };
+    // Somebody may have written our own tag into a BGPAdvertisement; a community is sent once (RFC 8092 3).
+    const others = given.large.filter((l) => canonical(l) !== canonical(tag));
+    const tagged = { ...given, large: [...others, tag] };
     return {
       prefix: candidate.prefix!,
       attributes: state === "DePreferred" ? dePrefer(tagged) : tagged,

@@ -48,14 +48,24 @@ export interface NodeDifference {
   readonly problems: readonly Problem[];
 }
 
-/** The same inputs with proofs, taken to succeed, for what has not been tried. */
-function assumingProofs(snapshot: Snapshot, node: string, inputs: PlanInputs): PlanInputs {
-  const untried = plan(snapshot, node, inputs).announcements.flatMap((a) =>
+interface Assuming {
+  readonly plan: Plan;
+  /** With proofs, taken to succeed, for what waits for one and has never been tried. */
+  readonly inputs: PlanInputs;
+  readonly untried: ReadonlySet<string>;
+}
+
+function assumingProofs(snapshot: Snapshot, node: string, inputs: PlanInputs): Assuming {
+  const first = plan(snapshot, node, inputs);
+  const untried = first.announcements.flatMap((a) =>
     a.reason.code === "NotProven" && a.prefix !== undefined && !inputs.proofs.has(a.prefix) ? [a.prefix] : [],
   );
-  if (untried.length === 0) return inputs;
   const assumed = untried.map((p) => [p, { state: "Proven", reason: "assumed" }] as const);
-  return { ...inputs, proofs: new Map([...inputs.proofs, ...assumed]) };
+  return {
+    plan: first,
+    inputs: untried.length > 0 ? { ...inputs, proofs: new Map([...inputs.proofs, ...assumed]) } : inputs,
+    untried: new Set(untried),
+  };
 }
 
 /** The plan with the guard's approval, and what it would wait for without. */
@@ -100,10 +110,20 @@ function whyAfter(after: Plan, hearing: Hearing | undefined, peer: string, prefi
   return announcement.state === "Withdrawn" ? announcement.reason : verdicts.peerGone();
 }
 
+interface Waiting {
+  /** Not announced before the change only because nothing has been tried. */
+  readonly before: ReadonlySet<string>;
+  /** The same after it. */
+  readonly after: ReadonlySet<string>;
+  /** What the guard holds after it. */
+  readonly held: ReadonlySet<string>;
+}
+
 function routeDifferences(
   before: readonly Hearing[],
   after: readonly Hearing[],
-  plans: { readonly after: Plan; readonly held: ReadonlySet<string>; readonly tried: PlanInputs["proofs"] },
+  plan: Plan,
+  waiting: Waiting,
 ): readonly RouteDifference[] {
   const was = new Map(before.map((h) => [keyOf(h), h] as const));
   const is = new Map(after.map((h) => [keyOf(h), h] as const));
@@ -112,12 +132,14 @@ function routeDifferences(
     .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
     .flatMap(({ peer, prefix }): readonly RouteDifference[] => {
       const key = keyOf({ peer, prefix });
-      const old = was.get(key)?.route;
+      const assumed = was.get(key)?.route;
       const next = is.get(key)?.route;
-      if (canonical(old) === canonical(next)) return [];
+      if (canonical(assumed) === canonical(next)) return [];
+      const old = waiting.before.has(prefix) ? undefined : assumed;
+      if (!old && !next) return [];
       const waitsFor = [
-        ...(next && !old && !plans.tried.has(prefix) ? (["Proof"] as const) : []),
-        ...(old && !next && plans.held.has(prefix) ? (["Approval"] as const) : []),
+        ...(waiting.after.has(prefix) || waiting.before.has(prefix) ? (["Proof"] as const) : []),
+        ...(!next && waiting.held.has(prefix) ? (["Approval"] as const) : []),
       ];
       return [
         {
@@ -125,7 +147,7 @@ function routeDifferences(
           prefix,
           ...(old && { before: old }),
           ...(next && { after: next }),
-          why: whyAfter(plans.after, is.get(key), peer, prefix),
+          why: whyAfter(plan, is.get(key), peer, prefix),
           waitsFor,
         },
       ];
@@ -168,20 +190,21 @@ function peerDifferences(before: Plan, after: Plan): readonly PeerDifference[] {
 /** What a change does to one node. Empty lists: nothing. */
 export function difference(given: DifferenceInputs): NodeDifference {
   const { node, localAddress } = given;
-  const inputs = assumingProofs(given.before, node, given.inputs);
-  const before = plan(given.before, node, inputs);
+  const { plan: now, inputs, untried } = assumingProofs(given.before, node, given.inputs);
+  const before = untried.size > 0 ? plan(given.before, node, inputs) : now;
   const snapshot: Snapshot = { ...given.after, lastGood: before.lastGood };
   const drain = { ...inputs.drain, phase: phaseAfter(given.before, given.after, node, inputs) };
-  const next = assumingProofs(snapshot, node, { ...inputs, drain, previous: inForceOf(before) });
-  const { plan: after, held } = approved(snapshot, node, next);
+  const next = assumingProofs(snapshot, node, { ...inputs, drain, previous: inForceOf(now) });
+  const { plan: after, held } = approved(snapshot, node, next.inputs);
   const known = new Set(before.problems.map((p) => canonical(p)));
   return {
     node,
-    routes: routeDifferences(hearings(before.speaker, localAddress), hearings(after.speaker, localAddress), {
+    routes: routeDifferences(
+      hearings(before.speaker, localAddress),
+      hearings(after.speaker, localAddress),
       after,
-      held,
-      tried: given.inputs.proofs,
-    }),
+      { before: untried, after: next.untried, held },
+    ),
     peers: peerDifferences(before, after),
     problems: after.problems.filter((p) => !known.has(canonical(p))),
   };
