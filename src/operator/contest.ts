@@ -29,14 +29,14 @@ export class Contest {
     if (bout?.text !== wanted.join()) return 0;
     const now = this.#clock.monotonic();
     while (bout.rewrites.length > 0 && now - bout.rewrites[0]! > windowMs) bout.rewrites.shift();
-    if (bout.rewrites.length >= mostRewrites) return windowMs - (now - bout.rewrites[0]!);
-    bout.rewrites.push(now);
-    return 0;
+    return bout.rewrites.length >= mostRewrites ? windowMs - (now - bout.rewrites[0]!) : 0;
   }
 
-  /** What stands there now by our doing. */
-  wrote(key: string, wanted: readonly string[]): void {
+  /** What stands there now; `changed`: by a write of ours that the API server has taken. */
+  stands(key: string, wanted: readonly string[], changed: boolean): void {
     const text = wanted.join();
-    if (this.#bouts.get(key)?.text !== text) this.#bouts.set(key, { text, rewrites: [] });
+    const bout = this.#bouts.get(key);
+    if (bout?.text !== text) this.#bouts.set(key, { text, rewrites: [] });
+    else if (changed) bout.rewrites.push(this.#clock.monotonic());
   }
 }

@@ -148,18 +148,20 @@ export class ClaimLifecycle {
 
   async #releasing(claim: IPAllocation): Promise<Result | undefined> {
     const { claims, clock } = this.#c;
-    const prefix = claim.spec.prefix;
     if (this.#isShown(claim)) return { requeueAfterMs: lookMs };
-    const cached = this.#c.caches.networks.cache.byIndex(indexes.announced, prefix);
-    let waiting = await this.#alive(cached.map((n) => n.metadata.name));
+    const { networks } = this.#c.caches;
+    let waiting = await this.#holdouts(
+      claim,
+      networks.cache.byIndex(indexes.announced, claim.spec.prefix),
+      (n) => networks.cache.get(n),
+    );
     const releasedAt = Date.parse(claim.status?.releasedAt ?? "") || clock.now();
     const settle = releasedAt + settleMs - clock.now();
     if (waiting.length === 0 && settle > 0) {
       await this.#say(claim, [], claimSays.settling());
       return { requeueAfterMs: Math.min(settle, settleMs) };
     }
-    // The cache may be behind; what was reported up to now is in a list that is asked for now.
-    if (waiting.length === 0) waiting = await this.#alive(await this.#announcers(prefix));
+    if (waiting.length === 0) waiting = await this.#holdoutsNow(claim);
     if (waiting.length > 0) {
       await this.#say(claim, waiting, claimSays.awaiting(waiting));
       return { requeueAfterMs: lookMs };
@@ -175,6 +177,48 @@ export class ClaimLifecycle {
     return undefined;
   }
 
+  /** The same by what the API server says now: what was reported up to now is in a list that is asked for now. */
+  async #holdoutsNow(claim: IPAllocation): Promise<readonly string[]> {
+    const now = this.#c.clock.monotonic();
+    if (this.#networks?.askedAt !== now) {
+      const items = this.#c.api.list(kinds.NodeNetwork).then((l) => l.items);
+      this.#networks = { askedAt: now, items };
+    }
+    const byName = new Map((await this.#networks.items).map((n) => [n.metadata.name, n]));
+    const announcers = [...byName.values()].filter((n) => announcedBy(n).includes(claim.spec.prefix));
+    return this.#holdouts(claim, announcers, (name) => byName.get(name));
+  }
+
+  /**
+   * Nodes that announce it, or did when last heard of and have not reported since. A node whose Node object is gone reports
+   * nothing any more and is not waited for; one that came back under its name must have reported once.
+   */
+  async #holdouts(
+    claim: IPAllocation,
+    announcers: readonly NodeNetwork[],
+    reportOf: (name: string) => NodeNetwork | undefined,
+  ): Promise<readonly string[]> {
+    const { owner, prefix } = claim.spec;
+    const suspects = new Set([
+      ...(claim.status?.announcedBy ?? []),
+      ...announcers.map((n) => n.metadata.name),
+    ]);
+    if (owner.kind === "Node") suspects.add(owner.name);
+    const out: string[] = [];
+    for (const name of suspects) {
+      const report = reportOf(name);
+      const withdrawn = report?.status !== undefined && !announcedBy(report).includes(prefix);
+      if (!withdrawn && (await this.#nodeExists(name))) out.push(name);
+    }
+    return out.sort();
+  }
+
+  async #nodeExists(name: string): Promise<boolean> {
+    return (
+      this.#c.caches.nodes.cache.has(name) || (await this.#read(kinds.Node, name, undefined)) !== undefined
+    );
+  }
+
   /** Whether its own owner shows it all the same: the owner's reconciler takes it back then. */
   #isShown(claim: IPAllocation): boolean {
     const { caches } = this.#c;
@@ -187,25 +231,6 @@ export class ClaimLifecycle {
     return caches.services.cache
       .byIndex(indexes.ingress, describePrefix(prefixOf(claim)))
       .some((s) => s.metadata.uid === owner.uid);
-  }
-
-  async #announcers(prefix: string): Promise<readonly string[]> {
-    const now = this.#c.clock.monotonic();
-    if (this.#networks?.askedAt !== now) {
-      const items = this.#c.api.list(kinds.NodeNetwork).then((l) => l.items);
-      this.#networks = { askedAt: now, items };
-    }
-    const networks = await this.#networks.items;
-    return networks.filter((n) => announcedBy(n).includes(prefix)).map((n) => n.metadata.name);
-  }
-
-  /** Those of these nodes whose Node is there: a machine that is gone reports nothing any more. */
-  async #alive(nodes: readonly string[]): Promise<readonly string[]> {
-    const out: string[] = [];
-    for (const name of nodes)
-      if (this.#c.caches.nodes.cache.has(name) || (await this.#read(kinds.Node, name, undefined)))
-        out.push(name);
-    return out.sort();
   }
 
   async #say(claim: IPAllocation, waiting: readonly string[], say: Say): Promise<void> {
@@ -231,6 +256,11 @@ export class ClaimLifecycle {
     if (Number.isNaN(until)) return this.#repairCooling(claim);
     if (left > 0) return { requeueAfterMs: Math.min(left, 3_600_000) };
     if (this.#isShown(claim)) return { requeueAfterMs: lookMs };
+    const waiting = await this.#holdoutsNow(claim);
+    if (waiting.length > 0) {
+      await this.#c.claims.release(claim, waiting);
+      return undefined;
+    }
     this.#c.log.info({ prefix: claim.spec.prefix, pool: claim.spec.pool }, "free again");
     await this.#c.claims.remove(claim);
     return undefined;

@@ -15,6 +15,8 @@ import { ownershipOf, type Wish, wishOf } from "./service-wish.ts";
 export const allocatedCondition = "waggle.dev/Allocated";
 const fieldManager = "waggle-ipam";
 
+/** About how long a Service waits after it had to give back half of what it needs. */
+const halfMs = 10_000;
 /** A reservation's claim is about to come: look again after this. */
 const reservationMs = 500;
 
@@ -34,12 +36,20 @@ interface Shown {
   readonly complete: boolean;
 }
 
+interface Gathered {
+  readonly held: ReadonlyMap<Family, IPAllocation>;
+  readonly lacking: ReadonlyMap<Family, Say>;
+  /** For a reservation's claim, which is about to come. */
+  readonly waits: boolean;
+}
+
 export class ServiceReconciler {
   /** Keys of Services that lack an address. */
   readonly waiting = new Set<string>();
   readonly #c: OperatorContext;
   readonly #contest: Contest;
   readonly #sources: ServiceSources;
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(context: OperatorContext) {
     this.#c = context;
@@ -113,6 +123,27 @@ export class ServiceReconciler {
     const parsed = wishOf(service, this.#sources.hasPool);
     if ("invalid" in parsed) return this.#report(key, service, undefined, parsed.invalid);
     const { wish } = parsed;
+    const gather = (): Promise<Gathered> => this.#gather(key, service, wish);
+    const { held, lacking, waits } = await (wish.all ? this.#inTurn(gather) : gather());
+    const claims = wish.families.flatMap((f) => held.get(f) ?? []);
+    const half = wish.all && lacking.size > 0 && ingressOf(service).length === 0;
+    const result =
+      claims.length === 0 || half
+        ? await this.#report(key, service, undefined, [...lacking.values()][0]!)
+        : await this.#show(key, service, wish, claims, lacking);
+    if (half && claims.length > 0) return this.#giveBack(key, service, claims);
+    return result ?? (waits ? { requeueAfterMs: reservationMs } : undefined);
+  }
+
+  /** Two who need both families must not each take the one that the other lacks. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** What each family gets, claimed; or why it lacks one. */
+  async #gather(key: string, service: Service, wish: Wish): Promise<Gathered> {
     const sources = this.#sources.of(key, service, wish);
     let waits = false;
     const held = new Map<Family, IPAllocation>();
@@ -134,21 +165,19 @@ export class ServiceReconciler {
         waits ||= result.wait === true;
       }
     }
-    const claims = wish.families.flatMap((f) => held.get(f) ?? []);
-    const half = wish.all && lacking.size > 0 && ingressOf(service).length === 0;
-    const result =
-      claims.length === 0 || half
-        ? await this.#report(key, service, undefined, [...lacking.values()][0]!)
-        : await this.#show(key, service, wish, claims, lacking);
-    if (half) await this.#giveBack(service, claims);
-    return result ?? (waits ? { requeueAfterMs: reservationMs } : undefined);
+    return { held, lacking, waits };
   }
 
-  /** Half of what is needed keeps others from a whole, so it goes back. */
-  async #giveBack(service: Service, claims: readonly IPAllocation[]): Promise<void> {
+  /**
+   * Half of what is needed keeps others from a whole, so it goes back. The next attempt comes after a time of its own, and
+   * not when room appears: whoever else gave back half would come at the same moment.
+   */
+  async #giveBack(key: string, service: Service, claims: readonly IPAllocation[]): Promise<Result> {
     for (const claim of claims)
       if (claim.spec.owner.uid === service.metadata.uid)
         await this.#c.claims.release(claim, this.#announcers(claim));
+    this.waiting.delete(key);
+    return { requeueAfterMs: halfMs * (0.2 + this.#c.random()) };
   }
 
   async #obtain(
@@ -245,7 +274,7 @@ export class ServiceReconciler {
     const granted = ips !== undefined && ips.length > 0 && verdict.reason === "Allocated";
     const live = await this.#write(api, service, ips, granted ? "True" : "False", verdict);
     if (shown) {
-      this.#contest.wrote(key, shown.ips);
+      this.#contest.stands(key, shown.ips, !sameJson(shown.ips, now));
       await this.#releaseSurplus(live, shown);
     }
     return undefined;

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { IPAllocation, IPPool, KubernetesObject, NodeNetwork, Service } from "../../../src/api/index.ts";
 import { overlapOf, parsePool } from "../../../src/ipam/index.ts";
+import { sameJson } from "../../../src/kube/conditions.ts";
 import { ApiError, TransportError } from "../../../src/kube/errors.ts";
 import { kinds } from "../../../src/kube/resource.ts";
 import { formatPrefix, hostPrefix, overlaps, parseAddress, parsePrefix } from "../../../src/net/address.ts";
@@ -182,14 +183,20 @@ function agent(w: World, rules: Rules, name: string): void {
     const before = rules.announcing.get(name) ?? new Set();
     // Reported before it is done, and withdrawn before that is reported.
     const report = (list: Iterable<string>): void => {
-      if (w.view(name)) w.announce(name, [...list].sort());
+      const text = [...list].sort();
+      if (
+        w.view(name) &&
+        !sameJson(
+          w.view(name)?.status?.announced?.map((a) => a.prefix),
+          text,
+        )
+      )
+        w.announce(name, text);
     };
     if (view) {
-      const added = [...now].filter((p) => !before.has(p));
-      if (added.length > 0) report([...before, ...added]);
+      report(new Set([...before, ...now]));
       rules.announcing.set(name, now);
-      if ([...before].some((p) => !now.has(p)))
-        w.clock.after(w.random() * 3_000, () => report(rules.announcing.get(name) ?? []));
+      w.clock.after(w.random() * 3_000, () => report(rules.announcing.get(name) ?? []));
     }
     w.clock.after(200 + w.random() * 2_000, step);
   };
@@ -199,8 +206,15 @@ function agent(w: World, rules: Rules, name: string): void {
 const shows = (w: World, prefix: string): boolean =>
   w.api.all(kinds.Service).some((s) => ingress(s).some((ip) => host(ip) === prefix));
 
+/** A node with its agent, unless it is there. */
+function join(w: World, rules: Rules, name: string): void {
+  if (w.api.read(kinds.Node, name)) return;
+  w.api.put(kinds.Node, node(name, `172.30.1.1${name.slice(1)}`));
+  agent(w, rules, name);
+}
+
 /** Two pools of one second that overlap, with names against their order; or a pool that grows into another and back. */
-function poolGames(w: World, pick: <T>(list: readonly T[]) => T): void {
+function poolGames(w: World, rules: Rules, pick: <T>(list: readonly T[]) => T): void {
   const widen = (pool: IPPool, block: string): void => {
     const has = pool.spec.blocks.includes(block);
     const blocks = has ? pool.spec.blocks.filter((b) => b !== block) : [...pool.spec.blocks, block];
@@ -214,14 +228,43 @@ function poolGames(w: World, pick: <T>(list: readonly T[]) => T): void {
   const game = pick(["twins", "pods", "vips"]);
   if (game === "pods") {
     widen(w.pool("pods")!, "10.101.0.0/24");
-    w.api.put(kinds.Node, node("n4", "172.30.1.14"));
+    join(w, rules, "n4");
   } else if (game === "vips") {
     widen(w.pool("vips")!, "10.1.0.0/25");
-    w.api.put(kinds.Service, service("s9", {}, { annotations: { "waggle.dev/addresses": "10.1.0.5" } }));
+    if (!w.service("s9"))
+      w.api.put(kinds.Service, service("s9", {}, { annotations: { "waggle.dev/addresses": "10.1.0.5" } }));
   } else
     for (const name of ["z-twin", "a-twin"])
       if (w.pool(name)) w.api.remove(kinds.IPPool, name);
       else w.api.put(kinds.IPPool, vips(name, ["10.105.0.0/28"], { priority: 1, cooldownSeconds: 1 }));
+}
+
+/**
+ * The pods' pool moves to where addresses come from, a node and Services come at the same time, and one operator has not
+ * heard of it: a block and an address inside it are wanted at once, and their claims have different names.
+ */
+async function clash(
+  w: World,
+  rules: Rules,
+  lags: Map<string, number>,
+  pick: <T>(list: readonly T[]) => T,
+): Promise<void> {
+  const late = pick(w.processes).name;
+  for (const kind of ["IPPool", "IPAllocation"]) lags.set(`${late} ${kind}`, 12_000);
+  const pool = w.pool("pods")!;
+  const away = pool.spec.blocks.includes("10.101.0.0/24");
+  const blocks = [away ? "10.1.0.0/24" : "10.101.0.0/24", "fd10:1::/118"];
+  const generation = (pool.metadata.generation ?? 1) + 1;
+  w.api.put(kinds.IPPool, {
+    ...pool,
+    metadata: { ...pool.metadata, generation },
+    spec: { ...pool.spec, blocks },
+  });
+  join(w, rules, "n5");
+  for (const name of ["s6", "s7", "s8"]) {
+    await w.clock.advance(w.random() * 1_500);
+    if (!w.service(name)) w.api.put(kinds.Service, service(name));
+  }
 }
 
 async function simulate(
@@ -235,10 +278,7 @@ async function simulate(
   w.api.put(kinds.ClusterNetwork, network());
   w.api.put(kinds.IPPool, pods("pods", ["10.1.0.0/24", "fd10:1::/118"], { cooldownSeconds: 3 }));
   w.api.put(kinds.IPPool, vips("vips", ["10.101.0.0/28", "fd20:1::/124"], { cooldownSeconds: 2, quota: 10 }));
-  for (const n of ["n1", "n2"]) {
-    w.api.put(kinds.Node, node(n, `172.30.1.1${n.slice(1)}`));
-    agent(w, rules, n);
-  }
+  for (const n of ["n1", "n2"]) join(w, rules, n);
   // In every other cluster election does not work at all: all operators lead, all the time.
   const anarchy = seed % 2 === 0;
   const lags = new Map<string, number>();
@@ -279,10 +319,7 @@ async function simulate(
     } else if (what < 0.38) {
       const n = pick(["n1", "n2", "n3"]);
       if (w.api.read(kinds.Node, n)) w.api.remove(kinds.Node, n);
-      else {
-        w.api.put(kinds.Node, node(n, `172.30.1.1${n.slice(1)}`));
-        agent(w, rules, n);
-      }
+      else join(w, rules, n);
     } else if (what < 0.48) {
       const r = `r${Math.floor(random() * 2)}`;
       if (w.api.read(kinds.IPReservation, r, "shop")) w.api.remove(kinds.IPReservation, r, "shop");
@@ -306,7 +343,8 @@ async function simulate(
     else if (what < 0.94) {
       const kind = pick(["Service", "IPAllocation", "NodeNetwork", "IPPool", "Node", "IPReservation"]);
       lags.set(`${pick(w.processes).name} ${kind}`, random() < 0.3 ? 0 : random() * 8_000);
-    } else poolGames(w, pick);
+    } else if (what < 0.97) poolGames(w, rules, pick);
+    else await clash(w, rules, lags, pick);
     while (w.processes.length < 2) w.start(anarchy);
     await w.clock.advance(random() * random() * 12_000);
     if (rules.broken.length > 0) break;
@@ -337,7 +375,8 @@ function complaints(w: World): string[] {
       out.push(`${claim.spec.prefix} is claimed and not in the view of ${name}`);
   }
   const short =
-    w.condition(w.api.read(kinds.ClusterNetwork, "default"), "Ready") === "False NodesWithoutBlock";
+    w.condition(w.api.read(kinds.ClusterNetwork, "default"), "Ready") === "False NodesWithoutBlock" ||
+    !w.pool("pods")?.spec.blocks.some((b) => b.includes("."));
   for (const n of w.api.all(kinds.Node))
     if (w.view(n.metadata.name)?.spec.podBlocks?.length !== 2 && !short)
       out.push(`${n.metadata.name} has no two blocks`);
@@ -369,6 +408,8 @@ const picture = (w: World): string =>
         (s) =>
           `${s.metadata.name} ${s.spec.ipFamilyPolicy} ${s.metadata.annotations?.["waggle.dev/addresses"] ?? ""} ${ingress(s)} ${JSON.stringify(s.status?.conditions)}`,
       ),
+    ...w.api.all(kinds.IPPool).map((p) => `${p.metadata.name} ${p.spec.blocks} ${JSON.stringify(p.status)}`),
+    JSON.stringify(w.api.read(kinds.ClusterNetwork, "default")?.status),
     ...w.lines.slice(-40),
   ].join("\n");
 
