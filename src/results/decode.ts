@@ -138,7 +138,11 @@ export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Res
       const { line, column } = action.span;
       const severity = action.kind === "errorf" ? "ERROR" : "WARNING";
       const text = formatRecord(d, action.format, action.arguments, bytes);
-      return { kind: "line", type: "error", text: `stdin:${line}:${column}: ${severity}: ${text}\n` };
+      return {
+        kind: "line",
+        type: "error",
+        text: `${plan.source ?? "stdin"}:${line}:${column}: ${severity}: ${text}\n`,
+      };
     }
     case "print_map":
       return {

@@ -1,10 +1,11 @@
 // results: raw bytes of a type to values that can leave the node: ids become names, addresses become symbols.
-import { alignOf, sizeOf, tupleLayout } from "../script/layout.ts";
+import { sizeOf, tupleLayout } from "../script/layout.ts";
 import type { OutputPlan, Type } from "../script/types.ts";
 import { integerValue, readInteger, readText } from "./bytes.ts";
 import { errorText } from "./errno.ts";
 import { inetText, macText, UNKNOWN } from "./inet.ts";
 import { strftime } from "./strftime.ts";
+import { systemCallName } from "./syscalls.ts";
 import type { Resolvers, Value } from "./types.ts";
 
 export interface Decoding {
@@ -69,6 +70,8 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
     }
     case "errno":
       return errorText(Number(readInteger(bytes, offset, 8, true)));
+    case "syscall":
+      return systemCallName(Number(readInteger(bytes, offset, 8, true)));
     case "stack":
       return stackText(d, type, bytes, offset);
     case "tuple": {
@@ -163,5 +166,3 @@ export function bufferText(bytes: Uint8Array, how: "r" | "rx" | "rh"): string {
     .map((b) => (how === "r" && b >= 0x20 && b < 0x7f ? String.fromCharCode(b) : `\\x${pair(b)}`))
     .join("");
 }
-
-export { alignOf };

@@ -19,7 +19,6 @@ import type {
   CompiledScript,
   CompileOptions,
   Diagnostic,
-  OutputPlan,
   Structure,
   Type,
 } from "./types.ts";
@@ -164,11 +163,7 @@ const ENUM_VALUES = [
 ];
 
 /** What user space must know of the types that the output holds: names of enum values, fields of structures. */
-function describe(
-  plan: Plan,
-  options: CompileOptions,
-  typed: TProgram,
-): Pick<OutputPlan, "enums" | "old" | "structures" | "trailer"> {
+function describe(plan: Plan, options: CompileOptions, typed: TProgram): Parameters<Plan["output"]>[0] {
   const enums = new Set<string>();
   const structures = new Map<string, Structure>();
   const find = (name: string): Structure | undefined =>
@@ -198,6 +193,7 @@ function describe(
       })),
   ];
   return {
+    source: options.name,
     enums: Object.fromEntries([...enums].map((name) => [name, Object.fromEntries(texts(name))])),
     ...(structures.size > 0 ? { structures: Object.fromEntries(structures) } : {}),
     ...(options.compat === "0.17" ? { old: true } : { trailer: typed.settings.strTruncTrailer }),

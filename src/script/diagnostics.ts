@@ -193,6 +193,7 @@ export const say = {
     message("literal-argument", `${name}() expects a ${what} literal`),
   mapArgument: (name: string) => message("map-argument", `${name}() expects a map to be provided`),
   argumentValue: (name: string, text: string) => message("argument-value", `${name}: ${text}`),
+  assertion: (text: string) => message("assertion", text),
   printKeyed: () =>
     message(
       "map-argument",

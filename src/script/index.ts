@@ -1,4 +1,6 @@
 // script: what other rooms call. Text in, bytecode and a plan for reading its output back out; no I/O.
 export { type CompileResult, checkSyntax, compile } from "./compile.ts";
 export { renderDiagnostics } from "./diagnostics.ts";
+export { formatSource } from "./format-source.ts";
+export { type LanguageReference, languageReference } from "./reference.ts";
 export type * from "./types.ts";

@@ -55,6 +55,7 @@ export function sizeOf(type: Type): number {
     case "timestamp":
     case "cgroup_path":
     case "errno":
+    case "syscall":
       return 8;
   }
 }
@@ -113,6 +114,7 @@ export function isScalar(type: Type): boolean {
     case "timestamp":
     case "cgroup_path":
     case "errno":
+    case "syscall":
       return true;
     case "symbol":
       return !type.user;

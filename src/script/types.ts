@@ -54,6 +54,8 @@ export type Type =
   | { readonly kind: "cgroup_path" }
   /** i64 errno, printed as strerror(3) does. */
   | { readonly kind: "errno" }
+  /** u64 number of a system call, printed as its name. */
+  | { readonly kind: "syscall" }
   | { readonly kind: "username" };
 
 export type AddressSpace = "kernel" | "user";
@@ -232,6 +234,8 @@ export interface AttachPoint {
   };
   readonly iterator?: string;
   readonly signal?: string;
+  /** Hardware breakpoint: mode of "r", "w", "x". */
+  readonly watchpoint?: { readonly address: bigint; readonly length: number; readonly mode: string };
 }
 
 export interface CompiledProgram {
@@ -295,6 +299,8 @@ export interface OutputPlan {
   readonly old?: true;
   /** Structures that are among the values. */
   readonly structures?: Readonly<Record<string, Structure>>;
+  /** What messages call the source. */
+  readonly source?: string;
   /** What is put after a string that str() had to cut. */
   readonly trailer?: string;
   /** Canonical strings for enum printing: enum name -> value -> text. */

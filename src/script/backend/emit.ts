@@ -1,5 +1,5 @@
 // script, backend: from allocated intermediate form to instructions, with relocations and the line of each.
-import type { Address, IrFunction, Val, VReg } from "../ir/ir.ts";
+import type { Address, Val, VReg } from "../ir/ir.ts";
 import type { LineMap } from "../text.ts";
 import type { Relocation } from "../types.ts";
 import type { Allocation } from "./allocate.ts";
@@ -211,5 +211,3 @@ function parallelMove(moves: readonly { dst: number; src: number }[], out: Encod
     pending = pending.map((m) => (m.src === first.src ? { dst: m.dst, src: 0 } : m));
   }
 }
-
-export type { IrFunction };

@@ -4,18 +4,19 @@ import { say } from "../diagnostics.ts";
 import { formatType, I32, I64, NONE, stringOf, U32, U64 } from "../layout.ts";
 import type { TExpr } from "../typed.ts";
 import type { Type } from "../types.ts";
-import { checkField, textOf } from "./expressions.ts";
+import { textOf } from "./expressions.ts";
+import { checkField } from "./fields.ts";
 import { plainStack } from "./functions/stacks.ts";
 import { call } from "./functions/table.ts";
+import { checkChoice } from "./operators.ts";
 import { bad, type Checking } from "./state.ts";
 import { findStructure } from "./structures.ts";
 
 export interface Builtin {
   readonly name: string;
   readonly about: string;
-  readonly type: Type | ((c: Checking) => Type);
-  /** Providers in which there is no such thing: a perf_event or syscall program may lack the helper. */
-  readonly notIn?: readonly string[];
+  /** Absent where the checker makes an expression of it. */
+  readonly type?: Type | ((c: Checking) => Type);
 }
 
 const task = (c: Checking): Type => {
@@ -45,6 +46,20 @@ export const BUILTINS: readonly Builtin[] = [
   { name: "jiffies", type: U64, about: "kernel ticks since boot" },
   { name: "username", type: { kind: "username" }, about: "name of the user" },
   { name: "func", type: { kind: "symbol", user: false }, about: "the function being traced" },
+  { name: "args", about: "the probe's arguments by name" },
+  { name: "arg0 .. arg9", about: "the probe's arguments by number" },
+  { name: "sarg0 .. sarg9", about: "arguments that a function takes on the stack" },
+  { name: "retval", about: "what the function returned" },
+  { name: "ctx", about: "the program's context, as a pointer" },
+  { name: "kstack", about: "the kernel's stack" },
+  { name: "ustack", about: "the stack of the current process" },
+  { name: "ppid", about: "process ID of the parent" },
+  { name: "pcomm", about: "name of the parent" },
+  { name: "cpid", about: "process ID of the child started with -c" },
+  { name: "has_cpid", about: "whether there is one" },
+  { name: "probe", about: "name of this attach point" },
+  { name: "probetype", about: "provider of this attach point" },
+  { name: "usermode", about: "1 if the event interrupted user code" },
   { name: "node", type: { kind: "name", dictionary: "node" }, about: "the node that the event belongs to" },
   { name: "pod", type: { kind: "name", dictionary: "pod" }, about: "the pod that the event belongs to" },
   {
@@ -55,23 +70,8 @@ export const BUILTINS: readonly Builtin[] = [
 ];
 
 const byName = new Map(BUILTINS.map((b) => [b.name, b]));
-const EXTRA = [
-  "args",
-  "retval",
-  "ctx",
-  "kstack",
-  "ustack",
-  "ppid",
-  "pcomm",
-  "cpid",
-  "has_cpid",
-  "probe",
-  "probetype",
-  "true",
-  "false",
-  ...Array.from({ length: 10 }, (_, i) => `arg${i}`),
-];
-export const builtinNames = (): string[] => [...byName.keys(), ...EXTRA];
+const NUMBERED = Array.from({ length: 10 }, (_, i) => [`arg${i}`, `sarg${i}`]).flat();
+export const builtinNames = (): string[] => [...byName.keys(), ...NUMBERED, "true", "false"];
 
 /** The identifier as a builtin; undefined if it is none. */
 export function checkBuiltin(c: Checking, written: string, loc: Loc): TExpr | undefined {
@@ -98,8 +98,36 @@ export function checkBuiltin(c: Checking, written: string, loc: Loc): TExpr | un
   if (!builtin) return undefined;
   if (name === "func") return tracedFunction(c, loc);
   if (name === "ncpus") return { op: "const", value: BigInt(c.types.features.cpus), type: U64, loc };
+  if (name === "usermode") return userMode(c, loc);
   const type = typeof builtin.type === "function" ? builtin.type(c) : builtin.type;
+  if (!type) return undefined;
   return { op: "builtin", name, type, loc };
+}
+
+/** The privilege bits of the code segment: registers of perf events and of functions begin the context. */
+function userMode(c: Checking, loc: Loc): TExpr {
+  const one: TExpr = { op: "const", value: 1n, type: U64, loc };
+  const { context } = c.point;
+  if (c.point.programType === "syscall") return one;
+  const offset = registerByName(c, "cs");
+  if ((context.kind !== "registers" && c.point.programType !== "perf_event") || offset === undefined)
+    return { ...one, value: 0n };
+  const cs: TExpr = { op: "context_word", offset, size: 8, type: U64, loc };
+  const bits: TExpr = {
+    op: "arithmetic",
+    operator: "&",
+    left: cs,
+    right: { op: "const", value: 3n, type: U64, loc },
+    type: U64,
+    loc,
+  };
+  return checkChoice(
+    c,
+    { op: "truth", operand: bits, type: { kind: "bool" }, loc },
+    one,
+    { ...one, value: 0n },
+    loc,
+  );
 }
 
 /** A field of the task that started the current one. */

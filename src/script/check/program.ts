@@ -1,7 +1,6 @@
 // script, checker: the whole program. Settings, definitions and probes, checked in rounds until the types of maps are settled.
 import type { Item, Probe, Program } from "../ast.ts";
 import { type Diagnostics, type Message, say } from "../diagnostics.ts";
-import { stored } from "../layout.ts";
 import { type ResolvedPoint, resolvePoints } from "../probes.ts";
 import type { MapInfo, TProbe, TProgram } from "../typed.ts";
 import type { CompileOptions } from "../types.ts";
@@ -212,5 +211,3 @@ function checkProbe(
   const body = checkBlock(c, probe.body);
   return { points, body, predicate, variables: [...c.probeVariables], loc: probe.loc };
 }
-
-export { stored };

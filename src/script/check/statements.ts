@@ -1,15 +1,16 @@
 // script, checker: statements.
 import type { Block, ExprOf, IfStatement, Loc, Statement } from "../ast.ts";
 import { say } from "../diagnostics.ts";
-import { formatType, I64, isInteger, NONE, stored, U64 } from "../layout.ts";
+import { formatType, I64, isInteger, U64 } from "../layout.ts";
 import type { TExpr, TStatement } from "../typed.ts";
 import type { Type } from "../types.ts";
-import { checkCast, checkExpr, checkKey, recordOf, substitutedMap, typeOperand } from "./expressions.ts";
+import { checkCast } from "./casts.ts";
+import { checkExpr, checkKey, substitutedMap, typeOperand } from "./expressions.ts";
+import { recordOf } from "./fields.ts";
 import { checkAggregate, isAggregate } from "./functions/aggregates.ts";
 import { substituted } from "./macros.ts";
 import { checkBinary, truth } from "./operators.ts";
 import {
-  bad,
   type Checking,
   declareVariable,
   findVariable,
@@ -255,5 +256,3 @@ function assignMap(
   if (key.some((k) => unknown(k.type))) return [];
   return [{ op: "set_map", map, key, value, loc }];
 }
-
-export { bad, NONE, stored };

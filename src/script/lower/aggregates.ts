@@ -5,7 +5,7 @@ import type { Address, Val } from "../ir/ir.ts";
 import type { MapInfo, TExpr, TExprOf } from "../typed.ts";
 import { lookup, storeKey, update } from "./maps.ts";
 import { value } from "./scalars.ts";
-import { at, count, type Lowering, plus, when } from "./state.ts";
+import { at, type Lowering, plus, when } from "./state.ts";
 
 /** @map[key] = count() and its kin. */
 export function aggregate(l: Lowering, map: MapInfo, key: readonly TExpr[], args: readonly TExpr[]): void {
@@ -225,5 +225,3 @@ export function reduceCpus(l: Lowering, map: MapInfo, slot: Address): Val {
   });
   return result;
 }
-
-export { count };

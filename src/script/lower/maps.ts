@@ -2,13 +2,13 @@
 
 import { HELPER } from "../ir/helpers.ts";
 import type { Address, MemorySize, Val, VReg } from "../ir/ir.ts";
-import { isScalar, isSigned, sizeOf, tupleLayout } from "../layout.ts";
+import { isScalar, sizeOf, tupleLayout } from "../layout.ts";
 import type { MapInfo, TExpr, TExprOf } from "../typed.ts";
 import type { Type } from "../types.ts";
 import { readAggregate } from "./aggregates.ts";
-import { copyFrom, into } from "./memory.ts";
+import { into } from "./memory.ts";
 import { loadFrom } from "./scalars.ts";
-import { at, copy, count, type Lowering, type Place, plus, when, zero } from "./state.ts";
+import { at, copy, count, type Lowering, plus, when, zero } from "./state.ts";
 
 /** BPF_ANY. */
 const ANY = 0n;
@@ -117,10 +117,6 @@ function copyItems(
   }
 }
 
-export function mapValuePlace(l: Lowering, map: MapInfo, key: readonly TExpr[]): Place {
-  return { space: "bpf", address: at(lookup(l, map, storeKey(l, map, key))) };
-}
-
 /** @map[key] = value. */
 export function setMap(
   l: Lowering,
@@ -146,17 +142,10 @@ export function setMap(
     if (size < storage.kernel.valueSize) zero(l, plus(slot, size), storage.kernel.valueSize - size);
     b.store(slot, size as MemorySize, v);
   } else {
-    if (type.kind === "struct") copyStructure(l, e, slot, size);
-    else into(l, e, slot, type, true);
+    into(l, e, slot, type, true);
     if (size < storage.kernel.valueSize) zero(l, plus(slot, size), storage.kernel.valueSize - size);
   }
   update(l, map, storeKey(l, map, key), slot);
-}
-
-function copyStructure(l: Lowering, e: TExpr, to: Address, size: number): void {
-  into(l, e, to, e.type, true);
-  void size;
-  void copyFrom;
 }
 
 /** @map[key]++ and --; not atomic, as in bpftrace. */
@@ -251,5 +240,3 @@ export function hasKey(l: Lowering, e: TExprOf<"call">): Val {
   when(l, "ne", found, 0n, () => b.set(yes, 1n));
   return yes;
 }
-
-export { isSigned };

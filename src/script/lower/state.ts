@@ -142,7 +142,7 @@ export function zero(l: Lowering, to: Address, size: number): void {
 }
 
 /** Copies between memory of the program (or out of its context, `from.offset` aligned or not). */
-export function copy(l: Lowering, to: Address, from: Address, size: number, ctx = false): void {
+export function copy(l: Lowering, to: Address, from: Address, size: number): void {
   const { b } = l;
   if (size > UNROLL) {
     b.call(HELPER.probe_read_kernel, [b.address(to), BigInt(size), b.address(from)]);
@@ -154,7 +154,6 @@ export function copy(l: Lowering, to: Address, from: Address, size: number, ctx 
     b.store(plus(to, i), n, b.load(plus(from, i), n));
     i += n;
   }
-  void ctx;
 }
 
 /** Memory for a value of a type. */

@@ -3,9 +3,11 @@ import type { Loc } from "../../ast.ts";
 import { say } from "../../diagnostics.ts";
 import { type Conversion, parseFormat } from "../../format.ts";
 import { formatType, I64, isInteger, sizeOf } from "../../layout.ts";
-import type { TExpr } from "../../typed.ts";
+import type { TExpr, TStatement } from "../../typed.ts";
 import type { Type } from "../../types.ts";
-import { checkKey, recordOf, substitutedMap } from "../expressions.ts";
+import { checkKey, substitutedMap } from "../expressions.ts";
+import { recordOf } from "../fields.ts";
+import { truth } from "../operators.ts";
 import { bad, type Checking, noteKey, unknown, useMap } from "../state.ts";
 import {
   type CallArguments,
@@ -32,6 +34,7 @@ const TEXT_KINDS: readonly Type["kind"][] = [
   "community",
   "cgroup_path",
   "errno",
+  "syscall",
   "enum",
   "bool",
 ];
@@ -189,6 +192,15 @@ const onMap = (kind: "clear" | "zero", about: string): FunctionSpec => ({
   },
 });
 
+const ifStatement = (
+  condition: TExpr,
+  then: readonly TStatement[],
+  otherwise: readonly TStatement[],
+  loc: Loc,
+): TStatement => ({ op: "if", condition, then, otherwise, loc });
+
+const nothing = (loc: Loc): TExpr => ({ op: "block", body: [], value: bad(loc), type: bad(loc).type, loc });
+
 const zeroCode = (loc: Loc): TExpr => ({ op: "const", value: 0n, type: I64, loc });
 
 export const ACTIONS: readonly FunctionSpec[] = [
@@ -234,6 +246,59 @@ export const ACTIONS: readonly FunctionSpec[] = [
         type: bad(args.loc).type,
         loc: args.loc,
       };
+    },
+  },
+  {
+    name: "assert",
+    usage: "assert(condition, message)",
+    about: "ends the script with an error if the condition does not hold",
+    least: 2,
+    most: 2,
+    check: (c, args) => {
+      const condition = truth(c, args.get(0));
+      const text = textArgument(c, args, 1);
+      if (unknown(condition.type) || text === undefined) return bad(args.loc);
+      const one: TExpr = { op: "const", value: 1n, type: I64, loc: args.loc };
+      const failed: TStatement[] = [
+        {
+          op: "emit",
+          action: { kind: "errorf", format: text.replaceAll("%", "%%") },
+          args: [],
+          loc: args.loc,
+        },
+        { op: "emit", action: { kind: "exit" }, args: [one], loc: args.loc },
+        { op: "return", loc: args.loc },
+      ];
+      const holds: readonly TStatement[] = [];
+      const check = ifStatement(condition, holds, failed, args.loc);
+      return { op: "block", body: [check], value: bad(args.loc), type: bad(args.loc).type, loc: args.loc };
+    },
+  },
+  {
+    name: "static_assert",
+    usage: "static_assert(condition, message)",
+    about: "an error of compilation if the condition does not hold",
+    least: 1,
+    most: 2,
+    check: (c, args) => {
+      const condition = truth(c, args.get(0));
+      const text = args.raw.length > 1 ? textArgument(c, args, 1) : "static assertion failed";
+      if (unknown(condition.type) || text === undefined) return bad(args.loc);
+      if (condition.op !== "const") c.report(args.loc, say.literalArgument("static_assert", "condition"));
+      else if (condition.value === 0n) c.report(args.loc, say.assertion(text));
+      return nothing(args.loc);
+    },
+  },
+  {
+    name: "fail",
+    usage: "fail(message)",
+    about: "an error of compilation, for macros that are used wrongly",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const text = textArgument(c, args, 0);
+      if (text !== undefined) c.report(args.loc, say.assertion(text));
+      return nothing(args.loc);
     },
   },
   {

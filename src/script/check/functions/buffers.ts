@@ -4,7 +4,7 @@ import { formatType, I64, isInteger, sizeOf, U8, U64 } from "../../layout.ts";
 import { parseInet } from "../../literals.ts";
 import type { TExpr } from "../../typed.ts";
 import type { Type } from "../../types.ts";
-import { fieldPathOffset } from "../expressions.ts";
+import { fieldPathOffset } from "../fields.ts";
 import { checkBinary } from "../operators.ts";
 import { bad, type Checking, unknown } from "../state.ts";
 import { resolveType } from "../structures.ts";

@@ -1,10 +1,19 @@
 // script, checker: functions on maps whose effect is at once, in the kernel.
 
 import { say } from "../../diagnostics.ts";
-import { BOOL, formatType, U64 } from "../../layout.ts";
+import { BOOL, formatType, I64, U64 } from "../../layout.ts";
 import type { MapInfo, TExpr } from "../../typed.ts";
 import { checkKey, substitutedMap } from "../expressions.ts";
-import { bad, type Checking, noteKey, unknown, useMap } from "../state.ts";
+import {
+  bad,
+  type Checking,
+  declareVariable,
+  findVariable,
+  noteKey,
+  noteVariable,
+  unknown,
+  useMap,
+} from "../state.ts";
 import { type CallArguments, call, type FunctionSpec } from "./table.ts";
 
 /** `f(@m, key)`, `f(@m, (a, b))`, `f(@m[key])`, and for scalars `f(@m)`. */
@@ -43,7 +52,47 @@ const keyed = (name: string, usage: string, about: string): FunctionSpec => ({
   },
 });
 
+/** find(@map, key, $variable): whether there is an entry, and its value in the variable. */
+function find(c: Checking, args: CallArguments): TExpr {
+  const [raw, , target] = args.raw;
+  if (raw?.node !== "map" || raw.keys || target?.node !== "variable") {
+    c.report(args.loc, say.argumentValue("find", "write find(@map, key, $variable)"));
+    return bad(args.loc);
+  }
+  const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
+  const second = args.get(1);
+  if (unknown(second.type)) return bad(args.loc);
+  const key = second.op === "tuple" && map.key?.length === second.items.length ? second.items : [second];
+  noteKey(c, map, key, args.loc);
+  const value: TExpr = {
+    op: "map",
+    map,
+    key,
+    type: map.aggregate ? (map.signed ? I64 : U64) : map.value,
+    loc: args.loc,
+  };
+  const variable = findVariable(c, target.name) ?? declareVariable(c, target.name, target.loc);
+  if (!unknown(value.type)) noteVariable(c, variable, value, args.loc);
+  const has = call("has_key", BOOL, key, args.loc, { map });
+  if (unknown(variable.type)) return bad(args.loc);
+  return {
+    op: "block",
+    body: [{ op: "set_variable", variable, value, loc: args.loc }],
+    value: has,
+    type: BOOL,
+    loc: args.loc,
+  };
+}
+
 export const MAPS: readonly FunctionSpec[] = [
+  {
+    name: "find",
+    usage: "find(@map, key, $variable)",
+    about: "whether there is an entry; its value goes to the variable",
+    least: 3,
+    most: 3,
+    check: find,
+  },
   {
     name: "len",
     usage: "len(@map) or len(kstack)",

@@ -1,10 +1,11 @@
 // script, checker: functions about the kernel, its tasks and the script's own parameters.
 import { say } from "../../diagnostics.ts";
-import { formatType, I64, isInteger, U64 } from "../../layout.ts";
+import { formatType, isInteger, U64 } from "../../layout.ts";
 import type { TExpr } from "../../typed.ts";
 import type { Type } from "../../types.ts";
 import { registerByName } from "../builtins.ts";
-import { checkField, textOf } from "../expressions.ts";
+import { textOf } from "../expressions.ts";
+import { checkField } from "../fields.ts";
 import { bad, type Checking, unknown } from "../state.ts";
 import { literalType } from "../structures.ts";
 import {
@@ -108,7 +109,7 @@ function option(c: Checking, args: CallArguments): TExpr {
 }
 
 const text =
-  (kind: "errno" | "cgroup_path"): FunctionSpec["check"] =>
+  (kind: "errno" | "cgroup_path" | "syscall"): FunctionSpec["check"] =>
   (c, args) => {
     const value = integerArgument(c, args, 0);
     if (!value) return bad(args.loc);
@@ -239,6 +240,14 @@ export const SYSTEM: readonly FunctionSpec[] = [
     check: text("errno"),
   },
   {
+    name: "syscall_name",
+    usage: "syscall_name(number)",
+    about: "name of a system call",
+    least: 1,
+    most: 1,
+    check: text("syscall"),
+  },
+  {
     name: "join",
     usage: "join(char **argv [, separator])",
     about: "prints an array of strings",
@@ -314,5 +323,3 @@ export const SYSTEM: readonly FunctionSpec[] = [
     }),
   },
 ];
-
-export { I64 };

@@ -1,0 +1,70 @@
+// script, checker: casts, and the operators * and & on pointers.
+import type { Loc } from "../ast.ts";
+import { say } from "../diagnostics.ts";
+import { formatType, isInteger, isScalar, sizeOf } from "../layout.ts";
+import type { TExpr } from "../typed.ts";
+import type { Type } from "../types.ts";
+import { textOf } from "./expressions.ts";
+import { checkBinary, checkUnary, wrap } from "./operators.ts";
+import { bad, type Checking, unknown } from "./state.ts";
+import { complete } from "./structures.ts";
+
+export function checkCast(c: Checking, to: Type, e: TExpr, loc: Loc): TExpr {
+  if (unknown(to) || unknown(e.type)) return bad(loc);
+  const refuse = (): TExpr => {
+    c.report(loc, say.cannotCast(formatType(e.type), formatType(to)));
+    return bad(loc);
+  };
+  if (to.kind === "int" || to.kind === "enum" || to.kind === "bool") {
+    if (e.type.kind === "array" && isInteger(e.type.of) && sizeOf(e.type) <= 8 && to.kind === "int")
+      return { op: "convert", operand: e, type: to, loc };
+    if (to.kind === "bool" && e.type.kind === "string") return checkBinary(c, "!=", e, textOf("", loc), loc);
+    if (!isScalar(e.type)) return refuse();
+    if (to.kind === "bool") return checkUnary(c, "!", checkUnary(c, "!", e, loc), loc);
+    if (e.op === "const") return { op: "const", value: wrap(e.value, to), type: to, loc };
+    return { op: "convert", operand: e, type: to, loc };
+  }
+  if (to.kind === "pointer") {
+    if (!isScalar(e.type) && !(e.type.kind === "array")) return refuse();
+    const space =
+      e.type.kind === "pointer"
+        ? e.type.space
+        : c.point.context.kind === "registers"
+          ? c.point.context.space
+          : "kernel";
+    return { op: "convert", operand: e, type: { ...to, space }, loc };
+  }
+  if (to.kind === "struct" && isScalar(e.type))
+    // Old scripts cast an integer to a structure and mean a pointer to it.
+    return { op: "convert", operand: e, type: { kind: "pointer", to, space: "kernel" }, loc };
+  if (to.kind === "array" && isInteger(e.type) && isInteger(to.of)) {
+    const length = to.length || Math.max(1, Math.floor(sizeOf(e.type) / sizeOf(to.of)));
+    if (length * sizeOf(to.of) !== sizeOf(e.type)) return refuse();
+    return { op: "convert", operand: e, type: { ...to, length }, loc };
+  }
+  if (to.kind === "string" && e.type.kind === "string") return { ...e, type: to };
+  if (formatType(to) === formatType(e.type)) return e;
+  return refuse();
+}
+
+export function deref(c: Checking, pointer: TExpr, loc: Loc): TExpr {
+  if (unknown(pointer.type)) return bad(loc);
+  if (pointer.type.kind !== "pointer") {
+    c.report(loc, say.cannotDeref(formatType(pointer.type)));
+    return bad(loc);
+  }
+  if (unknown(pointer.type.to)) {
+    c.report(loc, say.cannotDeref("void *"));
+    return bad(loc);
+  }
+  return { op: "deref", pointer, type: complete(c, pointer.type.to), loc };
+}
+
+export function addressOf(c: Checking, place: TExpr, loc: Loc): TExpr {
+  if (unknown(place.type)) return bad(loc);
+  if (place.op === "deref") return place.pointer;
+  if (place.op === "field" || place.op === "element")
+    return { op: "address", place, type: { kind: "pointer", to: place.type, space: "kernel" }, loc };
+  c.report(loc, say.operatorType("&", formatType(place.type)));
+  return bad(loc);
+}

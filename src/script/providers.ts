@@ -1,0 +1,349 @@
+import { say } from "./diagnostics.ts";
+import { isGlob, matchNames } from "./glob.ts";
+import type { Provider, ResolvedPoint } from "./probes.ts";
+import type { KernelFeatures } from "./types.ts";
+
+/** Duration or frequency of interval and profile, as period in ns; undefined if it is none. */
+function period(parts: readonly string[]): bigint | undefined {
+  const units: Record<string, bigint> = { s: 1_000_000_000n, ms: 1_000_000n, us: 1000n, ns: 1n };
+  let unit = parts[0] ?? "";
+  let count = parts[1] ?? "";
+  if (parts.length === 1) {
+    const match = /^([0-9_]+)(ns|us|ms|s|m|h)$/.exec(unit);
+    if (!match) return undefined;
+    count = match[1] ?? "";
+    unit = match[2] ?? "";
+    if (unit === "m" || unit === "h") {
+      count = String(BigInt(count.replaceAll("_", "")) * (unit === "m" ? 60n : 3600n));
+      unit = "s";
+    }
+  }
+  if (!/^[0-9_]+$/.test(count)) return undefined;
+  const n = BigInt(count.replaceAll("_", ""));
+  if (n === 0n || n > 1n << 53n) return undefined;
+  if (unit === "hz") return 1_000_000_000n / n || undefined;
+  const scale = units[unit];
+  return scale === undefined ? undefined : n * scale;
+}
+
+const manual = (name: "begin" | "end"): Provider => ({
+  name,
+  aliases: [name.toUpperCase()],
+  usage: name.toUpperCase(),
+  resolve: (parts, { old }) =>
+    parts.length > 0
+      ? undefined
+      : [
+          {
+            text: old ? name.toUpperCase() : name,
+            provider: name,
+            programType: "syscall",
+            context: { kind: "none" },
+            attach: {},
+            shareKey: name,
+            manual: name,
+          },
+        ],
+});
+
+const timer = (name: "interval" | "profile", alias: string): Provider => ({
+  name,
+  aliases: [alias],
+  usage: `${name}:s:1, ${name}:ms:100, ${name}:1s or ${name}:hz:99`,
+  resolve: (parts) => {
+    const ns = period(parts);
+    if (ns === undefined) return undefined;
+    return [
+      {
+        text: `${name}:${parts.join(":")}`,
+        provider: name,
+        programType: "perf_event",
+        context: { kind: "none" },
+        attach: { perf: { kind: name, config: 0, period: ns } },
+        shareKey: name,
+      },
+    ];
+  },
+});
+
+const tracepoint: Provider = {
+  name: "tracepoint",
+  aliases: ["t"],
+  usage: "tracepoint:category:event",
+  resolve: (parts, { types, diagnostics }, loc) => {
+    const [category = "", event = ""] = parts;
+    if (parts.length !== 2 || !category || !event) return undefined;
+    const glob = isGlob(category) || isGlob(event);
+    const names = glob ? matchNames(types, "tracepoint", `${category}:${event}`) : [`${category}:${event}`];
+    const points: ResolvedPoint[] = [];
+    for (const name of names) {
+      const [cat = "", ev = ""] = name.split(":");
+      const format = types.tracepoint(cat, ev);
+      if (!format) {
+        if (!glob) diagnostics.report(loc, say.noTracepoint(name, types.match("tracepoint", `${cat}:*`)));
+        continue;
+      }
+      points.push({
+        text: `tracepoint:${name}`,
+        provider: "tracepoint",
+        programType: "tracepoint",
+        context: { kind: "tracepoint", structure: format, category: cat },
+        attach: { tracepoint: { category: cat, event: ev, id: format.id } },
+        shareKey: "tracepoint",
+      });
+    }
+    return points;
+  },
+};
+
+const rawTracepoint: Provider = {
+  name: "rawtracepoint",
+  aliases: ["rt"],
+  usage: "rawtracepoint:event",
+  resolve: (parts, { types, diagnostics }, loc) => {
+    const event = parts.at(-1) ?? "";
+    if (parts.length < 1 || parts.length > 2 || !event) return undefined;
+    const names = isGlob(event) ? matchNames(types, "rawtracepoint", event) : [event];
+    return names.flatMap((name): ResolvedPoint[] => {
+      const prototype = types.rawTracepoint(name);
+      if (!prototype) {
+        if (!isGlob(event))
+          diagnostics.report(loc, say.noTracepoint(name, types.match("rawtracepoint", "*")));
+        return [];
+      }
+      const typed = types.features.tpBtf && prototype.btfId > 0;
+      return [
+        {
+          text: `rawtracepoint:${prototype.module}:${name}`,
+          provider: "rawtracepoint",
+          programType: typed ? "tp_btf" : "raw_tracepoint",
+          context: { kind: "btf", prototype, trusted: typed, ret: false },
+          attach: { rawTracepoint: { name, btfId: prototype.btfId } },
+          shareKey: typed ? `tp_btf:${name}` : "raw_tracepoint",
+          ...(typed ? { attachBtfId: prototype.btfId } : {}),
+        },
+      ];
+    });
+  },
+};
+
+const kernelFunction = (name: string, alias: readonly string[], ret: boolean, typed: boolean): Provider => ({
+  name,
+  aliases: alias,
+  usage: `${name}:function`,
+  resolve: (parts, { types, diagnostics }, loc) => {
+    let symbol = parts.at(-1) ?? "";
+    if (parts.length < 1 || parts.length > 2 || !symbol) return undefined;
+    const feature: keyof KernelFeatures = typed ? "fentry" : "kprobe";
+    if (!types.features[feature]) {
+      diagnostics.report(loc, say.noKernelSupport(typed ? "fentry/fexit" : "kprobes"));
+      return [];
+    }
+    let offset = 0;
+    const plus = /^(.+)\+(0x[0-9a-f]+|\d+)$/i.exec(symbol);
+    if (plus && !typed && !ret) {
+      symbol = plus[1] ?? "";
+      offset = Number(plus[2]);
+    }
+    const names = isGlob(symbol) ? matchNames(types, typed ? "fentry" : "kprobe", symbol) : [symbol];
+    return names.flatMap((fn): ResolvedPoint[] => {
+      const prototype = types.function(fn);
+      if (typed && !prototype) {
+        if (!isGlob(symbol)) diagnostics.report(loc, say.noMatch(`${name}:${parts.join(":")}`));
+        return [];
+      }
+      const text = `${name}:${typed ? `${prototype?.module ?? "vmlinux"}:` : ""}${fn}${offset ? `+${offset}` : ""}`;
+      return [
+        {
+          text,
+          provider: name,
+          programType: typed ? (ret ? "fexit" : "fentry") : "kprobe",
+          context:
+            typed && prototype
+              ? { kind: "btf", prototype, trusted: true, ret }
+              : { kind: "registers", ret, space: "kernel", ...(prototype ? { prototype } : {}) },
+          attach: {
+            kernelFunction: { name: fn, offset, ret, ...(prototype ? { btfId: prototype.btfId } : {}) },
+          },
+          shareKey: typed ? `${name}:${fn}` : name,
+          ...(typed && prototype ? { attachBtfId: prototype.btfId } : {}),
+        },
+      ];
+    });
+  },
+});
+
+const userFunction = (name: string, alias: readonly string[], ret: boolean): Provider => ({
+  name,
+  aliases: alias,
+  usage: `${name}:path:function`,
+  resolve: (parts, { types, diagnostics }, loc) => {
+    const [path = "", symbol = ""] = parts;
+    if (parts.length !== 2 || !path || !symbol) return undefined;
+    const names = isGlob(symbol) ? matchNames(types, name, `${path}:${symbol}`) : [`${path}:${symbol}`];
+    return names.flatMap((full): ResolvedPoint[] => {
+      const at = full.lastIndexOf(":");
+      const found = types.userSymbol(full.slice(0, at), full.slice(at + 1).replaceAll('"', ""));
+      if (!found) {
+        diagnostics.report(loc, say.noMatch(`${name}:${full}`));
+        return [];
+      }
+      return [
+        {
+          text: `${name}:${found.path}:${full.slice(at + 1)}`,
+          provider: name,
+          programType: "kprobe",
+          context: { kind: "registers", ret, space: "user" },
+          attach: { userFunction: { path: found.path, offset: found.offset, ret } },
+          shareKey: name,
+        },
+      ];
+    });
+  },
+});
+
+/** perf_event_attr.config of PERF_TYPE_SOFTWARE and PERF_TYPE_HARDWARE, and the default sample period (bpftrace's). */
+const SOFTWARE: Readonly<Record<string, readonly [config: number, period: bigint]>> = {
+  "cpu-clock": [0, 1_000_000n],
+  cpu: [0, 1_000_000n],
+  "task-clock": [1, 1_000_000n],
+  "page-faults": [2, 100n],
+  faults: [2, 100n],
+  "context-switches": [3, 1000n],
+  cs: [3, 1000n],
+  "cpu-migrations": [4, 1n],
+  "minor-faults": [5, 100n],
+  "major-faults": [6, 1n],
+  "alignment-faults": [7, 1n],
+  "emulation-faults": [8, 1n],
+  dummy: [9, 1n],
+  "bpf-output": [10, 1n],
+};
+const HARDWARE: Readonly<Record<string, readonly [config: number, period: bigint]>> = {
+  "cpu-cycles": [0, 1_000_000n],
+  cycles: [0, 1_000_000n],
+  instructions: [1, 1_000_000n],
+  "cache-references": [2, 1_000_000n],
+  "cache-misses": [3, 1_000_000n],
+  "branch-instructions": [4, 100_000n],
+  branches: [4, 100_000n],
+  "branch-misses": [5, 100_000n],
+  "bus-cycles": [6, 100_000n],
+  "frontend-stalls": [7, 1_000_000n],
+  "backend-stalls": [8, 1_000_000n],
+  "ref-cycles": [9, 1_000_000n],
+};
+
+const counter = (name: "software" | "hardware", alias: string, events: typeof SOFTWARE): Provider => ({
+  name,
+  aliases: [alias],
+  usage: `${name}:event:count`,
+  resolve: (parts, { diagnostics }, loc) => {
+    const [event = "", count] = parts;
+    if (parts.length < 1 || parts.length > 2) return undefined;
+    const known = events[event];
+    if (!known) {
+      diagnostics.report(loc, say.noMatch(`${name}:${event}`));
+      return [];
+    }
+    if (count !== undefined && count !== "" && !/^[0-9_]+$/.test(count)) return undefined;
+    const every = count ? BigInt(count.replaceAll("_", "")) : known[1];
+    return [
+      {
+        text: `${name}:${event}:${count ?? ""}`.replace(/:$/, ":"),
+        provider: name,
+        programType: "perf_event",
+        context: { kind: "none" },
+        attach: { perf: { kind: name, config: known[0], period: every } },
+        shareKey: name,
+      },
+    ];
+  },
+});
+
+const iterator: Provider = {
+  name: "iter",
+  aliases: ["it"],
+  usage: "iter:task",
+  resolve: (parts, { types, diagnostics }, loc) => {
+    const [name = ""] = parts;
+    if (parts.length < 1 || parts.length > 2 || !name) return undefined;
+    const structure = types.iterator(name);
+    if (!structure) {
+      diagnostics.report(loc, say.noMatch(`iter:${name}`));
+      return [];
+    }
+    return [
+      {
+        text: `iter:${name}`,
+        provider: "iter",
+        programType: "iter",
+        context: { kind: "iterator", structure },
+        attach: { iterator: name },
+        shareKey: `iter:${name}`,
+      },
+    ];
+  },
+};
+
+const signal: Provider = {
+  name: "self",
+  aliases: [],
+  usage: "self:signal:SIGUSR1",
+  resolve: (parts) =>
+    parts.length !== 2 || parts[0] !== "signal"
+      ? undefined
+      : [
+          {
+            text: `self:signal:${parts[1]}`,
+            provider: "self",
+            programType: "syscall",
+            context: { kind: "none" },
+            attach: { signal: parts[1] ?? "" },
+            shareKey: "self",
+            manual: "signal",
+          },
+        ],
+};
+
+const watchpoint = (name: "watchpoint" | "asyncwatchpoint", aliases: readonly string[]): Provider => ({
+  name,
+  aliases,
+  usage: `${name}:0xaddress:8:w`,
+  resolve: (parts) => {
+    const [address = "", length = "", mode = ""] = parts;
+    if (parts.length !== 3 || !/^(0x[0-9a-f]+|[0-9]+)$/i.test(address)) return undefined;
+    if (!["1", "2", "4", "8"].includes(length) || !/^[rwx]+$/.test(mode)) return undefined;
+    return [
+      {
+        text: `${name}:${parts.join(":")}`,
+        provider: name,
+        programType: "perf_event",
+        context: { kind: "none" },
+        attach: { watchpoint: { address: BigInt(address), length: Number(length), mode } },
+        shareKey: name,
+      },
+    ];
+  },
+});
+
+export const PROVIDERS: readonly Provider[] = [
+  manual("begin"),
+  manual("end"),
+  tracepoint,
+  rawTracepoint,
+  kernelFunction("kprobe", ["k"], false, false),
+  kernelFunction("kretprobe", ["kr"], true, false),
+  kernelFunction("fentry", ["f", "kfunc"], false, true),
+  kernelFunction("fexit", ["fr", "kretfunc"], true, true),
+  userFunction("uprobe", ["u"], false),
+  userFunction("uretprobe", ["ur"], true),
+  timer("interval", "i"),
+  timer("profile", "p"),
+  counter("software", "s", SOFTWARE),
+  counter("hardware", "h", HARDWARE),
+  iterator,
+  watchpoint("watchpoint", ["w"]),
+  watchpoint("asyncwatchpoint", ["aw"]),
+  signal,
+];
