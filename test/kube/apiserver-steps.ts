@@ -80,7 +80,7 @@ export const runStep = (step: Step, kubectl: string, kubeconfig: string, home: s
 export const normalise = (text: string): string =>
   text
     .replace(/\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z/g, "TIME")
-    .replace(/( {2,})\d+s(?= *$| {2,})/gm, "$1AGE");
+    .replace(/( {2,})(?:\d+s|\d+m(?:\d+s)?)(?= *$| {2,})/gm, "$1AGE");
 
 /** Tables are padded to their widest cell, so an age of two digits moves what follows: columns are told apart by two spaces. */
 export const columns = (text: string): string => text.replace(/ {2,}/g, "  ").replace(/ +$/gm, "");
