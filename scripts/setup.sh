@@ -4,11 +4,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 yes=no
+tests=no
 for arg in "$@"; do
   case "$arg" in
     --yes) yes=yes ;;
     --list) yes=list ;;
-    *) echo "usage: scripts/setup.sh [--yes | --list]" >&2; exit 2 ;;
+    --tests) tests=yes ;;
+    *) echo "usage: scripts/setup.sh [--yes | --list] [--tests]" >&2; exit 2 ;;
   esac
 done
 
@@ -27,6 +29,14 @@ needs=(
   "make|make|builds"
   "git|git|names the build"
 )
+if [[ $tests == yes ]]; then
+  needs+=(
+    "/usr/lib/frr/bgpd|frr|a neighbour in the tests of BGP"
+    "gobgpd|gobgpd|a neighbour in the tests of BGP"
+    "exabgp|exabgp|a neighbour in the tests of BGP"
+    "bgpctl|openbgpd|a neighbour in the tests of BGP"
+  )
+fi
 
 missing=()
 echo "Waggle needs on this machine:"
