@@ -18,6 +18,8 @@ import { StatusReconcilers } from "./status.ts";
 
 /** Counts and summaries follow changes after this, ± half of it: what changes in bursts is written once. */
 const statusDelayMs = 120;
+/** A status that somebody has written is looked at again after about this. */
+const statusRecheckMs = 5_000;
 /** Everything is looked at again this often, in case something was missed. */
 const resyncMs = 10 * 60_000;
 
@@ -207,11 +209,17 @@ export class Reconcilers implements AsyncDisposable {
       for (const name of names) pools.addAfter(name, statusDelayMs * (0.5 + random()));
     };
 
+    // A status that is written is looked at again, but not at once: two who see different things would write in turns.
+    const recheck = (name: Name, key: string): void =>
+      this.#controllers[name].queue.addAfter(key, statusRecheckMs * (0.5 + random()));
+    const specSeen = new News<KubernetesObject>((o) =>
+      JSON.stringify([o?.metadata.uid, o?.metadata.generation, o?.metadata.labels]),
+    );
     const poolSeen = new News(poolNews);
     on(
       caches.pools.onChange((name) => {
-        pools.add(name);
-        if (!poolSeen.isNew(name, caches.pools.cache.get(name))) return;
+        if (!poolSeen.isNew(name, caches.pools.cache.get(name)))
+          return pools.addAfter(name, statusRecheckMs * (0.5 + random()));
         this.#all("pools", "reservations");
         // Who has everything is not concerned by a pool, unless it shows an address that nothing could claim.
         this.#retryWaiting();
@@ -286,20 +294,28 @@ export class Reconcilers implements AsyncDisposable {
 
     on(
       caches.clusterNetworks.onChange((name) => {
-        this.#controllers.clusterNetworks.queue.add(name);
+        if (!specSeen.isNew(`ClusterNetwork/${name}`, caches.clusterNetworks.cache.get(name)))
+          return recheck("clusterNetworks", name);
         this.#all("nodes", "services", "reservations");
         this.#summarise();
       }),
     );
     on(
-      caches.peerings.onChange(() => {
+      caches.peerings.onChange((name) => {
+        if (!specSeen.isNew(`ClusterPeering/${name}`, caches.peerings.cache.get(name)))
+          return recheck("peerings", name);
         poolsSoon(caches.pools.cache.keys());
         this.#retryWaiting();
         this.#summarise();
       }),
     );
-    for (const informer of [caches.peers, caches.policies, caches.advertisements])
-      on(informer.onChange(() => this.#summarise()));
+    for (const kind of ["peers", "policies", "advertisements"] as const)
+      on(
+        caches[kind].onChange((name) => {
+          if (specSeen.isNew(`${kind}/${name}`, caches[kind].cache.get(name))) this.#summarise();
+          else recheck(kind, name);
+        }),
+      );
   }
 
   /** A Service went: a claim of a reservation that is gone too may have been kept for it. */
