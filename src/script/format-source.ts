@@ -160,6 +160,7 @@ export function formatSource(source: string): string {
         lineDepth = depth();
       } else open.pop();
       line += "}";
+      if (open.length === 0) inPoint = true;
       const follows = next?.text ?? "";
       if (
         follows === "else" ||
@@ -178,7 +179,6 @@ export function formatSource(source: string): string {
       }
       flush();
       if (open.length === 0) {
-        inPoint = true;
         if (next && next.kind !== "comment") out.push("");
       }
       continue;
@@ -186,6 +186,7 @@ export function formatSource(source: string): string {
     if (t.kind === "semicolon") {
       line = `${line.trimEnd()};`;
       if (!inBrackets()) flush();
+      if (open.length === 0) inPoint = true;
       continue;
     }
     if (t.kind === "comma") {
@@ -242,6 +243,7 @@ const spaced = (before: Token | undefined): boolean => before?.kind !== "operato
 function needsSpace(line: string, before: Token | undefined, t: Token): boolean {
   if (line === "" || /[\s([{]$/.test(line)) return false;
   if (before?.kind === "operator") return false;
+  if (before?.kind !== "close") return before !== undefined;
   // A cast is written as it was: (uint8)x or (uint8) x.
-  return before?.kind === "word" || before?.kind === "string" || (before?.kind === "close" && t.space);
+  return t.space || before.text === "}";
 }

@@ -24,6 +24,7 @@ import {
 } from "./state.ts";
 import { checkStatement } from "./statements.ts";
 import { literalType, plainEnum, resolveType } from "./structures.ts";
+import { spreadKey } from "./tuples.ts";
 
 export function checkExpr(c: Checking, e: Expr): TExpr {
   const { loc } = e;
@@ -166,8 +167,11 @@ export const substitutedMap = (c: Checking, name: string): string => {
 };
 
 /** `@x[a, b]` and `@x[(a, b)]` are the same key. */
-export function checkKey(c: Checking, keys: readonly Expr[] | undefined): TExpr[] {
-  return (keys ?? []).map((k) => recordOf(c, checkExpr(c, k)));
+export function checkKey(c: Checking, keys: readonly Expr[] | undefined): readonly TExpr[] {
+  return spreadKey(
+    c,
+    (keys ?? []).map((k) => recordOf(c, checkExpr(c, k))),
+  );
 }
 
 function checkIdentifier(c: Checking, name: string, loc: Loc): TExpr {

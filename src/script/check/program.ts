@@ -93,14 +93,16 @@ export function checkProgram(
     if (speaking) break;
     if (!c.changed || round >= MAX_ROUNDS) speaking = true;
   }
-  for (const map of c.maps.values())
+  const sound = diagnostics.errors() === 0;
+  for (const map of c.maps.values()) {
     if (map.declared && map.key === undefined) {
       diagnostics.report(map.firstUse, say.unusedMap(map.name));
       c.maps.delete(map.name);
-    } else if (
-      !map.assigned &&
-      (map.key === undefined || (map.aggregate === undefined && unknown(map.value)))
-    )
+      continue;
+    }
+    const open = map.key === undefined || (map.aggregate === undefined && unknown(map.value));
+    // Where something else is wrong, the wrong assignment is what to tell of.
+    if (open && (sound || !map.assigned))
       diagnostics.report(
         map.firstUse,
         say.undefinedMap(
@@ -108,6 +110,7 @@ export function checkProgram(
           [...c.maps.keys()].filter((n) => n !== map.name),
         ),
       );
+  }
   if (diagnostics.errors() > 0) return undefined;
   if (probes.length === 0) {
     diagnostics.report({ start: 0, end: 1 }, say.noProbes());

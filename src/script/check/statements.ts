@@ -22,6 +22,7 @@ import {
   withScope,
 } from "./state.ts";
 import { resolveType } from "./structures.ts";
+import { reordered } from "./tuples.ts";
 
 export function checkBlock(c: Checking, block: Block): TStatement[] {
   return withScope(c, () => block.statements.flatMap((s) => checkStatement(c, s)));
@@ -175,7 +176,8 @@ function assignVariable(
   assigned: TExpr,
   loc: Loc,
 ): TStatement[] {
-  const value = recordOf(c, assigned);
+  const names = variable.type.kind === "tuple" ? variable.type.names : undefined;
+  const value = names ? reordered(c, recordOf(c, assigned), names) : recordOf(c, assigned);
   if (unknown(value.type)) {
     if (value.op === "block" || value.op === "map") c.report(value.loc, say.noValue("this expression"));
     return [];
@@ -226,7 +228,8 @@ function assignMap(
   const before = map.key;
   map.assigned = true;
   noteKey(c, map, key, target.loc);
-  if (before !== undefined && before.length !== key.length) return [];
+  const settled = !key.some((k) => unknown(k.type));
+  if (settled && before !== undefined && before.length !== key.length) return [];
   if (
     s.operator === "" &&
     s.value.node === "call" &&

@@ -76,8 +76,9 @@ function bufferInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, pa
   if (from.type.kind === "array" || from.type.kind === "string") {
     const source = place(l, from);
     const bytes = Math.min(size, sizeOf(from.type));
+    if (size > bytes && !padded) zero(l, plus(to, 4 + bytes), size - bytes);
     copyFrom(l, source, plus(to, 4), bytes);
-    b.store(to, 4, length ? bounded(l, value(l, length), bytes) : BigInt(bytes));
+    b.store(to, 4, length ? bounded(l, value(l, length), bytes) : BigInt(size));
     return;
   }
   const pointer = value(l, from);

@@ -27,4 +27,10 @@ export const PROGRAMS: readonly string[] = [
   "t:net:net_dev_queue { @[args.len] = count(); } t:raw_syscalls:sys_enter { @a[args.id] = count(); @b = args.args[2]; }",
   "macro twice(x) { x + x } BEGIN { @ = twice(pid); $i = { $j = 2; $j * 2 }; print(if ($i > 1) { 1 } else { 2 }); }",
   't:syscalls:sys_enter_write { @[macaddr(args.buf)] = count(); printf("%s", strftime("%H:%M", nsecs)); print(nsecs(monotonic)); print(nsecs(tai)); print(bswap((uint16)args.count)); print(strlen(comm)); print(rand); print(jiffies); print(cgroup); print(probe); }',
+  "BEGIN { for ($i : 0..10) { if ($i == 3) { continue; } @s += $i; for ($j : 0..2) { if ($j == 1) { break; } @t[$i, $j] = 1; } } while (@s > 0) { @s--; if (@s == 2) { return; } } for ($kv : @t) { print($kv); } print(len(@t)); }",
+  't:syscalls:sys_enter_getppid { @[kstack] = count(); @u[ustack(3), comm] = count(); printf("%s", kstack(raw, 2)); @x = kstack(perf, 4); print(len(kstack)); }',
+  't:syscalls:sys_enter_openat { join(args.filename); if (strcontains(str(args.filename), "etc")) { @[strncmp(str(args.filename), "/etc", 4)] = count(); } printf("%r", buf(args.filename, args.flags)); @b[buf(comm, 4)] = 1; }',
+  "#define N 4\nstruct S { int a; char b[6]; unsigned int x:3, y:9; struct S *next; }; enum E { A = 1, B }; kprobe:vfs_read { $s = (struct S *)arg0; @[$s->b] = count(); @y = $s->y; @n = $s->next->next->a; @w = *$s; @e = B; @k[N] = (enum E)2; print(*$s); }",
+  "let @m = lruhash(10); let @p = percpuhash(5); t:sched:sched_switch { @m[args.next_pid] = (a=1, b=args.next_comm); @p[args.next_pid] = count(); @r = @m[1].b; if (find(@m, 2, $v)) { print($v); } }",
+  'kprobe:vfs_read { printf("%s %s %d %d", func, username, sarg0, reg("ip")); print(ppid); print(pcomm); @[syscall_name(arg0), strerror(arg1)] = 1; @x[(1, 2)] = 1; print(usermode); }',
 ];

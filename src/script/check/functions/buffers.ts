@@ -25,7 +25,10 @@ function buffer(c: Checking, args: CallArguments): TExpr {
   if (args.raw.length > 1 && !length) return bad(args.loc);
   if (from.type.kind === "array" || from.type.kind === "string") {
     const whole = sizeOf(from.type);
-    const size = length?.op === "const" ? Math.min(whole, Number(length.value)) : Math.min(whole, most);
+    // A string is as long as one says; what it does not have is zeros.
+    const longest = from.type.kind === "string" ? most : whole;
+    const size =
+      length?.op === "const" ? Math.min(longest, Math.max(1, Number(length.value))) : Math.min(whole, most);
     return call(
       "buf",
       { kind: "buffer", size },

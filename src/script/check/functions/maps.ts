@@ -14,6 +14,7 @@ import {
   unknown,
   useMap,
 } from "../state.ts";
+import { spreadKey } from "../tuples.ts";
 import { type CallArguments, call, type FunctionSpec } from "./table.ts";
 
 /** `f(@m, key)`, `f(@m, (a, b))`, `f(@m[key])`, and for scalars `f(@m)`. */
@@ -30,10 +31,10 @@ function mapAndKey(c: Checking, args: CallArguments): { map: MapInfo; key: reado
     return undefined;
   }
   if (args.raw.length > 1) {
-    const second = args.get(1);
-    // A tuple is spread only where the map's key has that many parts.
-    const spread = second.op === "tuple" && map.key?.length === second.items.length;
-    key = second.op === "tuple" && spread ? second.items : args.raw.slice(1).map((_, i) => args.get(i + 1));
+    key = spreadKey(
+      c,
+      args.raw.slice(1).map((_, n) => args.get(n + 1)),
+    );
   } else key = checkKey(c, raw.keys);
   if (key.some((k) => unknown(k.type))) return undefined;
   noteKey(c, map, key, args.loc);
@@ -62,7 +63,7 @@ function find(c: Checking, args: CallArguments): TExpr {
   const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
   const second = args.get(1);
   if (unknown(second.type)) return bad(args.loc);
-  const key = second.op === "tuple" && map.key?.length === second.items.length ? second.items : [second];
+  const key = spreadKey(c, [second]);
   noteKey(c, map, key, args.loc);
   const value: TExpr = {
     op: "map",
