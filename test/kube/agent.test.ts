@@ -49,7 +49,13 @@ describe.skipIf(needs)(`agent on a node${needs ? ` (skipped: needs ${needs})` : 
       advertisement("all"),
       peering(),
       { apiVersion: "v1", kind: "Node", metadata: { name: n.node, labels: { host: n.node } } },
-      { apiVersion: "waggle.dev/v1alpha1", kind: "NodeNetwork", metadata: { name: n.node }, spec: {} },
+      {
+        apiVersion: "waggle.dev/v1alpha1",
+        kind: "NodeNetwork",
+        metadata: { name: n.node },
+        // The view, as the operator writes it after the claims.
+        spec: { podBlocks: blocks.map((prefix) => ({ prefix, pool: "pods" })) },
+      },
     );
     await n.client.patch(
       kinds.Node,
