@@ -38,7 +38,7 @@ check: generate ## types, lint, format, import rules
 	$(BIN)/vitest run test/unit/rules
 
 test: ## all tests on a fresh machine; what cannot run here is skipped by name
-	@./scripts/setup.sh --yes --tests
+	@./scripts/setup.sh --yes --tests || echo "going on without; tests that want what is missing are skipped by name"
 	@$(MAKE) --no-print-directory build
 	$(BIN)/vitest run
 
