@@ -92,6 +92,79 @@ describe("claims of processes that know nothing of one another", () => {
   });
 });
 
+describe("writes that arrive late, from processes that are dead by then", () => {
+  it("bind nothing that is another claim by now", async () => {
+    const clock = new VirtualClock();
+    const api = new SimulatedApi({ clock, random: seeded(1), latencyMs: 5 });
+    const deaths = [1, 2, 3].map(() => new AbortController());
+    const [slow, other, dying] = deaths.map((d, i) => ignorant(api, clock, `p${i}`, d));
+    api.stall = (operation, client) => (client === "p0" && operation.verb === "patch" ? 10_000 : 0);
+    const block = parsePrefix("10.0.0.0/28");
+    void slow!.claim(owner("a"), { name: "pool", quota: undefined }, block);
+    await clock.advance(1_000);
+    deaths[0]!.abort();
+    api.remove(kinds.IPAllocation, claimName(block));
+    void other!.claim(owner("b"), { name: "pool", quota: undefined }, parsePrefix("10.0.0.4/32"));
+    await clock.advance(1_000);
+    api.onWrite = (_kind, type) => type === "ADDED" && deaths[2]!.abort();
+    void dying!.claim(owner("c"), { name: "pool", quota: undefined }, block);
+    await clock.advance(60_000);
+    const phases = api.all(kinds.IPAllocation).map((c) => `${c.spec.prefix} ${c.status?.phase}`);
+    expect(phases.toSorted()).toEqual(["10.0.0.0/28 undefined", "10.0.0.4/32 Bound"]);
+  });
+
+  it("show no address that is another Service's by now", async () => {
+    const w = new World(5);
+    w.api.put(kinds.ClusterNetwork, network());
+    w.api.put(kinds.IPPool, vips("vips", ["10.101.0.0/24"], { cooldownSeconds: 0 }));
+    const first = w.start();
+    await w.settle();
+    w.api.stall = (operation, client) =>
+      client === first.name && operation.verb === "patch" && operation.kind === "Service" ? 29_000 : 0;
+    const a = w.api.put(kinds.Service, service("a"));
+    await w.settle(2_000);
+    expect(w.claimLines()).toEqual(["10.101.0.0/32 Bound Service/a"]);
+    w.kill(first);
+    w.api.remove(kinds.Lease, "waggle-operator", "waggle-system");
+    w.start();
+    const annotations = { "waggle.dev/addresses": "10.101.0.9" };
+    w.api.put(kinds.Service, { ...a, metadata: { ...a.metadata, annotations } });
+    await w.settle(10_000);
+    w.api.put(kinds.Service, service("b"));
+    await w.settle(5_000);
+    expect(w.service("b")?.status?.loadBalancer?.ingress?.[0]?.ip).toBe("10.101.0.0");
+    await w.settle(60_000);
+    expect(w.service("a")?.status?.loadBalancer?.ingress?.[0]?.ip).toBe("10.101.0.9");
+  });
+
+  it("put no block of an earlier Node into the view of a later one", async () => {
+    const w = new World(6);
+    w.api.put(kinds.ClusterNetwork, network());
+    w.api.put(kinds.IPPool, pods("pods", ["10.1.0.0/16"]));
+    const first = w.start();
+    await w.settle();
+    w.api.stall = (operation, client) =>
+      client === first.name && operation.verb === "patch" && operation.kind === "NodeNetwork" ? 29_000 : 0;
+    w.api.put(kinds.Node, node("n1", "172.30.1.11"));
+    await w.settle(2_000);
+    w.kill(first);
+    w.api.remove(kinds.Node, "n1");
+    w.api.remove(kinds.Lease, "waggle-operator", "waggle-system");
+    w.api.put(kinds.Node, node("n1", "172.30.1.11"));
+    w.start();
+    await w.settle(10_000);
+    const view = w.view("n1")?.spec;
+    expect(view?.podBlocks?.[0]?.prefix).toBe("10.1.0.64/26");
+    let changes = 0;
+    w.api.onWrite = (kind) => {
+      if (kind === "NodeNetwork" && w.view("n1")?.spec.podBlocks?.[0]?.prefix !== "10.1.0.64/26")
+        changes += 1;
+    };
+    await w.settle(60_000);
+    expect(changes).toBe(0);
+  });
+});
+
 describe("operators with late caches", () => {
   it("do not give up an address that a node has just reported", async () => {
     const w = new World(3);
