@@ -1,9 +1,9 @@
 // results: what programs left in maps and in the ring, as values.
 import { sizeOf } from "../script/layout.ts";
 import type { OutputAction, OutputMap, OutputPlan } from "../script/types.ts";
-import { readInteger } from "./bytes.ts";
+import { readInteger, readSmall } from "./bytes.ts";
 import { valueText } from "./print.ts";
-import { formatRecord } from "./printf.ts";
+import { compileFormat, type Formatter } from "./printf.ts";
 import { strftime } from "./strftime.ts";
 import type { Cell, DecodedRecord, MapData, MapRow, RawEntry, Resolvers, Value } from "./types.ts";
 import { type Decoding, decodeValue } from "./values.ts";
@@ -112,16 +112,28 @@ export function decodeMaps(
 
 /** A record that no action of the plan made: the ring holds something else than this script's output. */
 export class UnknownRecordError extends Error {
-  constructor(id: bigint) {
+  constructor(id: number) {
     super(`no action ${id}`);
     this.name = "UnknownRecordError";
   }
 }
 
+/** Formatters by action; an action belongs to one plan. */
+const formatters = new WeakMap<OutputAction, Formatter>();
+
+function formatterOf(plan: OutputPlan, action: OutputAction & { readonly format: string }): Formatter {
+  let formatter = formatters.get(action);
+  if (!formatter) {
+    formatter = compileFormat(action.format, action.arguments, plan.old === true);
+    formatters.set(action, formatter);
+  }
+  return formatter;
+}
+
 /** A ring record. @throws UnknownRecordError */
 export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Resolvers): DecodedRecord {
-  const id = readInteger(bytes, 0, 8, false);
-  const action: OutputAction | undefined = plan.actions[Number(id)];
+  const id = readSmall(bytes, 0, 4, false);
+  const action: OutputAction | undefined = plan.actions[id];
   if (!action) throw new UnknownRecordError(id);
   const d: Decoding = { plan, resolvers };
   switch (action.kind) {
@@ -131,13 +143,13 @@ export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Res
       return {
         kind: "line",
         type: action.kind,
-        text: formatRecord(d, action.format, action.arguments, bytes),
+        text: formatterOf(plan, action)(d, bytes),
       };
     case "errorf":
     case "warnf": {
       const { line, column } = action.span;
       const severity = action.kind === "errorf" ? "ERROR" : "WARNING";
-      const text = formatRecord(d, action.format, action.arguments, bytes);
+      const text = formatterOf(plan, action)(d, bytes);
       return {
         kind: "line",
         type: "error",

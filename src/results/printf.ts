@@ -1,8 +1,8 @@
-// results: printf formatting in user space, on the raw bytes of a record.
+// results: printf formatting in user space, on the raw bytes of a record. A format is taken apart once, whatever is printed by it.
 import { type Conversion, parseFormat } from "../script/format.ts";
 import { isSigned, sizeOf } from "../script/layout.ts";
 import type { Type } from "../script/types.ts";
-import { readInteger } from "./bytes.ts";
+import { readInteger, readSmall } from "./bytes.ts";
 import { valueText } from "./print.ts";
 import { bufferText, type Decoding, decodeValue } from "./values.ts";
 
@@ -28,8 +28,7 @@ function widthOf(c: Conversion, old: boolean): number {
   return length === undefined && old && c.letter !== "p" ? 32 : 64;
 }
 
-function integer(c: Conversion, whole: bigint, old: boolean): string {
-  const bits = widthOf(c, old);
+function integer(c: Conversion, whole: bigint, bits: number, old: boolean): string {
   const value = BigInt.asIntN(bits, whole);
   const unsigned = BigInt.asUintN(bits, whole);
   const alternate = c.flags.includes("#");
@@ -51,43 +50,60 @@ function integer(c: Conversion, whole: bigint, old: boolean): string {
     case "p":
       return pad(unsigned === 0n ? (old ? "(nil)" : "0") : `0x${unsigned.toString(16)}`, c, false);
     default: {
-      const signed = value;
-      const sign = signed < 0n ? "-" : c.flags.includes("+") ? "+" : c.flags.includes(" ") ? " " : "";
-      return pad(sign + digits(String(signed < 0n ? -signed : signed), c), c, true);
+      const sign = value < 0n ? "-" : c.flags.includes("+") ? "+" : c.flags.includes(" ") ? " " : "";
+      return pad(sign + digits(String(value < 0n ? -value : value), c), c, true);
     }
   }
 }
 
-function one(d: Decoding, c: Conversion, type: Type, bytes: Uint8Array, offset: number): string {
-  if (c.letter === "s") {
-    const text = valueText(decodeValue(d, type, bytes, offset));
-    return pad(c.precision === undefined ? text : text.slice(0, c.precision), c, false);
-  }
+type Piece = (d: Decoding, bytes: Uint8Array) => string;
+
+/** Prints one argument. */
+function piece(c: Conversion, type: Type, offset: number, old: boolean): Piece {
+  if (c.letter === "s")
+    return (d, bytes) => {
+      const text = valueText(decodeValue(d, type, bytes, offset));
+      return pad(c.precision === undefined ? text : text.slice(0, c.precision), c, false);
+    };
   if (c.letter === "r" || c.letter === "rx" || c.letter === "rh") {
+    const { letter } = c;
     const size = type.kind === "buffer" ? type.size : 0;
-    const length = Math.min(size, Number(readInteger(bytes, offset, 4, false)));
-    return pad(bufferText(bytes.subarray(offset + 4, offset + 4 + length), c.letter), c, false);
+    return (_d, bytes) => {
+      const length = Math.min(size, readSmall(bytes, offset, 4, false));
+      return pad(bufferText(bytes.subarray(offset + 4, offset + 4 + length), letter), c, false);
+    };
   }
-  return integer(
-    c,
-    readInteger(bytes, offset, Math.min(8, sizeOf(type)), isSigned(type)),
-    d.plan.old === true,
-  );
+  const bits = widthOf(c, old);
+  const size = Math.min(8, sizeOf(type));
+  const signed = isSigned(type);
+  const plain = c.width === undefined && c.precision === undefined && c.flags === "";
+  // What fits its conversion whatever it is needs no 64-bit arithmetic.
+  if (plain && size <= 4 && (signed ? size * 8 <= bits : size * 8 < bits)) {
+    if (c.letter === "d" || c.letter === "i")
+      return (_d, bytes) => String(readSmall(bytes, offset, size, signed));
+    if (c.letter === "u" && !signed) return (_d, bytes) => String(readSmall(bytes, offset, size, false));
+    if (c.letter === "x" && !signed) return (_d, bytes) => readSmall(bytes, offset, size, false).toString(16);
+  }
+  return (_d, bytes) => integer(c, readInteger(bytes, offset, size, signed), bits, old);
 }
 
-/** The text of a format whose arguments lie in a record. */
-export function formatRecord(
-  d: Decoding,
+export type Formatter = (d: Decoding, bytes: Uint8Array) => string;
+
+/** A printer of records for a format whose arguments lie at known places. */
+export function compileFormat(
   format: string,
   args: readonly { readonly offset: number; readonly type: Type }[],
-  bytes: Uint8Array,
-): string {
+  old: boolean,
+): Formatter {
   let next = 0;
-  return parseFormat(format, d.plan.old)
-    .parts.map((part) => {
-      if (part.kind === "text") return part.text;
-      const argument = args[next++];
-      return argument ? one(d, part, argument.type, bytes, argument.offset) : part.text;
-    })
-    .join("");
+  const pieces = parseFormat(format, old).parts.map((part): string | Piece => {
+    if (part.kind === "text") return part.text;
+    const argument = args[next++];
+    return argument ? piece(part, argument.type, argument.offset, old) : part.text;
+  });
+  return (d, bytes) => {
+    let out = "";
+    for (const p of pieces) out += typeof p === "string" ? p : p(d, bytes);
+    return out;
+  };
 }
