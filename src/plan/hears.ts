@@ -2,11 +2,12 @@
 import { compileChain } from "../bgp/policy/chain.ts";
 import { originIn, policyIn } from "../bgp/rib/desired.ts";
 import { type ExportTarget, exportTarget } from "../bgp/rib/export.ts";
-import { exportOrigin, type Origin, originFor } from "../bgp/rib/group.ts";
+import { decideOrigin, exportOrigin, type Origin, originFor } from "../bgp/rib/group.ts";
 import { flatten } from "../bgp/wire/aspath.ts";
 import type { PathAttributes } from "../bgp/wire/attributes.ts";
 import { type Address, formatAddress, fromBytes, maskTo, toBytes } from "../net/address.ts";
 import { encodeDesired } from "./desired.ts";
+import { originatedPolicy } from "./policies.ts";
 import { prefixText } from "./text.ts";
 import type { SpeakerPeer, SpeakerState } from "./types.ts";
 
@@ -80,6 +81,41 @@ export function exportTargets(
       }),
     ]),
   );
+}
+
+/** Which rule of a peer's export policies accepts each route that is originated for it, by index over all of them; by prefix. */
+export function acceptedBy(state: SpeakerState): ReadonlyMap<string, ReadonlyMap<string, number>> {
+  const origins = encodeDesired(state, 0n, true, new Map()).origins.map(originIn);
+  const out = new Map<string, Map<string, number>>();
+  for (const [peer, target] of exportTargets(state, () => undefined)) {
+    const accepted = new Map<string, number>();
+    for (const origin of origins) {
+      if (!origin.peers.has(peer)) continue;
+      const rule = decideOrigin(target, origin);
+      if (typeof rule === "number" && (rule < 0 || target.chain.rules[rule]!.rule.accept))
+        accepted.set(prefixOf(origin), rule);
+    }
+    out.set(peer, accepted);
+  }
+  return out;
+}
+
+const heardMemo = new WeakMap<SpeakerState, ReadonlySet<string>>();
+
+/** Prefixes that at least one peer's export policies let out, whether or not its session is up. */
+export function letOut(state: SpeakerState): ReadonlySet<string> {
+  let out = heardMemo.get(state);
+  if (!out) {
+    // What carries our own tag passes the policy that follows from it: nothing to look at one by one.
+    const plain = state.peers.every((p) => p.exportPolicies.join() === originatedPolicy);
+    out = new Set(
+      plain
+        ? state.origins.map((o) => prefixText(o.prefix))
+        : [...acceptedBy(state).values()].flatMap((accepted) => [...accepted.keys()]),
+    );
+    heardMemo.set(state, out);
+  }
+  return out;
 }
 
 /** What every peer hears of every route that is originated for it, in the order of peers and prefixes. */

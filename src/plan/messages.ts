@@ -25,6 +25,7 @@ export type ReasonCode =
   | "PeerNotSelected"
   | "PeerNotOnNode"
   | "FamilyNotConfigured"
+  | "Silenced"
   | "NotProven"
   | "ProofFails"
   | "ProofFailsElsewhere"
@@ -77,6 +78,7 @@ export const reasons = {
   peerNotOnNode: () => reason("PeerNotOnNode", "the BGPPeer's nodeSelector does not match this node"),
   familyNotConfigured: (family: string) =>
     reason("FamilyNotConfigured", `the BGPPeer's families do not include ${family}`),
+  silenced: () => reason("Silenced", "the export policies of every neighbour reject it"),
   notProven: (why: string) => reason("NotProven", `not proven: ${why}`),
   proofFails: (why: string) =>
     reason(

@@ -9,7 +9,7 @@ import { type Compiled, compileAll, type OwnNode } from "./compile.ts";
 import { conflistFor } from "./conflist.ts";
 import { indexEndpoints, portsOf } from "./endpoints.ts";
 import { tryPrefix } from "./fields.ts";
-import { guard, isAnnounced, keep, withHeldPeers } from "./guard.ts";
+import { type GuardResult, guard, isAnnounced, keep, withHeld } from "./guard.ts";
 import { faults } from "./messages.ts";
 import { addressesOf } from "./noderule.ts";
 import type { PausedObject } from "./paused.ts";
@@ -184,16 +184,18 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     drain: { phase: inputs.drain.phase, force },
   };
   const decisions = all.map((c) => decide(c, context));
+  const next = speakerOf(inputs, compiled, decisions);
   const guarded = guard({
     node,
     paused,
     previous: inputs.previous,
     decisions,
+    next,
     percent: (network ?? snapshot.lastGood.clusterNetwork)?.spec.withdrawGuardPercent ?? 30,
     serial: inputs.guardSerial,
     approval: snapshot.nodeNetwork?.metadata.annotations?.[approveAnnotation],
   });
-  const announced = assemble(inputs, compiled, decisions, guarded.held);
+  const announced = assemble(inputs, next, decisions, guarded);
   const claimed = all.flatMap((c) => (c.kind === "Pods" && c.prefix && !c.obstacle ? [c.prefix] : []));
   const podBlocks = withKeptBlocks(claimed, announced.announcements, inputs);
   const heldPrefixes = new Set(guarded.held?.withdraws);
@@ -282,13 +284,8 @@ function lingering(content: InForce, inputs: PlanInputs, held: boolean): InForce
   return busy ? { ...content, mode: previous.mode, interfaces, nodeAddresses, podBlocks } : content;
 }
 
-/** Origins, peers and policies for the speaker, and the list of decisions, with what the guard holds. */
-function assemble(
-  inputs: PlanInputs,
-  compiled: Compiled,
-  decisions: readonly Decision[],
-  held: Plan["held"],
-) {
+/** Origins, peers and policies for the speaker as the decisions want them. */
+function speakerOf(inputs: PlanInputs, compiled: Compiled, decisions: readonly Decision[]): SpeakerState {
   const policies = new Map(
     [...compiled.peers.values()].flatMap((p) =>
       p.compiled.policies.map((policy) => [policy.name, policy] as const),
@@ -296,7 +293,7 @@ function assemble(
   );
   const announcing = compiled.rule?.mode === "Announce";
   const before = inputs.previous?.speaker;
-  const next: SpeakerState = {
+  return {
     asn: announcing ? (compiled.rule?.localASN ?? 0) : (before?.asn ?? 0),
     routerID: announcing ? compiled.routerID : (before?.routerID ?? 0),
     listen: compiled.listen,
@@ -304,12 +301,21 @@ function assemble(
     origins: decisions.flatMap((d) => d.origins),
     policies: [...policies.values()],
   };
+}
+
+/** The speaker's state and the list of decisions, with what the guard holds. */
+function assemble(
+  inputs: PlanInputs,
+  next: SpeakerState,
+  decisions: readonly Decision[],
+  { held, reasons }: GuardResult,
+) {
   const announcements = decisions.map((d) => d.announcement);
   if (!held || !inputs.previous) return { speaker: next, announcements, keptVips: [] as readonly VipEntry[] };
-  const kept = keep(held, inputs.previous, decisions);
+  const kept = keep(held, inputs.previous, reasons);
   const heldPrefixes = new Set(held.withdraws);
   return {
-    speaker: withHeldPeers(next, inputs.previous.speaker, kept),
+    speaker: withHeld(next, inputs.previous.speaker, kept),
     announcements: [
       ...announcements.filter((a) => a.prefix === undefined || !heldPrefixes.has(a.prefix)),
       ...kept.announcements,

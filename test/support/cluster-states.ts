@@ -76,7 +76,7 @@ const vips: Readonly<Record<(typeof services)[number], readonly string[]>> = {
 };
 const otherAddresses = ["10.96.0.1", "fd96::1", "192.0.2.1", "2001:db8:7::1"] as const;
 const asns = [64_601, 64_777, 65_001] as const;
-const standard = [
+const communityValues = [
   "64601:100",
   "64601:200",
   "65001:7",
@@ -100,16 +100,16 @@ const prefixes = [
 const tiers = ["gold", "silver"] as const;
 
 function selector(d: Dice, key: string, values: readonly string[]): LabelSelector {
-  const pick = d.below(6);
-  if (pick < 3) return {};
-  if (pick === 3) return { matchLabels: { [key]: d.of(values) } };
-  if (pick === 4) return { matchExpressions: [{ key, operator: "NotIn", values: [d.of(values)] }] };
+  const pick = d.below(8);
+  if (pick < 5) return {};
+  if (pick === 5) return { matchLabels: { [key]: d.of(values) } };
+  if (pick === 6) return { matchExpressions: [{ key, operator: "NotIn", values: [d.of(values)] }] };
   return { matchExpressions: [{ key, operator: d.chance(0.5) ? "Exists" : "In", values: [...values] }] };
 }
 
 function communities(d: Dice) {
   return {
-    ...d.maybe(0.6, "standard", () => d.some(standard, 0.25)),
+    ...d.maybe(0.6, "standard", () => d.some(communityValues, 0.25)),
     ...d.maybe(0.6, "large", () => d.some(large, 0.3)),
   };
 }
@@ -131,7 +131,7 @@ function policyRule(d: Dice, index: number): BGPPolicy["spec"]["rules"][number] 
   return {
     name: `r${index}`,
     ...matches,
-    action: d.chance(0.7) ? "Accept" : "Reject",
+    action: d.chance(0.8) ? "Accept" : "Reject",
     ...d.maybe(0.5, "set", () => ({
       ...d.maybe(0.4, "med", () => d.below(1000)),
       ...d.maybe(0.4, "localPreference", () => d.below(500)),
@@ -158,7 +158,7 @@ function advertisement(d: Dice, index: number): BGPAdvertisement {
     spec: {
       nodeSelector: d.chance(0.8) ? {} : selector(d, "zone", ["a", "b"]),
       peerSelector: selector(d, "fabric", ["tor", "spine"]),
-      advertise: Array.from({ length: 1 + d.below(3) }, () =>
+      advertise: Array.from({ length: 1 + d.below(4) }, () =>
         d.chance(0.4)
           ? { type: "PodBlocks" as const, ...d.maybe(0.6, "attributes", () => attributes(d)) }
           : {
@@ -302,7 +302,7 @@ export const provable: readonly string[] = [
   ...otherAddresses.map((a) => `${a}/${a.includes(":") ? 128 : 32}`),
 ];
 
-export function proofs(d: Dice, share = 0.92): ReadonlyMap<string, Proof> {
+export function proofs(d: Dice, share = 0.95): ReadonlyMap<string, Proof> {
   return new Map(
     provable.flatMap((prefix): readonly (readonly [string, Proof])[] => {
       if (d.chance(share)) return [[prefix, { state: "Proven", reason: "tried" }]];
@@ -382,7 +382,9 @@ export function randomState(d: Dice, fixed: Fixed): State {
           ]
         : [],
     ),
-    advertisements: Array.from({ length: d.below(4) }, (_, i) => advertisement(d, i)),
+    advertisements: Array.from({ length: d.chance(0.93) ? 1 + d.below(3) : 0 }, (_, i) =>
+      advertisement(d, i),
+    ),
     peerings: [],
     lastGood: nothingRemembered,
   };

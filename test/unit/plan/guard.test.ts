@@ -1,8 +1,17 @@
 // plan: the withdraw guard: what is held, until when, and what is not its business.
 import { describe, expect, it } from "vitest";
-import { type InForce, type Plan, type PlanInputs, plan, type Snapshot } from "../../../src/plan/index.ts";
+import { parseAddress } from "../../../src/net/address.ts";
+import {
+  hearings,
+  type InForce,
+  type Plan,
+  type PlanInputs,
+  plan,
+  type Snapshot,
+} from "../../../src/plan/index.ts";
 import {
   advertisement,
+  blocks,
   clusterNetwork,
   draining,
   everything,
@@ -10,6 +19,7 @@ import {
   nodeNetwork,
   originated,
   peer,
+  proven,
   snapshot,
   vipClaim,
   vips,
@@ -142,5 +152,99 @@ describe("withdraw guard", () => {
     });
     expect(p.held).toBeDefined();
     expect(originated(p)).toEqual(everything);
+  });
+
+  it("holds what nobody would hear any more because of export policies, and everything goes out as before", () => {
+    const peers = [peer("tor", { exportPolicies: ["out"] })];
+    const policy = (name: string, rules: Snapshot["policies"][number]["spec"]["rules"]) => ({
+      apiVersion: "waggle.dev/v1alpha1" as const,
+      kind: "BGPPolicy" as const,
+      metadata: { name },
+      spec: { rules },
+    });
+    const prefixes = [{ prefix: "10.1.0.0/16", le: 32 }];
+    const good = policy("out", [
+      { name: "pods", match: { prefixes }, action: "Accept", set: { med: 7 } },
+      { name: "rest", action: "Accept", set: { prepend: 2 } },
+    ]);
+    const was = plan(snapshot({ peers, policies: [good] }), "node1", inputs());
+    const step = (policies: Snapshot["policies"], previous: Plan, more: Partial<Snapshot> = {}): Plan =>
+      plan(
+        snapshot({ peers, policies, lastGood: previous.lastGood, ...more }),
+        "node1",
+        inputs({ previous }),
+      );
+    const heard = (p: Plan) =>
+      hearings(p.speaker, () => parseAddress("172.30.1.11")).map((h) => [h.prefix, h.route]);
+    const none = [policy("out", [{ name: "none", action: "Reject" }])];
+    const held = step(none, was);
+    expect(held.held?.withdraws).toEqual(everything);
+    expect(held.announcements[0]).toMatchObject({ state: "Held" });
+    expect(heard(held)).toEqual(heard(was));
+    // From plan to plan, with the same hash.
+    const again = step(none, held);
+    expect(again.held).toEqual(held.held);
+    expect(heard(again)).toEqual(heard(was));
+    const approved = step(none, again, {
+      nodeNetwork: nodeNetwork({ "waggle.dev/approve": held.held!.hash }),
+    });
+    expect(approved.approved).toBe(true);
+    expect(heard(approved).filter(([, route]) => route)).toEqual([]);
+    const back = step([good], again);
+    expect(back.held).toBeUndefined();
+    expect(back.speaker).toEqual(was.speaker);
+    // One of four may go.
+    const few = step(
+      [
+        policy("out", [
+          { name: "v6", match: { prefixes: [{ prefix: "fd20:1::5/128" }] }, action: "Reject" },
+          ...good.spec.rules,
+        ]),
+      ],
+      was,
+    );
+    expect(few.held).toBeUndefined();
+  });
+
+  it("what is held keeps its attributes while policies change for the others", () => {
+    const peers = [peer("tor", { exportPolicies: ["out"] })];
+    const policy = (med: number) => ({
+      apiVersion: "waggle.dev/v1alpha1" as const,
+      kind: "BGPPolicy" as const,
+      metadata: { name: "out" },
+      spec: { rules: [{ name: "all", action: "Accept" as const, set: { med } }] },
+    });
+    const was = plan(snapshot({ peers, policies: [policy(1)] }), "node1", inputs());
+    const p = plan(
+      snapshot({
+        peers,
+        policies: [policy(2)],
+        allocations: snapshot().allocations.slice(2),
+        lastGood: was.lastGood,
+      }),
+      "node1",
+      inputs({ previous: was }),
+    );
+    expect(p.held?.withdraws).toEqual([...blocks].sort());
+    const meds = hearings(p.speaker, () => parseAddress("172.30.1.11")).map((h) => [h.prefix, h.route?.med]);
+    expect(Object.fromEntries(meds)).toEqual({ [blocks[0]]: 1, [blocks[1]]: 1, [vips[0]]: 2, [vips[1]]: 2 });
+  });
+
+  it("what is held stays held, however much else comes to be announced", () => {
+    const two = next({ allocations: snapshot().allocations.slice(2) });
+    expect(two.held?.withdraws).toEqual([...blocks].sort());
+    const more = Array.from({ length: 12 }, (_, i) => `10.101.0.${20 + i}/32`);
+    const allocations = [...snapshot().allocations.slice(2), ...more.map((m) => vipClaim(m, "web"))];
+    const given = { proofs: proven([...everything, ...more]) };
+    const grown = next({ allocations }, { previous: two, ...given });
+    expect(originated(grown)).toEqual([...everything, ...more].sort());
+    const later = next({ allocations }, { previous: grown, ...given });
+    expect(later.held?.withdraws).toEqual([...blocks].sort());
+    expect(originated(later)).toContain(blocks[0]);
+    const approved = next(
+      { allocations, nodeNetwork: nodeNetwork({ "waggle.dev/approve": later.held!.hash }) },
+      { previous: later, ...given },
+    );
+    expect(originated(approved)).toEqual([...vips, ...more].sort());
   });
 });
