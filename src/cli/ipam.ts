@@ -1,18 +1,7 @@
 // cli: waggle ipam: pools, claims, and a check of all claims against blocks and Services.
 import { Command } from "commander";
-import { loadBalancerClass } from "../api/index.ts";
-import { kinds } from "../kube/index.ts";
-import {
-  claimName,
-  comparePrefix,
-  contains,
-  endOf,
-  formatPrefix,
-  hostPrefix,
-  overlaps,
-  parseAddress,
-  parsePrefix,
-} from "../net/address.ts";
+import { audit, type Finding } from "../ipam/index.ts";
+import { kinds, sleep, systemClock } from "../kube/index.ts";
 import { askEach, type ChosenCluster, type ClusterFlags, clusterOptions, withClusters } from "./clusters.ts";
 import { type Column, exitCode, outputOption, printRows } from "./output.ts";
 
@@ -37,12 +26,7 @@ interface ClaimRow {
   readonly phase: string;
 }
 
-interface Finding {
-  readonly cluster: string;
-  readonly kind: "Duplicate" | "Orphan" | "Leak" | "Outside" | "Misnamed" | "Unclaimed";
-  readonly subject: string;
-  readonly message: string;
-}
+type FindingRow = Finding & { readonly cluster: string };
 
 async function pools({ client, name }: ChosenCluster): Promise<readonly PoolRow[]> {
   return (await client.list(kinds.IPPool)).items.map((p) => ({
@@ -63,73 +47,38 @@ async function claims({ client, name }: ChosenCluster): Promise<readonly ClaimRo
     prefix: spec.prefix,
     pool: spec.pool,
     owner: [spec.owner.kind, spec.owner.namespace, spec.owner.name].filter(Boolean).join("/"),
-    phase: status?.phase ?? "Bound",
+    phase: status?.phase ?? "Unverified",
   }));
 }
 
-/** Compares claims with one another, with their pools, their owners, and with the addresses that Services show. */
-async function check({ client, name }: ChosenCluster): Promise<readonly Finding[]> {
-  const [allocations, allPools, nodes, services] = await Promise.all([
+/** Every claim against its pool, its owner and what is shown. */
+async function auditOnce({ client, name }: ChosenCluster): Promise<readonly FindingRow[]> {
+  const [claims, allPools, nodes, networks, services, reservations] = await Promise.all([
     client.list(kinds.IPAllocation),
     client.list(kinds.IPPool),
     client.list(kinds.Node),
+    client.list(kinds.NodeNetwork),
     client.list(kinds.Service),
+    client.list(kinds.IPReservation),
   ]);
-  const out: Finding[] = [];
-  const find = (kind: Finding["kind"], subject: string, message: string): void => {
-    out.push({ cluster: name, kind, subject, message });
-  };
-  const parsed = allocations.items.map((claim) => ({ claim, prefix: parsePrefix(claim.spec.prefix) }));
-  const sorted = parsed.toSorted((a, b) => comparePrefix(a.prefix, b.prefix));
-  for (const { claim, prefix } of parsed) {
-    if (claim.metadata.name !== claimName(prefix))
-      find(
-        "Misnamed",
-        claim.metadata.name,
-        `claims ${claim.spec.prefix}; its name must be ${claimName(prefix)}`,
-      );
-    const pool = allPools.items.find((p) => p.metadata.name === claim.spec.pool);
-    if (!pool) find("Orphan", claim.spec.prefix, `its pool ${claim.spec.pool} does not exist`);
-    else if (!pool.spec.blocks.some((b) => contains(parsePrefix(b), prefix)))
-      find("Outside", claim.spec.prefix, `lies outside the blocks of its pool ${claim.spec.pool}`);
-    const { owner } = claim.spec;
-    const released = claim.status?.phase === "Releasing" || claim.status?.phase === "Cooling";
-    const lives =
-      owner.kind === "Node"
-        ? nodes.items.some((n) => n.metadata.uid === owner.uid)
-        : owner.kind === "Service"
-          ? services.items.some((s) => s.metadata.uid === owner.uid)
-          : true;
-    if (!lives && !released)
-      find(
-        "Leak",
-        claim.spec.prefix,
-        `its owner ${owner.kind} ${owner.name} is gone and it is not being released`,
-      );
-  }
-  // In address order, whatever overlaps an earlier block begins before that block ends.
-  let widest = sorted[0];
-  for (const next of sorted.slice(1)) {
-    if (overlaps(widest!.prefix, next.prefix))
-      find("Duplicate", widest!.claim.spec.prefix, `overlaps ${next.claim.spec.prefix}`);
-    if (next.prefix.family !== widest!.prefix.family || endOf(next.prefix) > endOf(widest!.prefix))
-      widest = next;
-  }
-  const held = new Map(allocations.items.map((c) => [c.spec.prefix, c.spec.owner.uid]));
-  for (const service of services.items) {
-    if (service.spec.loadBalancerClass !== loadBalancerClass) continue;
-    for (const ingress of service.status?.loadBalancer?.ingress ?? []) {
-      if (!ingress.ip) continue;
-      const prefix = formatPrefix(hostPrefix(parseAddress(ingress.ip)));
-      if (held.get(prefix) !== service.metadata.uid)
-        find(
-          "Unclaimed",
-          `${service.metadata.namespace}/${service.metadata.name}`,
-          `shows ${ingress.ip} without holding its claim`,
-        );
-    }
-  }
-  return out;
+  return audit({
+    claims: claims.items,
+    pools: allPools.items,
+    nodes: nodes.items,
+    networks: networks.items,
+    services: services.items,
+    reservations: reservations.items,
+    now: Date.now(),
+  }).map((finding) => ({ cluster: name, ...finding }));
+}
+
+/** The kinds are listed one after another while the cluster lives on, so only what is found twice is told. */
+async function check(cluster: ChosenCluster): Promise<readonly FindingRow[]> {
+  const first = await auditOnce(cluster);
+  if (first.length === 0) return first;
+  await sleep(systemClock, 1_000);
+  const texts = new Set((await auditOnce(cluster)).map((f) => JSON.stringify(f)));
+  return first.filter((f) => texts.has(JSON.stringify(f)));
 }
 
 async function show<T>(

@@ -1,4 +1,5 @@
 // ipam: everything that other rooms import from here.
+export { audit, type Books, type Finding, type FindingKind } from "./audit.ts";
 export * from "./choose.ts";
 export { type Refusal, type RefusalCode, refusals } from "./messages.ts";
 export * from "./names.ts";

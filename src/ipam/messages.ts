@@ -61,3 +61,17 @@ export const faults = {
   overlapsOwn: (block: Prefix, other: Prefix) =>
     `${formatPrefix(block)} overlaps ${formatPrefix(other)} of the same pool`,
 } as const;
+
+/** What an audit of all claims finds. */
+export const findings = {
+  overlaps: (other: string, owner: string) => `overlaps ${other} of ${owner}`,
+  misnamed: (name: string, right: string) => `is claimed by ${name}; only ${right} would lock it`,
+  mislabelled: (label: string, value: string) =>
+    `lacks label ${label}=${value}, by which overlapping claims find one another`,
+  orphan: (pool: string) => `its IPPool ${pool} does not exist`,
+  outside: (pool: string) => `lies outside the blocks of its IPPool ${pool}`,
+  unverified: () => "was claimed and never verified; an operator that runs finishes it or takes it back",
+  leak: (owner: string) => `its owner ${owner} is gone and it is not being released`,
+  surplus: (owner: string, other: string) => `${owner} has ${other} already`,
+  unclaimed: (what: string) => `shows ${what}, which nothing claims for it`,
+} as const;
