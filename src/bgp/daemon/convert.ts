@@ -8,6 +8,7 @@ import {
   type Path,
   PathSchema,
   type Peer,
+  Role as RoleMessage,
   type Route,
   RouteSchema,
   type Session,
@@ -17,11 +18,12 @@ import { type Address, toBytes } from "../../net/address.ts";
 import { addressIn, fail, originIn, policyIn } from "../rib/desired.ts";
 import { LOCAL, type Rib } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
+import type { PeerTreatment } from "../rib/treatment.ts";
 import type { PeerSession } from "../session/peer.ts";
 import type { PeerConfig, SpeakerConfig } from "../session/types.ts";
 import { flatten } from "../wire/aspath.ts";
 import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
-import { type Afi, afis, PORT } from "../wire/constants.ts";
+import { type Afi, afis, PORT, Role } from "../wire/constants.ts";
 
 /** Bounds on what one message may ask for. */
 const LIMITS = { peers: 4000, origins: 100_000, policies: 4096 } as const;
@@ -49,6 +51,7 @@ export function speakerConfig(m: DesiredState): SpeakerConfig {
     generation: m.generation,
     asn: m.asn,
     routerId: m.routerId,
+    clusterId: m.clusterId || m.routerId,
     listen: m.listen.map((l, i) => ({
       address: optionalAddress(l.address, `listen ${i}`),
       port: l.port || PORT,
@@ -102,6 +105,38 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     passive: p.passive,
     interface: p.interface === "" ? undefined : p.interface,
     adminDown: p.adminDown,
+    treatment: treatmentOf(p, p.peerAsn !== (p.localAsn || asn), where),
+  };
+}
+
+/** Number of the capability; undefined for none. */
+const roleIn: Readonly<Partial<Record<RoleMessage, Role>>> = {
+  [RoleMessage.PROVIDER]: Role.provider,
+  [RoleMessage.ROUTE_SERVER]: Role.routeServer,
+  [RoleMessage.ROUTE_SERVER_CLIENT]: Role.routeServerClient,
+  [RoleMessage.CUSTOMER]: Role.customer,
+  [RoleMessage.PEER]: Role.peer,
+};
+
+function treatmentOf(p: Peer, ebgp: boolean, where: string): PeerTreatment {
+  const external = [
+    "asOverride",
+    "removePrivateAs",
+    "nextHopUnchanged",
+    "routeServerClient",
+    "role",
+  ] as const;
+  for (const field of external) if (p[field] && !ebgp) fail(where, `${field} is for external neighbours`);
+  if (p.reflectorClient && ebgp) fail(where, "reflectorClient is for internal neighbours");
+  return {
+    allowAsIn: Math.min(p.allowAsIn, 255),
+    asOverride: p.asOverride,
+    removePrivateAs: p.removePrivateAs,
+    nextHopUnchanged: p.nextHopUnchanged,
+    reflectorClient: p.reflectorClient,
+    routeServerClient: p.routeServerClient,
+    role: roleIn[p.role],
+    strictRole: p.strictRole,
   };
 }
 

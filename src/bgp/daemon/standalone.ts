@@ -8,6 +8,7 @@ import {
   DesiredStateSchema,
   Family,
   type PeerSchema,
+  Role,
   type RuleSchema,
   Source,
 } from "../../api/generated/proto/speaker_pb.js";
@@ -72,11 +73,20 @@ interface PeerYaml {
   readonly nextHop?: { readonly ipv4?: string; readonly ipv6?: string };
   readonly passive?: boolean;
   readonly adminDown?: boolean;
+  readonly allowASIn?: number;
+  readonly asOverride?: boolean;
+  readonly removePrivateAS?: boolean;
+  readonly nextHopUnchanged?: boolean;
+  readonly reflectorClient?: boolean;
+  readonly routeServerClient?: boolean;
+  readonly role?: keyof typeof roles;
+  readonly strictRole?: boolean;
 }
 
 interface SpeakerYaml {
   readonly asn: number;
   readonly routerID: string;
+  readonly clusterID?: string;
   readonly listen?: readonly { readonly address?: string; readonly port?: number }[];
   readonly peers: readonly PeerYaml[];
   readonly origins?: readonly {
@@ -113,6 +123,7 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
       generation,
       asn: document.asn,
       routerId,
+      clusterId: document.clusterID === undefined ? 0 : Number(parseAddress(document.clusterID).lo),
       listen: (document.listen ?? []).map((l) => ({
         address: l.address === undefined ? new Uint8Array(0) : bytes(l.address),
         port: l.port ?? 179,
@@ -135,6 +146,13 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
 
 const bytes = (text: string): Uint8Array => toBytes(parseAddress(text));
 const families = { ipv4: Family.IPV4_UNICAST, ipv6: Family.IPV6_UNICAST } as const;
+const roles = {
+  provider: Role.PROVIDER,
+  "route-server": Role.ROUTE_SERVER,
+  "route-server-client": Role.ROUTE_SERVER_CLIENT,
+  customer: Role.CUSTOMER,
+  peer: Role.PEER,
+} as const;
 const sources = { originated: Source.DEFAULT, learned: Source.LEARNED, any: Source.ANY } as const;
 
 function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
@@ -164,6 +182,14 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
     passive: p.passive ?? false,
     interface: p.interface ?? "",
     adminDown: p.adminDown ?? false,
+    allowAsIn: p.allowASIn ?? 0,
+    asOverride: p.asOverride ?? false,
+    removePrivateAs: p.removePrivateAS ?? false,
+    nextHopUnchanged: p.nextHopUnchanged ?? false,
+    reflectorClient: p.reflectorClient ?? false,
+    routeServerClient: p.routeServerClient ?? false,
+    role: p.role === undefined ? Role.ROLE_NONE : roles[p.role],
+    strictRole: p.strictRole ?? false,
   };
 }
 

@@ -4,6 +4,7 @@ import { applySet, type Chain, matchesAttributes, matchesPrefix, matchesSource }
 import { pathContains, prepend } from "../wire/aspath.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afiName, WellKnown } from "../wire/constants.ts";
+import { type ExportTreatment, otcOut, treatPath } from "./treatment.ts";
 
 /** All of a session that decides what is sent on it. Equal targets hear equal routes. */
 export interface ExportTarget {
@@ -14,6 +15,8 @@ export interface ExportTarget {
   readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
   /** Also routes of others get our next hop; always so towards external peers. */
   readonly nextHopSelf: boolean;
+  /** Undefined for an ordinary neighbour. */
+  readonly treatment?: ExportTreatment | undefined;
 }
 
 /** What is known of a session when its {@link ExportTarget} is made. */
@@ -25,13 +28,15 @@ export interface ExportSession {
   readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
   /** Our own address on it, which is the next hop of its family where none is configured. */
   readonly local: Address | undefined;
+  readonly treatment?: ExportTreatment | undefined;
 }
 
 /** The target of a session. */
-export function exportTarget({ ebgp, localAsn, chain, nextHop, local }: ExportSession): ExportTarget {
+export function exportTarget(session: ExportSession): ExportTarget {
+  const { ebgp, localAsn, chain, nextHop, local, treatment } = session;
   const own = (afi: Afi): Uint8Array | undefined =>
     nextHop[afi] ?? (local && (local.family === 4) === (afi === 1) ? toBytes(local) : undefined);
-  return { ebgp, localAsn, chain, nextHop: { 1: own(1), 2: own(2) }, nextHopSelf: false };
+  return { ebgp, localAsn, chain, nextHop: { 1: own(1), 2: own(2) }, nextHopSelf: false, treatment };
 }
 
 /** The prefix as words (see PrefixTable) and its length. */
@@ -46,6 +51,8 @@ export interface RouteSource {
   /** From a neighbour, not from this node. */
   readonly learned: boolean;
   readonly fromEbgp: boolean;
+  /** From a client of ours (RFC 4456). */
+  readonly fromClient?: boolean;
   /** How many further times our AS number is put in front of an originated route. */
   readonly prepend: number;
 }
@@ -72,7 +79,8 @@ export function decideExport(
       (communities.includes(WellKnown.noExport) || communities.includes(WellKnown.noExportSubconfed))
     )
       return "community NO_EXPORT";
-    if (!source.fromEbgp && !target.ebgp) return "learned from an internal peer (RFC 4271 9.2)";
+    if (!source.fromEbgp && !target.ebgp && !source.fromClient && !target.treatment?.reflectorClient)
+      return "learned from an internal peer (RFC 4271 9.2)";
   }
   if (target.chain.rules.length === 0) {
     if (target.ebgp) return "no export policy (RFC 8212)";
@@ -98,19 +106,36 @@ export function rewriteExport(
 ): PathAttributes | string {
   const set = rule < 0 ? undefined : target.chain.rules[rule]!.rule.set;
   let out = set ? applySet(attributes, set) : attributes;
-  const self = !source.learned || target.ebgp || target.nextHopSelf || out.nextHop.length === 0;
+  const { treatment } = target;
+  const unchanged = treatment !== undefined && (treatment.nextHopUnchanged || treatment.routeServerClient);
+  const self =
+    !source.learned || (target.ebgp && !unchanged) || target.nextHopSelf || out.nextHop.length === 0;
   if (self) {
     const nextHop = target.nextHop[afi];
     if (!nextHop) return `no next hop for ${afiName[afi]}`;
     out = { ...out, nextHop };
   }
-  if (!target.ebgp) return { ...out, localPref: out.localPref ?? 100 };
+  // The second half of an IPv6 next hop is of the link it came from (RFC 2545 3).
+  else if (target.ebgp && out.nextHop.length === 32) out = { ...out, nextHop: out.nextHop.slice(0, 16) };
+  if (!target.ebgp) {
+    out = { ...out, localPref: out.localPref ?? 100 };
+    // Only what came from within the AS has an originator (see Importer), and what goes on from there is reflected.
+    if (!treatment || !source.learned || out.originatorId === undefined) return out;
+    return { ...out, clusterList: [treatment.clusterId, ...(out.clusterList ?? [])] };
+  }
+  if (treatment?.role !== undefined) {
+    const marked = otcOut(out, treatment.role, target.localAsn);
+    if (!marked) return "only to customers (RFC 9234)";
+    out = marked;
+  }
   const { localPref: _l, originatorId: _o, clusterList: _c, ...rest } = out;
-  const times = 1 + source.prepend + (set?.prepend ?? 0);
+  const transparent = source.learned && treatment?.routeServerClient === true;
+  const times = (transparent ? 0 : 1) + source.prepend + (set?.prepend ?? 0);
   // A MED that a neighbour sent stays within our AS (RFC 4271 5.1.4); one that we set goes out.
   const { med: _m, ...withoutMed } = rest;
-  const keepMed = !source.learned || set?.med !== undefined;
-  return { ...(keepMed ? rest : withoutMed), asPath: prepend(out.asPath, target.localAsn, times) };
+  const keepMed = !source.learned || transparent || set?.med !== undefined;
+  const path = source.learned && treatment ? treatPath(out.asPath, treatment, target.localAsn) : out.asPath;
+  return { ...(keepMed ? rest : withoutMed), asPath: prepend(path, target.localAsn, times) };
 }
 
 /** Whether and how one route goes to one neighbour. */

@@ -46,6 +46,8 @@ export interface GroupSource {
   readonly tables: Readonly<Record<Afi, FamilyTable>>;
   readonly origins: Readonly<Record<Afi, OriginsByPid>>;
   fromEbgp(peer: number): boolean;
+  /** A client of ours (RFC 4456). */
+  fromClient(peer: number): boolean;
 }
 
 /** What a group asks of a session: to look at a prefix again although nothing was logged. */
@@ -86,7 +88,8 @@ export class ExportGroup {
     const plain = target.chain.rules.every((r) => !changes(r.rule.set) && r.rule.set.prepend === 0);
     const hop = (afi: Afi) => target.nextHop[afi] && nextHopAttribute(afi, target.nextHop[afi]);
     this.#nextHop = { 1: hop(1), 2: hop(2) };
-    const rewrites = (afi: Afi) => target.ebgp && plain && this.#nextHop[afi] !== undefined;
+    const rewrites = (afi: Afi) =>
+      target.ebgp && plain && !target.treatment && this.#nextHop[afi] !== undefined;
     this.rewrites = { 1: rewrites(1), 2: rewrites(2) };
     const log = (afi: Afi) => new ChangeLog(source.tables[afi]);
     this.logs = { 1: log(1), 2: log(2) };
@@ -146,7 +149,8 @@ export class ExportGroup {
     if (peer === 0) return ORIGINATED;
     const { target } = this;
     const fromEbgp = this.#source.fromEbgp(peer);
-    if (!fromEbgp && !target.ebgp) return NOTHING;
+    if (!fromEbgp && !target.ebgp && !target.treatment?.reflectorClient && !this.#source.fromClient(peer))
+      return NOTHING;
     if (target.chain.rules.length === 0) return NOTHING;
     const attribute = table.pathAttr[best]!;
     const flags = this.#source.attributes.flags[attribute]!;
@@ -235,7 +239,8 @@ export class ExportGroup {
     const { keys, words, lengths } = table.prefixes;
     const attributes = this.#source.attributes.attributes(table.pathAttr[best]!, afi);
     const prefix = { afi, keys, key: pid * words, length: lengths[pid]! };
-    const source = { learned: true, fromEbgp: this.#source.fromEbgp(from), prepend: 0 };
+    const fromEbgp = this.#source.fromEbgp(from);
+    const source = { learned: true, fromEbgp, fromClient: this.#source.fromClient(from), prepend: 0 };
     return { ...exportRoute(this.target, prefix, attributes, source), learned: true };
   }
 
@@ -276,4 +281,5 @@ export const exportKey = (t: ExportTarget): string =>
     t.nextHop[1]?.join(".") ?? "-",
     t.nextHop[2]?.join(".") ?? "-",
     t.chain.key,
+    JSON.stringify(t.treatment ?? null),
   ].join(" ");

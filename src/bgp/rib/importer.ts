@@ -1,9 +1,14 @@
 // bgp/rib: from Adj-RIB-In to Loc-RIB: loops, RFC 8326 and the import policy, with everything cached that depends on the attributes alone.
 import { applySet, type Chain, changes } from "../policy/chain.ts";
-import type { Afi } from "../wire/constants.ts";
+import { flatten } from "../wire/aspath.ts";
+import { type Afi, Role } from "../wire/constants.ts";
 import { AttrFlag, pathHas } from "../wire/scan.ts";
 import type { AttributeTable } from "./attributes.ts";
 import { AttributeCache, ChainRunner } from "./runner.ts";
+import { type ImportTreatment, otcIn } from "./treatment.ts";
+
+/** In place of attributes: the route is refused as a leak (RFC 9234). */
+const LEAK = -3;
 
 /** What import depends on besides the route. Neighbours with equal contexts share an {@link Importer}. */
 export interface ImportContext {
@@ -12,9 +17,12 @@ export interface ImportContext {
   /** Ours, host byte order: a reflected route that we originated is a loop (RFC 4456 8). */
   readonly routerId: number;
   readonly chain: Chain;
+  /** Undefined for an ordinary neighbour. */
+  readonly treatment?: ImportTreatment | undefined;
 }
 
-export const importKey = (c: ImportContext): string => `${c.ebgp} ${c.localAsn} ${c.routerId} ${c.chain.key}`;
+export const importKey = (c: ImportContext): string =>
+  `${c.ebgp} ${c.localAsn} ${c.routerId} ${c.chain.key} ${JSON.stringify(c.treatment ?? null)}`;
 
 /** Numbers of the sentences that stand in for a rule; labels of rules come from {@link RuleNames}. */
 export class RuleNames {
@@ -48,6 +56,8 @@ export class Importer {
   readonly #after: (AttributeCache | undefined)[];
   readonly #labels: number[];
   readonly #loop: number;
+  readonly #leak: number;
+  readonly #checksFirstAs: boolean;
   readonly #noPolicy: number;
   readonly #noMatch: number;
   readonly #internal: number;
@@ -64,6 +74,9 @@ export class Importer {
       changes(r.rule.set) ? new AttributeCache(attributes) : undefined,
     );
     this.#loop = names.id("rejected: our own AS number, identifier or cluster is in the path");
+    this.#leak = names.id("rejected: a route leak by its ONLY_TO_CUSTOMER (RFC 9234)");
+    // A route server does not put itself into the path (RFC 7947 2.2.2.1).
+    this.#checksFirstAs = context.ebgp && context.treatment?.role !== Role.routeServerClient;
     this.#noPolicy = names.id("rejected: no import policy (RFC 8212)");
     this.#noMatch = names.id("rejected: no rule of the import policy matches");
     this.#internal = names.id("internal peer without a policy");
@@ -86,7 +99,7 @@ export class Importer {
   ): void {
     const t = this.#attributes;
     this.attribute = -1;
-    if (this.context.ebgp && t.neighborAs[raw] !== peerAsn) {
+    if (this.#checksFirstAs && t.neighborAs[raw] !== peerAsn) {
       this.rule = this.#firstAs;
       return;
     }
@@ -100,7 +113,7 @@ export class Importer {
       this.#before.set(raw, attribute);
     }
     if (attribute < 0) {
-      this.rule = this.#loop;
+      this.rule = attribute === LEAK ? this.#leak : this.#loop;
       return;
     }
     if (this.context.chain.rules.length === 0) {
@@ -129,15 +142,38 @@ export class Importer {
     this.attribute = changed;
   }
 
-  /** Loops, and what RFC 8326 asks for, which depend on the attributes alone. -1 is a loop. */
+  /** Loops, and what RFC 8326, 4456 and 9234 ask for, which depend on the attributes alone. -1 is a loop. */
   #prepare(raw: number, afi: Afi): number {
     const t = this.#attributes;
-    const { ebgp, localAsn, routerId } = this.context;
-    if (pathHas(t.bytes, t.start(raw), t.end(raw), localAsn)) return -1;
+    const { ebgp, localAsn, routerId, treatment } = this.context;
+    if (pathHas(t.bytes, t.start(raw), t.end(raw), localAsn)) {
+      const path = flatten(t.attributes(raw, afi).asPath);
+      if (path.filter((asn) => asn === localAsn).length > (treatment?.allowAsIn ?? 0)) return -1;
+    }
     const shutdown = ebgp && t.flags[raw]! & AttrFlag.gracefulShutdown;
-    if (!shutdown && (ebgp || (t.originatorId[raw] === 0 && t.clusterLength[raw] === 0))) return raw;
-    const a = t.attributes(raw, afi);
-    if (!ebgp && (a.originatorId === routerId || a.clusterList?.includes(routerId))) return -1;
-    return shutdown ? t.intern({ ...a, localPref: 0 }) : raw;
+    const { role, peerAsn, clusterId, originatorId } = treatment ?? ordinary;
+    const special = role !== undefined || originatorId !== 0;
+    if (!shutdown && !special && (ebgp || (t.originatorId[raw] === 0 && t.clusterLength[raw] === 0)))
+      return raw;
+    let a = t.attributes(raw, afi);
+    const before = a;
+    if (!ebgp && (a.originatorId === routerId || a.clusterList?.includes(clusterId || routerId))) return -1;
+    if (role !== undefined) {
+      const marked = otcIn(a, role, peerAsn);
+      if (!marked) return LEAK;
+      a = marked;
+    }
+    // Set here and not on the way out, where it is no longer known of a set of attributes who sent it.
+    if (originatorId !== 0 && a.originatorId === undefined) a = { ...a, originatorId };
+    if (shutdown) a = { ...a, localPref: 0 };
+    return a === before ? raw : t.intern(a);
   }
 }
+
+const ordinary: ImportTreatment = {
+  allowAsIn: 0,
+  role: undefined,
+  peerAsn: 0,
+  clusterId: 0,
+  originatorId: 0,
+};

@@ -1,5 +1,4 @@
 // bgp/rib: the routing information base of a speaker: neighbours, their paths, what this node originates, and who is to hear what.
-import type { Chain } from "../policy/chain.ts";
 import { type Afi, afis } from "../wire/constants.ts";
 import { NlriCursor } from "../wire/nlri.ts";
 import { AttributeTable } from "./attributes.ts";
@@ -7,7 +6,7 @@ import { ChangeLog } from "./changelog.ts";
 import type { PeerRank } from "./decision.ts";
 import type { ExportTarget } from "./export.ts";
 import { ExportGroup, exportKey, type Origin } from "./group.ts";
-import { Importer, importKey, RuleNames } from "./importer.ts";
+import { type ImportContext, Importer, importKey, RuleNames } from "./importer.ts";
 import { FamilyTable, PathFlag } from "./table.ts";
 
 /** Index of this node among the neighbours. */
@@ -23,6 +22,8 @@ export interface RibPeer extends PeerRank {
   routerId: number;
   address: bigint;
   asn: number;
+  /** A client of ours (RFC 4456). */
+  reflectorClient: boolean;
   /** See nextHopHash; of our own address on the session, by family. */
   ownNextHop: Record<Afi, number>;
   importer: Importer | undefined;
@@ -83,10 +84,7 @@ export class Rib {
   }
 
   /** Gives a neighbour its import policy; paths that are there are decided anew where it changed. */
-  setImport(
-    peer: RibPeer,
-    context: { ebgp: boolean; localAsn: number; routerId: number; chain: Chain },
-  ): void {
+  setImport(peer: RibPeer, context: ImportContext): void {
     const key = importKey(context);
     if (peer.importer && importKey(peer.importer.context) === key) return;
     let entry = this.#importers.get(key);
@@ -278,6 +276,7 @@ export class Rib {
         tables: this.tables,
         origins: this.origins,
         fromEbgp: (index) => this.#peers[index]?.ebgp ?? false,
+        fromClient: (index) => this.#peers[index]?.reflectorClient ?? false,
       });
       this.flush();
       group.fill();
@@ -340,6 +339,7 @@ function newPeer(index: number, name: string): RibPeer {
     routerId: 0,
     address: 0n,
     asn: 0,
+    reflectorClient: false,
     ownNextHop: { 1: 0, 2: 0 },
     importer: undefined,
     received: { 1: 0, 2: 0 },

@@ -1,4 +1,5 @@
 // bgp/session: what we offer in an OPEN, whether the neighbour's is acceptable, and what the two agree on.
+import { counterpart } from "../rib/treatment.ts";
 import type { GracefulRestart } from "../wire/capabilities.ts";
 import { writeCapabilities } from "../wire/capabilities.ts";
 import {
@@ -45,6 +46,7 @@ export function ourOpen(config: PeerConfig, routerId: number, restarting: boolea
       enhancedRouteRefresh: true,
       extendedMessages: true,
       as4: config.localAsn,
+      ...(config.treatment.role === undefined ? {} : { role: config.treatment.role }),
       ...(config.gracefulRestart
         ? {
             gracefulRestart: {
@@ -74,6 +76,11 @@ export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotia
   // RFC 6286: equal identifiers are an error only within an AS.
   if (!ebgp && theirs.routerId === ours.routerId) return notification(2, 3, "our own BGP identifier");
   const { capabilities } = theirs;
+  const { role, strictRole } = config.treatment;
+  if (role !== undefined) {
+    const fits = capabilities.role === undefined ? !strictRole : capabilities.role === counterpart[role];
+    if (!fits) return notification(2, 11, `role ${roleName(capabilities.role)}, ours is ${roleName(role)}`);
+  }
   const offered = capabilities.families ?? [{ afi: 1, safi: SAFI_UNICAST }];
   const has = (afi: Afi): boolean =>
     config.families.includes(afi) && offered.some((f) => f.afi === afi && f.safi === SAFI_UNICAST);
@@ -99,6 +106,10 @@ export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotia
     endOfRib: capabilities.gracefulRestart !== undefined,
   };
 }
+
+const roleNames = ["provider", "route server", "route server client", "customer", "peer"];
+const roleName = (role: number | undefined): string =>
+  role === undefined ? "missing" : (roleNames[role] ?? `${role}`);
 
 /** Families whose routes are kept while the neighbour restarts. */
 export const keptFamilies = (n: Negotiated): Afi[] =>

@@ -4,6 +4,7 @@ import type { Chain } from "../policy/chain.ts";
 import { type ExportTarget, exportTarget } from "../rib/export.ts";
 import { receiveUpdate, type UpdateCounters, updateCounters } from "../rib/receive.ts";
 import type { Rib, RibPeer } from "../rib/rib.ts";
+import { exportTreatment, importTreatment, type TreatedSession } from "../rib/treatment.ts";
 import { type Afi, afis, SAFI_UNICAST } from "../wire/constants.ts";
 import { Cease, describeNotification, type Notification, shutdownData } from "../wire/notification.ts";
 import type { Open } from "../wire/open.ts";
@@ -31,6 +32,9 @@ export interface SessionContext {
   readonly random: Random;
   readonly transport: Transport;
   readonly routerId: number;
+  readonly clusterId: number;
+  /** Some neighbour is a client of ours (RFC 4456). */
+  readonly reflecting: boolean;
   /** The agent has said that its first round is done: End-of-RIB may be sent. */
   readonly complete: boolean;
   /** Routes have come in: they are to be decided and sent on. */
@@ -173,7 +177,14 @@ export class PeerSession implements ConnectionsHost {
   #applyPolicy(): void {
     const { rib, routerId } = this.#context;
     const { ebgp } = this.negotiated!;
-    rib.setImport(this.rib, { ebgp, localAsn: this.config.localAsn, routerId, chain: this.#chains.import });
+    const { localAsn, treatment } = this.config;
+    rib.setImport(this.rib, {
+      ebgp,
+      localAsn,
+      routerId,
+      chain: this.#chains.import,
+      treatment: importTreatment(treatment, this.#treated()),
+    });
     this.sender!.setTarget(this.#target());
     for (const afi of afis)
       if (this.rib.received[afi] > this.config.prefixesMax[afi])
@@ -182,10 +193,23 @@ export class PeerSession implements ConnectionsHost {
         );
   }
 
+  #treated(): TreatedSession {
+    const { ebgp, peerAsn, routerId } = this.negotiated!;
+    const { reflecting, clusterId } = this.#context;
+    return { ebgp, peerAsn, peerRouterId: routerId, reflecting, clusterId };
+  }
+
   #target(): ExportTarget {
     const { localAsn, nextHop } = this.config;
     const { ebgp } = this.negotiated!;
-    return exportTarget({ ebgp, localAsn, chain: this.#chains.export, nextHop, local: this.localAddress });
+    return exportTarget({
+      ebgp,
+      localAsn,
+      chain: this.#chains.export,
+      nextHop,
+      local: this.localAddress,
+      treatment: exportTreatment(this.config.treatment, this.#treated()),
+    });
   }
 
   open(): Open {
@@ -204,6 +228,7 @@ export class PeerSession implements ConnectionsHost {
     this.rib.ebgp = n.ebgp;
     this.rib.asn = n.peerAsn;
     this.rib.routerId = n.routerId;
+    this.rib.reflectorClient = !n.ebgp && this.config.treatment.reflectorClient;
     this.rib.address = toInteger(remote);
     for (const afi of afis) {
       const own = this.#target().nextHop[afi];
@@ -328,6 +353,9 @@ function sessionKey(c: PeerConfig): string {
       c.forwardingPreserved,
       c.passive,
       c.interface,
+      c.treatment.role,
+      c.treatment.strictRole,
+      c.treatment.reflectorClient,
     ],
     (_k, v: unknown) => (typeof v === "bigint" ? v.toString() : v),
   );

@@ -75,6 +75,12 @@ export class Speaker {
       get routerId() {
         return speaker.#config?.routerId ?? 0;
       },
+      get clusterId() {
+        return speaker.#config?.clusterId ?? 0;
+      },
+      get reflecting() {
+        return speaker.#config?.peers.some((p) => p.treatment.reflectorClient) ?? false;
+      },
       get complete() {
         return speaker.#config?.complete ?? false;
       },
@@ -107,7 +113,8 @@ export class Speaker {
     this.#policies = new Map(config.policies.map((p) => [p.name, p]));
     const wanted = new Map(config.peers.map((p) => [p.name, p]));
     for (const [name, session] of this.#sessions) if (!wanted.has(name)) this.#remove(name, session);
-    const restart = before !== undefined && before.routerId !== config.routerId;
+    const restart =
+      before !== undefined && (before.routerId !== config.routerId || before.clusterId !== config.clusterId);
     for (const peer of wanted.values()) {
       const session = this.#sessions.get(peer.name);
       if (!session) continue;

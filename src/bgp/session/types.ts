@@ -2,6 +2,7 @@
 import type { Address } from "../../net/address.ts";
 import type { Policy } from "../policy/types.ts";
 import type { Origin } from "../rib/group.ts";
+import type { PeerTreatment } from "../rib/treatment.ts";
 import type { Afi } from "../wire/constants.ts";
 
 export interface Timer {
@@ -89,6 +90,7 @@ export interface PeerConfig {
   readonly passive: boolean;
   readonly interface: string | undefined;
   readonly adminDown: boolean;
+  readonly treatment: PeerTreatment;
 }
 
 export interface ListenAddress {
@@ -101,6 +103,8 @@ export interface SpeakerConfig {
   readonly generation: bigint;
   readonly asn: number;
   readonly routerId: number;
+  /** Of ours as reflector (RFC 4456 7). */
+  readonly clusterId: number;
   readonly listen: readonly ListenAddress[];
   readonly peers: readonly PeerConfig[];
   readonly origins: readonly Origin[];

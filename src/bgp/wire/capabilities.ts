@@ -31,6 +31,9 @@ export interface Capabilities {
   readonly other?: readonly { readonly code: number; readonly value: Uint8Array }[];
 }
 
+/** Stands for several roles in one OPEN; unassigned, so that it fits nothing. */
+const ROLE_CONFLICT = 255;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface Descriptor {
@@ -80,7 +83,8 @@ export const capabilityTable: readonly Descriptor[] = [
     name: "Role (RFC 9234)",
     read: (value, into) => {
       if (value.length !== 1) return false;
-      into.role ??= value[0]!;
+      // Two roles are none that could fit (RFC 9234 4.2).
+      into.role = into.role === undefined || into.role === value[0] ? value[0]! : ROLE_CONFLICT;
       return true;
     },
     write: (from) => (from.role === undefined ? [] : [Uint8Array.of(from.role)]),

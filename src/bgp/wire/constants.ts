@@ -49,6 +49,10 @@ export const originName = ["IGP", "EGP", "INCOMPLETE"] as const;
 /** AS_PATH segment types (RFC 4271, RFC 5065). */
 export const Segment = { set: 1, sequence: 2, confedSequence: 3, confedSet: 4 } as const;
 
+/** Roles of a speaker on a session (RFC 9234), in the numbers of its capability. */
+export const Role = { provider: 0, routeServer: 1, routeServerClient: 2, customer: 3, peer: 4 } as const;
+export type Role = (typeof Role)[keyof typeof Role];
+
 export const WellKnown = {
   gracefulShutdown: 0xffff0000,
   noExport: 0xffffff01,

@@ -86,6 +86,7 @@ export class Simulation {
       speakerConfig(peers, {
         asn: p.asn,
         routerId: p.routerId,
+        clusterId: p.routerId,
         generation: this.#generation++,
         origins: p.origins,
         policies: [p.policy],

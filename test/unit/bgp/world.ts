@@ -2,6 +2,7 @@
 
 import type { Policy, Rule } from "../../../src/bgp/policy/types.ts";
 import type { Origin } from "../../../src/bgp/rib/group.ts";
+import { noTreatment } from "../../../src/bgp/rib/treatment.ts";
 import { Speaker, type SpeakerEvents } from "../../../src/bgp/session/speaker.ts";
 import type {
   Clock,
@@ -440,6 +441,7 @@ export const peerConfig = (
   passive: false,
   interface: undefined,
   adminDown: false,
+  treatment: noTreatment,
   ...more,
 });
 
@@ -450,6 +452,7 @@ export const speakerConfig = (
   generation: 1n,
   asn: 65000,
   routerId: 0x0a000001,
+  clusterId: 0x0a000001,
   listen: [],
   peers,
   origins: [],
