@@ -261,12 +261,14 @@ export class KubeClient implements KubeApi, AsyncDisposable {
 
   /**
    * How long to wait before trying again; undefined where trying again is not safe or not useful. A read may always be
-   * repeated; a write only where the server says that it has not begun it (429, or 503 with Retry-After).
+   * repeated; a write only where it has not been sent, or the server says that it has not begun it (429, 503 with
+   * Retry-After).
    */
   #retryAfter(request: RawRequest, error: unknown, attempt: number): number | undefined {
     const pause = Math.min(longestRetryMs, jitter(200 * 2 ** attempt, 0.5, this.#random));
     if (error instanceof TransportError)
-      return request.method === "GET" && (error.kind === "connect" || error.kind === "timeout")
+      return error.unsent ||
+        (request.method === "GET" && (error.kind === "connect" || error.kind === "timeout"))
         ? pause
         : undefined;
     if (!(error instanceof ApiError)) return undefined;

@@ -35,10 +35,13 @@ export class ApiError extends Error {
 /** No usable answer: connection refused, reset, TLS, timeout, or an answer that is not Kubernetes' format. */
 export class TransportError extends Error {
   readonly kind: "connect" | "timeout" | "aborted" | "malformed" | "credentials";
-  constructor(kind: TransportError["kind"], message: string, options?: ErrorOptions) {
+  /** Nothing of the request has left this machine, so even a write may be tried again. */
+  readonly unsent: boolean;
+  constructor(kind: TransportError["kind"], message: string, options?: ErrorOptions & { unsent?: boolean }) {
     super(message, options);
     this.name = "TransportError";
     this.kind = kind;
+    this.unsent = options?.unsent ?? false;
   }
 }
 

@@ -79,15 +79,30 @@ export function openPool(endpoint: Endpoint): Dispatcher {
   });
 }
 
+/**
+ * Failures before the first byte: no connection, or (EPIPE) a kept one that the server had closed already. Headers and body
+ * go out in one write, so where it fails none of them has gone.
+ */
+const unsentCodes: ReadonlySet<string> = new Set([
+  "EPIPE",
+  "ECONNREFUSED",
+  "ENOENT",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+]);
+
 function transportError(error: unknown, request: HttpRequest): TransportError {
   if (error instanceof TransportError) return error;
   const e = error as { name?: string; code?: string; message?: string; errors?: readonly Error[] };
   const message = e.message || e.errors?.[0]?.message || e.code || String(error);
   if (request.signal?.aborted)
     return new TransportError("aborted", "the request was given up", { cause: error });
-  if (e.name === "TimeoutError" || /TIMEOUT/.test(e.code ?? ""))
+  if (e.name === "TimeoutError" || (/TIMEOUT/.test(e.code ?? "") && !unsentCodes.has(e.code ?? "")))
     return new TransportError("timeout", `no answer within the time allowed (${message})`, { cause: error });
-  return new TransportError("connect", message, { cause: error });
+  return new TransportError("connect", message, { cause: error, unsent: unsentCodes.has(e.code ?? "") });
 }
 
 /** Sends one request over a pool. @throws TransportError */

@@ -159,6 +159,13 @@ describe("client", () => {
     expect(write.asked).toHaveLength(1);
   });
 
+  it("repeats a write that was never sent", async () => {
+    const refused = new TransportError("connect", "ECONNREFUSED", { unsent: true });
+    const { client, clock, asked } = scripted([refused, refused, { body: { kind: "Status" } }]);
+    await patiently(clock, client.delete(kinds.IPPool, "a"));
+    expect(asked).toHaveLength(3);
+  });
+
   it("says which patch it sends and who manages the fields", async () => {
     const { client, asked } = scripted([{ body: {} }, { body: {} }, { body: {} }]);
     await client.patch(kinds.IPPool, "x", "merge", { a: 1 });
