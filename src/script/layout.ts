@@ -204,12 +204,8 @@ export function unify(a: Type, b: Type): Type | undefined {
   if (b.kind === "none" || sameType(a, b)) return a;
   if (a.kind === "int" && b.kind === "int")
     return { kind: "int", size: larger(a.size, b.size), signed: a.signed || b.signed };
-  if (
-    (a.kind === "int" && (b.kind === "enum" || b.kind === "bool")) ||
-    (b.kind === "int" && (a.kind === "enum" || a.kind === "bool"))
-  )
-    return I64;
-  if (a.kind === "enum" && b.kind === "enum") return I64;
+  const number = (t: Type) => t.kind === "int" || t.kind === "enum" || t.kind === "bool";
+  if (number(a) && number(b)) return I64;
   if (a.kind === "string" && b.kind === "string") {
     const size = larger(a.size, b.size);
     return { kind: "string", size, ...(a.cut || b.cut ? { cut: true } : {}) };

@@ -1,3 +1,4 @@
+// script: the providers of probes: their names, short forms, and what each is made of.
 import { say } from "./diagnostics.ts";
 import { isGlob, matchNames } from "./glob.ts";
 import type { Provider, ResolvedPoint } from "./probes.ts";

@@ -1,3 +1,4 @@
+// script: integer arithmetic and comparisons in the intermediate form, by size and sign.
 import type { MemorySize, Val } from "../ir/ir.ts";
 import { isSigned, sizeOf } from "../layout.ts";
 import type { TExprOf } from "../typed.ts";

@@ -17,6 +17,9 @@ export interface Owner {
 const SOCKETS = ["skaddr", "sk", "rx_sk"];
 const PACKETS = ["skbaddr", "skb"];
 
+/** x86-64: where a function's arguments are. */
+const ARGUMENT_REGISTERS = ["di", "si", "dx", "cx", "r8", "r9"];
+
 /** Providers whose events belong to nobody in particular: they always run. */
 const OWNERLESS = ["begin", "end", "self", "interval", "profile", "software", "hardware", "iter"];
 
@@ -84,6 +87,14 @@ function argument(l: Lowering, context: Context, names: readonly string[]): Val 
     if (context.kind === "btf") {
       const i = context.prototype.parameters.findIndex((p) => p.name === name && p.type.kind === "pointer");
       if (i >= 0) return b.load(at(l.ctx, 8 * i), 8);
+    }
+    if (context.kind === "registers" && !context.ret && context.space === "kernel") {
+      const i =
+        context.prototype?.parameters.findIndex((p) => p.name === name && p.type.kind === "pointer") ?? -1;
+      const register = l.options.types
+        .structure("pt_regs")
+        ?.fields.find((f) => f.name === ARGUMENT_REGISTERS[i]);
+      if (register) return b.load(at(l.ctx, register.offset), 8);
     }
   }
   return undefined;
