@@ -9,6 +9,8 @@ export default class ClosingLine {
       if (module.errors().length > 0) counts.failed += 1;
       for (const test of module.children.allTests() as Iterable<TestCase>) {
         const state = test.result().state;
+        const retries = test.diagnostic()?.retryCount ?? 0;
+        if (state === "passed" && retries > 0) console.log(`passed only when tried again: ${test.fullName}`);
         if (state === "pending" || state === "skipped") {
           counts.skipped += 1;
           console.log(`skipped: ${test.fullName}`);
