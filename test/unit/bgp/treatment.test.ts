@@ -1,5 +1,7 @@
 // test/unit/bgp: what neighbours hear under AS-number knobs, reflection (RFC 4456), as route server's clients (RFC 7947) and in roles (RFC 9234).
 import { beforeEach, describe, expect, test } from "vitest";
+import { parseSpeaker } from "../../../src/bgp/daemon/standalone.ts";
+import { DesiredStateError } from "../../../src/bgp/rib/desired.ts";
 import { noTreatment, otcIn, otcOut, type PeerTreatment } from "../../../src/bgp/rib/treatment.ts";
 import { type PeerConfig, State } from "../../../src/bgp/session/types.ts";
 import { flatten } from "../../../src/bgp/wire/aspath.ts";
@@ -152,6 +154,16 @@ describe("route reflector (RFC 4456)", () => {
     expect(seen.nextHop).toEqual(bytes("10.0.0.2"));
   });
 
+  test("a client comes and goes: the other's session lives on", () => {
+    run(internal);
+    const { flaps } = dut.speaker.session("b")!;
+    run({ ...internal, toA: { reflectorClient: true } });
+    expect(at(b)).toMatchObject({ originatorId: 2, clusterList: [0x0a000001] });
+    run(internal);
+    expect(at(b)).toBeUndefined();
+    expect(dut.speaker.session("b")!.flaps).toBe(flaps);
+  });
+
   test("what came from an external neighbour is not reflected: it has no originator", () => {
     run({ asnB: 65000, toB: { reflectorClient: true } });
     expect(at(b)!.originatorId).toBeUndefined();
@@ -241,6 +253,58 @@ describe("roles (RFC 9234)", () => {
     expect(at(dut)!.otc).toBe(65077);
     expect(at(dut, true)).toBeUndefined();
     expect(at(b)).toBeUndefined();
+  });
+});
+
+describe("speaker.yaml", () => {
+  const parse = (peer: object, more: object = {}) =>
+    parseSpeaker(
+      {
+        asn: 65000,
+        routerID: "10.0.0.1",
+        peers: [{ name: "p", address: "10.0.0.2", asn: 65001, ...peer }],
+        ...more,
+      },
+      "speaker.yaml",
+    );
+
+  test("nothing out of the ordinary unless asked for; the cluster is the router", () => {
+    const config = parse({});
+    expect(config.peers[0]!.treatment).toEqual(noTreatment);
+    expect(config.clusterId).toBe(0x0a000001);
+  });
+
+  test("every field arrives", () => {
+    const external = {
+      allowASIn: 2,
+      asOverride: true,
+      removePrivateAS: true,
+      nextHopUnchanged: true,
+      routeServerClient: true,
+      role: "route-server",
+      strictRole: true,
+    };
+    expect(parse(external).peers[0]!.treatment).toEqual({
+      allowAsIn: 2,
+      asOverride: true,
+      removePrivateAs: true,
+      nextHopUnchanged: true,
+      reflectorClient: false,
+      routeServerClient: true,
+      role: Role.routeServer,
+      strictRole: true,
+    });
+    const internal = parse({ asn: 65000, reflectorClient: true }, { clusterID: "10.0.0.77" });
+    expect(internal.peers[0]!.treatment.reflectorClient).toBe(true);
+    expect(internal.clusterId).toBe(0x0a00004d);
+  });
+
+  test.each([
+    ["a role within the AS", { asn: 65000, role: "peer" }],
+    ["a route server's client within the AS", { asn: 65000, routeServerClient: true }],
+    ["a reflector client of another AS", { reflectorClient: true }],
+  ])("%s is refused", (_name, peer) => {
+    expect(() => parse(peer)).toThrow(DesiredStateError);
   });
 });
 
