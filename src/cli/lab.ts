@@ -1,6 +1,9 @@
 // cli: waggle lab: up, demo, status, exec, down, and the small helpers that the lab runs inside its own pods.
 import { spawnSync } from "node:child_process";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { RouterKind } from "../lab/routing.ts";
+import type { ControlPlane } from "../lab/state.ts";
+import type { IPFamily } from "../lab/topology.ts";
 
 const count = (text: string): number => {
   const n = Number(text);
@@ -18,12 +21,28 @@ interface UpFlags extends LabOptions {
   readonly nodes: number;
   readonly dciMtu?: number;
   readonly bgpPassword?: string;
+  readonly kubernetes: ControlPlane;
+  readonly ipFamily: IPFamily;
+  readonly tors: number;
+  readonly router: RouterKind;
 }
 
 const sizes = (command: Command): Command =>
   command
     .option("--clusters <n>", "clusters, each a data centre with its own router", count, 2)
     .option("--nodes <n>", "nodes in each cluster", count, 2)
+    .addOption(
+      new Option("--kubernetes <kind>", "control planes: our own API server, or real ones (make assets)")
+        .choices(["embedded", "real"])
+        .default("embedded"),
+    )
+    .addOption(
+      new Option("--ip-family <family>", "what nodes, pods and VIPs have")
+        .choices(["dual", "ipv4", "ipv6"])
+        .default("dual"),
+    )
+    .option("--tors <n>", "routers in each data centre, every node with a link to each: 1 or 2", count, 1)
+    .addOption(new Option("--router <program>", "what routes").choices(["bird", "frr"]).default("bird"))
     .option("--dci-mtu <bytes>", "MTU of the links between data centres", count)
     .option("--bgp-password <password>", "routers ask for TCP-MD5 with this password");
 
@@ -36,6 +55,10 @@ const upOptions = (flags: UpFlags) => ({
   lab: flags.name,
   clusters: flags.clusters,
   nodes: flags.nodes,
+  kubernetes: flags.kubernetes,
+  family: flags.ipFamily,
+  tors: flags.tors,
+  router: flags.router,
   ...(flags.dciMtu ? { dciMTU: flags.dciMtu } : {}),
   ...(flags.bgpPassword ? { bgpPassword: flags.bgpPassword } : {}),
 });
@@ -165,7 +188,7 @@ function processCommand(): Command {
     .option("--name <lab>", "name of the lab", "default")
     .option("--signal <name>", "signal for kill", "KILL")
     .argument("<verb>", "kill or start")
-    .argument("<process>", "dc1-node1-agent, dc1-node1-bgpd, dc1-operator, dc1-apiserver")
+    .argument("<process>", "dc1-node1-agent, dc1-node1-bgpd, dc1-operator, dc1-apiserver, dc1-etcd, …")
     .action(async (verb: string, name: string, flags: { name: string; signal: string }) => {
       requireRoot();
       const { openLab } = await import("../lab/up.ts");
@@ -183,6 +206,21 @@ function untilSignal(): AbortSignal {
   const controller = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => controller.abort());
   return controller.signal;
+}
+
+function relay(): Command {
+  return new Command("relay")
+    .description("carries bytes between a unix socket and a real API server's port")
+    .requiredOption("--socket <path>", "where nodes connect")
+    .requiredOption("--to <host:port>", "where the API server listens")
+    .action(async (flags: { socket: string; to: string }) => {
+      const { startRelay } = await import("../lab/relay.ts");
+      const [, host, port] = /^(.+):(\d+)$/.exec(flags.to) ?? [];
+      if (!host) throw new Error(`--to ${flags.to}: write host:port`);
+      const signal = untilSignal();
+      using _relay = await startRelay(flags.socket, host, Number(port));
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    });
 }
 
 function workload(): Command {
@@ -217,6 +255,20 @@ function workload(): Command {
       console.log(JSON.stringify(await connectionStream(urls, flags.perSecond, signal)));
     });
   command
+    .command("transfer")
+    .description("moves bytes both ways, over a connection each, and compares their digests")
+    .option("--bytes <n>", "how many", count, 10_000_000)
+    .argument("<urls...>")
+    .action(async (urls: string[], flags: { bytes: number }) => {
+      const { transfer } = await import("../lab/transfer.ts");
+      const results = [];
+      for (const url of urls)
+        for (const direction of ["down", "up"] as const)
+          results.push(await transfer(url, direction, flags.bytes));
+      console.log(JSON.stringify(results));
+      if (!results.every((r) => r.intact)) process.exitCode = 1;
+    });
+  command
     .command("hold")
     .option("--count <n>", "connections", count, 50)
     .option("--port <port>", "TCP port", count, 80)
@@ -240,5 +292,6 @@ export function command(): Command {
   lab.addCommand(downCommand());
   lab.addCommand(processCommand());
   lab.addCommand(workload(), { hidden: true });
+  lab.addCommand(relay(), { hidden: true });
   return lab;
 }

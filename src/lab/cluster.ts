@@ -5,20 +5,34 @@ import { parse, parseAllDocuments, stringify } from "yaml";
 import type { KubernetesObject } from "../api/index.ts";
 import { type KubeClient, kinds, loadKubeConfig, type Resource } from "../kube/index.ts";
 import { installation } from "./launcher.ts";
+import { familiesOf } from "./routing.ts";
 import type { PodRecord } from "./state.ts";
-import type { LabNode } from "./topology.ts";
+import { type Addresses, type LabNode, textsOf } from "./topology.ts";
 
-const rbac = { group: "rbac.authorization.k8s.io", version: "v1" } as const;
-
-const resources: ReadonlyMap<string, Resource> = new Map(
-  [
-    ...(Object.values(kinds) as Resource[]),
-    { ...rbac, kind: "ClusterRole", plural: "clusterroles", namespaced: false },
-    { ...rbac, kind: "ClusterRoleBinding", plural: "clusterrolebindings", namespaced: false },
-    { ...rbac, kind: "Role", plural: "roles", namespaced: true },
-    { ...rbac, kind: "RoleBinding", plural: "rolebindings", namespaced: true },
-  ].map((r) => [r.kind, r]),
+const known: ReadonlyMap<string, Resource> = new Map(
+  (Object.values(kinds) as Resource[]).map((r) => [`${r.group}/${r.version} ${r.kind}`, r]),
 );
+
+interface DiscoveryList {
+  readonly resources: readonly {
+    readonly name: string;
+    readonly kind: string;
+    readonly namespaced: boolean;
+  }[];
+}
+
+/** How the API server serves a kind: known beforehand, else it is asked. @throws Error when it does not serve it */
+async function resourceOf(client: KubeClient, object: KubernetesObject): Promise<Resource> {
+  const [version, group = ""] = object.apiVersion.split("/").reverse() as [string, string?];
+  const found = known.get(`${group}/${version} ${object.kind}`);
+  if (found) return found;
+  const path = group ? `/apis/${group}/${version}` : `/api/${version}`;
+  const list = (await client.raw({ method: "GET", path })) as DiscoveryList;
+  const served = list.resources.find((r) => r.kind === object.kind && !r.name.includes("/"));
+  if (!served) throw new Error(`the API server does not serve ${object.kind} of ${object.apiVersion}`);
+  const { name: plural, kind, namespaced } = served;
+  return { group, version, kind, plural, namespaced };
+}
 
 /** The objects of a YAML stream. @throws Error with the place of the first mistake */
 export function readManifests(text: string): KubernetesObject[] {
@@ -35,9 +49,7 @@ export function readManifests(text: string): KubernetesObject[] {
 /** Server-side apply of objects in their order, as `kubectl apply --server-side` would. */
 export async function applyObjects(client: KubeClient, objects: readonly KubernetesObject[]): Promise<void> {
   for (const object of objects) {
-    const resource = resources.get(object.kind);
-    if (!resource) throw new Error(`the lab does not know kind ${object.kind}`);
-    await client.patch(resource, object.metadata.name, "apply", object, {
+    await client.patch(await resourceOf(client, object), object.metadata.name, "apply", object, {
       ...(object.metadata.namespace ? { namespace: object.metadata.namespace } : {}),
       fieldManager: "waggle-lab",
       force: true,
@@ -46,8 +58,8 @@ export async function applyObjects(client: KubeClient, objects: readonly Kuberne
 }
 
 /** A client of the administrator of one cluster. */
-export const adminClient = async (kubeconfig: string, socket: string): Promise<KubeClient> =>
-  (await loadKubeConfig({ kubeconfig, socket }, { name: "waggle-lab" })).client;
+export const adminClient = async (kubeconfig: string, socket: string | undefined): Promise<KubeClient> =>
+  (await loadKubeConfig({ kubeconfig, ...(socket && { socket }) }, { name: "waggle-lab" })).client;
 
 /** Namespace, ServiceAccounts and roles of Waggle. */
 export const applyBase = (client: KubeClient): Promise<void> =>
@@ -67,8 +79,7 @@ export async function registerNode(client: KubeClient, node: LabNode): Promise<v
     node.name,
     {
       addresses: [
-        { type: "InternalIP", address: node.address.ipv4 },
-        { type: "InternalIP", address: node.address.ipv6 },
+        ...textsOf(node.address).map((address) => ({ type: "InternalIP", address })),
         { type: "Hostname", address: node.name },
       ],
       conditions: [{ type: "Ready", status: "True", reason: "LabNode", message: "a network namespace" }],
@@ -173,33 +184,84 @@ export async function operatorIdentity(
   return path;
 }
 
+const addressTypes = { ipv4: "IPv4", ipv6: "IPv6" } as const;
+
 /** What kube-controller-manager would make of a Service's pods: one slice for each address family. */
 export function endpointSlices(
   service: string,
   pods: readonly PodRecord[],
   port: number,
 ): KubernetesObject[] {
-  return (["IPv4", "IPv6"] as const).map(
-    (addressType) =>
+  const has = (pod: PodRecord): Addresses => addressesByFamily(pod.addresses);
+  const families = new Set(pods.flatMap((pod) => familiesOf(has(pod))));
+  return [...families].sort().map(
+    (family) =>
       ({
         apiVersion: "discovery.k8s.io/v1",
         kind: "EndpointSlice",
         metadata: {
-          name: `${service}-${addressType.toLowerCase()}`,
+          name: `${service}-${family}`,
           namespace: "default",
           labels: { "kubernetes.io/service-name": service },
         },
-        addressType,
-        endpoints: pods.flatMap((pod) =>
-          pod.addresses
-            .filter((a) => a.includes(":") === (addressType === "IPv6"))
-            .map((address) => ({
-              addresses: [address],
-              nodeName: pod.node,
-              conditions: { ready: true, serving: true, terminating: false },
-            })),
-        ),
+        addressType: addressTypes[family],
+        endpoints: pods.flatMap((pod) => {
+          const address = has(pod)[family];
+          return address === undefined
+            ? []
+            : {
+                addresses: [address],
+                nodeName: pod.node,
+                conditions: { ready: true, serving: true, terminating: false },
+              };
+        }),
         ports: [{ name: "http", port, protocol: "TCP" }],
       }) as KubernetesObject,
+  );
+}
+
+/** The first address of each family. */
+export function addressesByFamily(addresses: readonly string[]): Addresses {
+  const ipv4 = addresses.find((a) => !a.includes(":"));
+  const ipv6 = addresses.find((a) => a.includes(":"));
+  return { ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) };
+}
+
+/** Shows a pod to the API server as its kubelet would: bound to its node, running, ready, with its addresses. */
+export async function registerPod(client: KubeClient, pod: PodRecord): Promise<void> {
+  const { name, namespace, app, node, addresses } = pod;
+  const container = { name: "web", image: "waggle.dev/lab" };
+  const now = new Date().toISOString();
+  const object = {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, labels: { app } },
+    spec: { nodeName: node, containers: [container], automountServiceAccountToken: false },
+  } as KubernetesObject;
+  await applyObjects(client, [object]);
+  await client.patchStatus(
+    await resourceOf(client, object),
+    name,
+    {
+      phase: "Running",
+      podIP: addresses[0],
+      podIPs: addresses.map((ip) => ({ ip })),
+      startTime: now,
+      conditions: ["Initialized", "ContainersReady", "Ready", "PodScheduled"].map((type) => ({
+        type,
+        status: "True",
+        lastTransitionTime: now,
+      })),
+      containerStatuses: [
+        {
+          ...container,
+          imageID: container.image,
+          ready: true,
+          restartCount: 0,
+          state: { running: { startedAt: now } },
+        },
+      ],
+    },
+    { fieldManager: "waggle-lab", namespace },
   );
 }

@@ -1,7 +1,9 @@
 // lab: ends and starts single daemons of a running lab, as crashes and upgrades do.
+import { controlPlaneProcesses, startControlPlaneProcess, startOperator } from "./control-plane.ts";
+import { startAgent, startSpeaker } from "./nodes.ts";
 import { isAlive, type ProcessRecord, signal } from "./processes.ts";
 import { until } from "./shell.ts";
-import { type Lab, startAgent, startApiServer, startOperator, startSpeaker } from "./up.ts";
+import type { Lab } from "./up.ts";
 
 const recordOf = (lab: Lab, name: string): ProcessRecord => {
   const record = lab.state.processes.find((p) => p.name === name);
@@ -27,8 +29,8 @@ export async function killProcess(
 export async function startProcess(lab: Lab, name: string): Promise<ProcessRecord | { name: string }> {
   if (isAlive(recordOf(lab, name))) throw new Error(`${name} runs already`);
   for (const cluster of lab.topology.clusters) {
-    if (name === `${cluster.name}-apiserver`) {
-      await startApiServer(lab, cluster);
+    if (controlPlaneProcesses(lab, cluster).includes(name)) {
+      await startControlPlaneProcess(lab, cluster, name);
       return { name };
     }
     if (name === `${cluster.name}-operator`) {

@@ -1,24 +1,17 @@
 // lab: the story that `waggle lab demo` tells: two clusters, six steps, everything real; each claim is checked as it is made.
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { NodeNetwork } from "../api/index.ts";
 import { kinds } from "../kube/index.ts";
-import { birdConfig } from "./bird.ts";
+import { applyManifests, startClusters } from "./control-plane.ts";
 import { waggle } from "./launcher.ts";
 import { applyWebService, registerNodes, startWebPods, webPort, webVips } from "./pods.ts";
 import { begin, fetchFrom, type Outcome, pingLoss, runWaggle, sentTowards, urlOf } from "./programs.ts";
-import { run, runIn, until } from "./shell.ts";
+import { changeRouter, kindOf, largeCommunityIn, pathsIn, routerView, startRouters } from "./routers.ts";
+import { familiesOf } from "./routing.ts";
+import { runIn, until } from "./shell.ts";
 import { Story } from "./story.ts";
-import {
-  applyManifests,
-  birdc,
-  type Lab,
-  makeLab,
-  startClusters,
-  startRouters,
-  type UpOptions,
-} from "./up.ts";
+import { type Addresses, type LabCluster, type LabRouter, sessionAddress } from "./topology.ts";
+import { type Lab, makeLab, type UpOptions } from "./up.ts";
 import { announced, learned, nodeNetworks, nodesReady, untilQuiet } from "./wait.ts";
 import type { StreamResult } from "./workload.ts";
 
@@ -39,7 +32,10 @@ const hostPrefix = (address: string): string => `${address}/${address.includes("
 /** Steps 1 and 2: also what `waggle lab up` does. */
 export async function raise(options: UpOptions, note: (text: string) => void): Promise<Lab> {
   const lab = await makeLab(options);
-  startRouters(lab, options);
+  await startRouters(lab, {
+    ...(options.bgpPassword && { password: options.bgpPassword }),
+    ...(options.stripCommunities && { stripCommunities: true }),
+  });
   registerNodes(lab);
   await startClusters(lab, note);
   return lab;
@@ -55,9 +51,12 @@ export async function settle(lab: Lab, note: (text: string) => void): Promise<vo
   await learned(lab, routesOfOthers(lab));
 }
 
-/** Two blocks for each node and two VIPs, of every other cluster. */
+/** Address families of the lab. */
+const familiesIn = (lab: Lab): readonly (keyof Addresses)[] => familiesOf(lab.topology.clusters[0]!.pods);
+
+/** A block for each node and a VIP, of each family and every other cluster. */
 const routesOfOthers = (lab: Lab): number =>
-  (lab.topology.clusters.length - 1) * (2 * lab.state.options.nodes + 2);
+  (lab.topology.clusters.length - 1) * familiesIn(lab).length * (lab.state.options.nodes + 1);
 
 async function allocate(lab: Lab, story: Story): Promise<void> {
   await applyManifests(lab);
@@ -67,7 +66,7 @@ async function allocate(lab: Lab, story: Story): Promise<void> {
   for (const cluster of lab.topology.clusters) {
     const vips = await until(async () => {
       const found = await webVips(lab, cluster.name);
-      return found.length === 2 ? found : undefined;
+      return found.length === familiesIn(lab).length ? found : undefined;
     }, 10_000);
     insist(vips !== undefined, `Service web of ${cluster.name} got no address of each family within 10 s`);
     const claims = (await lab.client(cluster.name).list(kinds.IPAllocation)).items;
@@ -100,34 +99,21 @@ async function proveAndAnnounce(lab: Lab, story: Story): Promise<void> {
       story.say(`${network.metadata.name}: ${proven.length} prefixes proven by a packet, then announced`);
     }
   }
-  for (const cluster of lab.topology.clusters) {
-    for (const [family, pods, vips] of [
-      ["4", cluster.pods.ipv4, cluster.vips.ipv4],
-      ["6", cluster.pods.ipv6, cluster.vips.ipv6],
-    ] as const) {
-      const filter = `net ~ [ ${pods}+, ${vips}+ ]`;
-      const view = await birdc(
-        lab,
-        cluster.name,
-        "show",
-        "route",
-        "table",
-        `master${family}`,
-        "where",
-        filter,
-      );
-      story.quote(
-        `birdc show route table master${family} where ${filter}     # on ${cluster.router.name}`,
-        view,
-      );
-      const nodes = cluster.nodes.length;
-      insist(
-        (view.match(/unicast/g) ?? []).length >= 2 * nodes,
-        `BIRD of ${cluster.name} lacks routes of IPv${family}`,
-      );
-    }
-  }
+  for (const cluster of lab.topology.clusters)
+    for (const router of cluster.routers)
+      for (const family of familiesIn(lab)) {
+        const view = await routerView(lab, router, family, ownPrefixes(cluster, family));
+        story.quote(`${view.command}     # on ${router.name}`, view.text);
+        insist(
+          pathsIn(lab, view.text) >= 2 * cluster.nodes.length,
+          `${router.name} lacks routes of ${family}`,
+        );
+      }
 }
+
+/** Prefixes of a cluster's pods and VIPs. */
+const ownPrefixes = (cluster: LabCluster, family: keyof Addresses): readonly string[] =>
+  [cluster.pods[family], cluster.vips[family]].filter((p) => p !== undefined);
 
 const tagMissing = (networks: readonly NodeNetwork[]): string[] =>
   networks.flatMap((n) => [...(n.status?.routes?.tagMissing ?? [])]);
@@ -136,28 +122,19 @@ async function learn(lab: Lab, story: Story): Promise<void> {
   await learned(lab, routesOfOthers(lab));
   const [one, two] = lab.topology.clusters;
   const node = one!.nodes[0]!;
-  for (const family of ["-4", "-6"])
+  const families = familiesIn(lab);
+  for (const family of families) {
+    const flag = family === "ipv4" ? "-4" : "-6";
     story.quote(
-      `ip ${family} route show proto 87     # on ${node.name}: what BGP taught it about ${two!.name}`,
-      await runIn(node.netns, ["ip", family, "route", "show", "proto", "87"]),
+      `ip ${flag} route show proto 87     # on ${node.name}: what BGP taught it about ${two!.name}`,
+      await runIn(node.netns, ["ip", flag, "route", "show", "proto", "87"]),
     );
-  const large = await birdc(
-    lab,
-    one!.name,
-    "show",
-    "route",
-    "all",
-    "table",
-    "master4",
-    "where",
-    `net ~ [ ${two!.vips.ipv4}+ ]`,
-  );
-  const tag = large.match(/BGP\.large_community:.*/)?.[0];
-  insist(
-    tag?.includes(`, ${two!.id}, `) === true,
-    `the routes of ${two!.name} reach ${one!.router.name} without their tag`,
-  );
-  story.say(`their tag on ${one!.router.name}: ${tag}`);
+  }
+  const router = one!.routers[0];
+  const large = await routerView(lab, router, families[0]!, [two!.vips[families[0]!]!], true);
+  const tag = largeCommunityIn(large.text, two!.id);
+  insist(tag !== undefined, `the routes of ${two!.name} reach ${router.name} without their tag`);
+  story.say(`their tag on ${router.name}: ${tag}`);
   const from = lab.state.pods.find((p) => p.cluster === one!.name)!;
   const to = lab.state.pods.find((p) => p.cluster === two!.name)!;
   const pages = async (): Promise<void> => {
@@ -174,10 +151,12 @@ async function learn(lab: Lab, story: Story): Promise<void> {
   };
   await pages();
 
-  story.note(`${one!.router.name} strips every community from now on`);
-  const config = join(lab.state.directory, one!.name, "bird.conf");
-  writeFileSync(config, birdConfig(lab.topology, one!, { stripCommunities: true }));
-  await run("birdc", ["-s", lab.state.clusters[0]!.router.controlSocket, "configure"]);
+  const strip = async (router: LabRouter, stripCommunities: boolean): Promise<void> =>
+    changeRouter(lab, one!, router, { stripCommunities });
+  for (const router of one!.routers) {
+    story.note(`${router.name} strips every community from now on`);
+    await strip(router, true);
+  }
   const reported = await until(
     async () => tagMissing(await nodeNetworks(lab, one!.name)).includes(two!.name),
     10_000,
@@ -187,8 +166,7 @@ async function learn(lab: Lab, story: Story): Promise<void> {
     `reported: TagMissing for ${two!.name}; the declared prefixes name the cluster, and pages still come:`,
   );
   await pages();
-  writeFileSync(config, birdConfig(lab.topology, one!));
-  await run("birdc", ["-s", lab.state.clusters[0]!.router.controlSocket, "configure"]);
+  for (const router of one!.routers) await strip(router, false);
 }
 
 async function ask(lab: Lab, story: Story): Promise<void> {
@@ -250,7 +228,7 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
   const vips = await webVips(lab, two!.name);
   const drained = two!.nodes[0]!;
   const client = one!.client.name;
-  const before = await sentTowards(two!.router.netns, drained.address.ipv4);
+  const before = await sentTowards(two!, drained);
   const ping = begin(lab.state, client, ["ping", "-i", "0.01", "-W", "1", "-q", vips[0]!]);
   const stream = begin(
     lab.state,
@@ -259,7 +237,7 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
   );
   const held = begin(lab.state, client, waggle("lab", "workload", "hold", "--count", "50", vips[0]!));
   await sleep(2_500);
-  const entered = (await sentTowards(two!.router.netns, drained.address.ipv4)) - before;
+  const entered = (await sentTowards(two!, drained)) - before;
   story.say(
     `ping, 100 new connections a second and 50 held ones from ${client} to the VIP; ${entered} packets have entered by ${drained.name}`,
   );
@@ -276,21 +254,16 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
     "30s",
   ]);
   story.quote(`waggle drain ${drained.name}`, `${drain.stderr.trim()}\n${drain.stdout.trim()}`.trim());
-  const view = await birdc(
-    lab,
-    two!.name,
-    "show",
-    "route",
-    "table",
-    "master4",
-    "where",
-    `net ~ [ ${two!.pods.ipv4}+, ${two!.vips.ipv4}+ ]`,
-  );
-  story.quote(`birdc show route     # on ${two!.router.name}, after`, view);
-  insist(
-    !view.includes(drained.address.ipv4),
-    `${two!.router.name} still has routes by way of ${drained.name}`,
-  );
+  for (const [i, router] of two!.routers.entries()) {
+    const family = familiesIn(lab)[0]!;
+    const view = await routerView(lab, router, family, ownPrefixes(two!, family));
+    story.quote(`${view.command}     # on ${router.name}, after`, view.text);
+    const address = drained.uplinks[i]!.address[family]!;
+    insist(
+      !new RegExp(`${address.replaceAll(".", "\\.")}\\b`).test(view.text),
+      `${router.name} still has routes by way of ${drained.name}`,
+    );
+  }
   await sleep(1_000);
 
   const pinged = await ping.end("SIGINT");
@@ -317,6 +290,8 @@ async function withdraw(lab: Lab, story: Story): Promise<void> {
   });
 }
 
+const programName = { bird: "BIRD", frr: "FRR" } as const;
+
 /** Tells the whole story. Throws where a claim does not hold; the caller takes the lab down either way. */
 export async function demo(options: UpOptions): Promise<number> {
   const story = new Story();
@@ -324,7 +299,7 @@ export async function demo(options: UpOptions): Promise<number> {
   await using lab = await raise(options, (text) => story.note(text));
   for (const cluster of lab.topology.clusters)
     story.say(
-      `${cluster.name}: AS ${cluster.nodeASN}; ${cluster.nodes.map((n) => `${n.name} ${n.address.ipv4}`).join(", ")}; ${cluster.router.name} runs BIRD, AS ${cluster.router.asn}`,
+      `${cluster.name}: AS ${cluster.nodeASN}; ${cluster.nodes.map((n) => `${n.name} ${sessionAddress(n.address)}`).join(", ")}; ${cluster.routers.map((r) => `${r.name} runs ${programName[kindOf(lab)]}, AS ${r.asn}`).join("; ")}`,
     );
   story.say(`${lab.state.processes.length} processes: API servers, operators, agents, speakers, routers`);
   story.heading("2. Allocate.");

@@ -1,10 +1,11 @@
 // lab: takes a lab down, whatever state it is in: complete, half made, or left by a killed process.
-import { rmSync } from "node:fs";
+import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { labCgroup, removePins, unmountFileSystems } from "./host.ts";
 import { labNamespaces, processesIn, removeNetwork } from "./network.ts";
 import { type ProcessRecord, processesOf, removeCgroup, stop } from "./processes.ts";
 import { until } from "./shell.ts";
-import { readState, removeState, stateDirectory } from "./state.ts";
+import { frrDirectory, readState, removeState, stateDirectory } from "./state.ts";
 
 export interface DownReport {
   readonly processes: number;
@@ -29,6 +30,13 @@ async function killStrays(lab: string, cgroup: string): Promise<number> {
   return strays.size;
 }
 
+function removeFrrDirectory(lab: string): void {
+  const directory = frrDirectory(lab);
+  if (!existsSync(directory)) return;
+  rmSync(directory, { recursive: true, force: true });
+  if (readdirSync(dirname(directory)).length === 0) rmdirSync(dirname(directory));
+}
+
 /** Removes every trace of a lab. Safe to call twice, and when there is no lab. */
 export async function down(lab: string): Promise<DownReport> {
   const state = readState(lab);
@@ -44,5 +52,6 @@ export async function down(lab: string): Promise<DownReport> {
   const left = await unmountFileSystems(state?.mounts ?? []);
   removeState(lab);
   rmSync(stateDirectory(lab), { recursive: true, force: true });
+  removeFrrDirectory(lab);
   return { processes: records.length + strays, namespaces, left };
 }

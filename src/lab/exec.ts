@@ -21,12 +21,7 @@ export const podCgroup = (node: string, pod: string): string => join(node, `pod-
 export function places(state: LabState): readonly Place[] {
   const out: Place[] = [];
   for (const cluster of state.clusters) {
-    out.push({
-      name: cluster.router.name,
-      kind: "router",
-      netns: cluster.router.netns,
-      cgroup: cluster.router.name,
-    });
+    for (const { name, netns } of cluster.routers) out.push({ name, kind: "router", netns, cgroup: name });
     out.push({
       name: cluster.client.name,
       kind: "client",

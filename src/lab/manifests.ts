@@ -1,13 +1,48 @@
 // lab: what a user would apply to each cluster of the lab; examples/two-clusters is this for two.
 import { stringify } from "yaml";
 import type { KubernetesObject } from "../api/index.ts";
-import type { LabCluster, Topology } from "./topology.ts";
+import { familiesOf, sessionFamilies, sharedSessions } from "./routing.ts";
+import { type Addresses, type IPFamily, type LabCluster, type Topology, textsOf } from "./topology.ts";
 
 const apiVersion = "waggle.dev/v1alpha1";
 
+type Manifest = KubernetesObject & { readonly spec: object };
+
+const unicast = { ipv4: "IPv4Unicast", ipv6: "IPv6Unicast" } as const;
+
+/** The parts of both families that this lab has. */
+const some = <T>(family: IPFamily, ipv4: T, ipv6: T): Partial<Record<keyof Addresses, T>> => ({
+  ...(family !== "ipv6" && { ipv4 }),
+  ...(family !== "ipv4" && { ipv6 }),
+});
+
+/** A BGPPeer for each router; where there are two, one for each family. */
+function peers(topology: Topology, cluster: LabCluster): readonly Manifest[] {
+  return cluster.routers.flatMap((router, i) =>
+    sessionFamilies(cluster, router.address).map(({ over, families }): Manifest => {
+      const name = sharedSessions(cluster) ? "tor" : `tor${i + 1}`;
+      const whole = families.length === familiesOf(router.address).length;
+      return {
+        apiVersion,
+        kind: "BGPPeer",
+        metadata: { name: whole ? name : `${name}-${over}`, labels: { fabric: "tor" } },
+        spec: {
+          nodeSelector: {},
+          address: router.address[over],
+          peerASN: router.asn,
+          ...(whole && topology.family === "dual" ? {} : { families: families.map((f) => unicast[f]) }),
+          connectRetrySeconds: 1,
+          gracefulRestart: { enabled: true, restartSeconds: 120 },
+        },
+      };
+    }),
+  );
+}
+
 /** The objects of one cluster, in the order in which they are best read. */
 export function clusterManifests(topology: Topology, cluster: LabCluster): KubernetesObject[] {
-  const objects: (KubernetesObject & { readonly spec: object })[] = [
+  const { family } = topology;
+  const objects: Manifest[] = [
     {
       apiVersion,
       kind: "ClusterNetwork",
@@ -22,8 +57,10 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): Kuber
             mode: "Announce",
             owns: ["Pods", "VIPs", "Routes"],
             localASN: cluster.nodeASN,
+            // A node without IPv4 has no address to take it from.
+            ...(family === "ipv6" && { routerIDSource: "Hash" }),
             listen: { mode: "Any", port: 179 },
-            interfaces: ["eth0"],
+            interfaces: cluster.routers.map((_, i) => `eth${i}`),
           },
         ],
       },
@@ -34,8 +71,8 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): Kuber
       metadata: { name: "pods" },
       spec: {
         purpose: "Pods",
-        blocks: [cluster.pods.ipv4, cluster.pods.ipv6],
-        blockSize: { ipv4: 26, ipv6: 122 },
+        blocks: textsOf(cluster.pods),
+        blockSize: some(family, 26, 122),
         nodeSelector: {},
       },
     },
@@ -45,23 +82,12 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): Kuber
       metadata: { name: "vips" },
       spec: {
         purpose: "LoadBalancers",
-        blocks: [cluster.vips.ipv4, cluster.vips.ipv6],
+        blocks: textsOf(cluster.vips),
         serviceSelector: {},
         cooldownSeconds: 10,
       },
     },
-    {
-      apiVersion,
-      kind: "BGPPeer",
-      metadata: { name: "tor", labels: { fabric: "tor" } },
-      spec: {
-        nodeSelector: {},
-        address: cluster.router.address.ipv4,
-        peerASN: cluster.router.asn,
-        connectRetrySeconds: 1,
-        gracefulRestart: { enabled: true, restartSeconds: 120 },
-      },
-    },
+    ...peers(topology, cluster),
     {
       apiVersion,
       kind: "BGPAdvertisement",
@@ -85,7 +111,7 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): Kuber
       spec: {
         clusterName: other.name,
         clusterID: other.id,
-        prefixes: [other.pods.ipv4, other.pods.ipv6, other.vips.ipv4, other.vips.ipv6],
+        prefixes: [...textsOf(other.pods), ...textsOf(other.vips)],
         peerSelector: { matchLabels: { fabric: "tor" } },
         take: { kinds: ["Pods", "VIPs"], fib: true },
       },
@@ -94,8 +120,10 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): Kuber
   return objects;
 }
 
+const ipFamilies = { ipv4: "IPv4", ipv6: "IPv6" } as const;
+
 /** The demo's Service; its EndpointSlices follow from the pods. */
-export const webService = (): KubernetesObject & { readonly spec: object } => ({
+export const webService = (family: IPFamily = "dual"): Manifest => ({
   apiVersion: "v1",
   kind: "Service",
   metadata: { name: "web", namespace: "default", labels: { app: "web" } },
@@ -103,8 +131,8 @@ export const webService = (): KubernetesObject & { readonly spec: object } => ({
     type: "LoadBalancer",
     loadBalancerClass: "waggle.dev/bgp",
     allocateLoadBalancerNodePorts: false,
-    ipFamilyPolicy: "RequireDualStack",
-    ipFamilies: ["IPv4", "IPv6"],
+    ipFamilyPolicy: family === "dual" ? "RequireDualStack" : "SingleStack",
+    ipFamilies: Object.values(some(family, ipFamilies.ipv4, ipFamilies.ipv6)),
     selector: { app: "web" },
     ports: [{ name: "http", port: 80, targetPort: 8080, protocol: "TCP" }],
   },

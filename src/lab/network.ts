@@ -1,10 +1,21 @@
 // lab: namespaces, links, addresses and static routes of nodes, routers and clients; made and removed.
 import { readdirSync } from "node:fs";
 import { CommandError, ipBatch, run, runIn } from "./shell.ts";
-import { type DciLink, type LabCluster, type LabNode, netnsPrefix, type Topology } from "./topology.ts";
+import {
+  type Addresses,
+  type IPFamily,
+  type LabCluster,
+  type LabNode,
+  netnsPrefix,
+  type RouterLink,
+  type Topology,
+  underlay,
+} from "./topology.ts";
 
 /** MTU of the fabric: pods keep 1500 and the tunnel between nodes still fits. */
 export const fabricMTU = 9000;
+/** MTU of a client's link, in bytes. */
+const clientMTU = 1500;
 
 const forwarding = [
   "net.ipv4.ip_forward=1",
@@ -23,102 +34,118 @@ const forwarding = [
 
 const hostOnly = ["net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"];
 
-async function makeNamespace(netns: string, sysctls: readonly string[]): Promise<void> {
+async function makeNamespace(netns: string, family: IPFamily, sysctls: readonly string[]): Promise<void> {
   await run("ip", ["netns", "add", netns]);
   await ipBatch(netns, ["link set lo up"]);
-  await runIn(netns, ["sysctl", "-q", "-w", ...sysctls]);
+  const without = family === "ipv4" ? ["all", "default", "lo"] : [];
+  await runIn(netns, [
+    ...["sysctl", "-q", "-w", ...sysctls],
+    ...without.map((i) => `net.ipv6.conf.${i}.disable_ipv6=1`),
+  ]);
+  // Without any IPv4 means without 127.0.0.1, too: nothing may lean on it.
+  if (family === "ipv6") await ipBatch(netns, ["addr del 127.0.0.1/8 dev lo"]);
 }
 
 /** A namespace for a pod, with loopback up and nothing else. */
-export const makePodNamespace = (netns: string): Promise<void> => makeNamespace(netns, hostOnly);
+export const makePodNamespace = (netns: string, family: IPFamily): Promise<void> =>
+  makeNamespace(netns, family, hostOnly);
 
-async function makeRouter(cluster: LabCluster): Promise<void> {
-  const { netns, address } = cluster.router;
-  await makeNamespace(netns, forwarding);
-  await ipBatch(netns, [
-    "link add br0 type bridge",
-    `link set br0 mtu ${fabricMTU} up`,
-    `addr add ${address.ipv4}/24 dev br0`,
-    `addr add ${address.ipv6}/64 dev br0 nodad`,
-  ]);
+/** Lines for iproute2 that give an interface its addresses and set it up. */
+const configure = (device: string, address: Addresses, length4: number): readonly string[] => [
+  ...(address.ipv4 ? [`addr add ${address.ipv4}/${length4} dev ${device}`] : []),
+  ...(address.ipv6 ? [`addr add ${address.ipv6}/64 dev ${device} nodad`] : []),
+  `link set ${device} up`,
+];
+
+/** Lines for routes by way of all gateways alike. */
+function routesBy(
+  prefixes: Readonly<Partial<Record<keyof Addresses, readonly string[]>>>,
+  gateways: readonly Addresses[],
+): readonly string[] {
+  return (["ipv4", "ipv6"] as const).flatMap((family) => {
+    const hops = gateways.flatMap((g) => g[family] ?? []);
+    if (hops.length === 0) return [];
+    return (prefixes[family] ?? []).map((p) => `route add ${p} ${hopsText(hops)}`);
+  });
 }
 
-async function makeNode(cluster: LabCluster, node: LabNode): Promise<void> {
-  const { router } = cluster;
-  await makeNamespace(node.netns, forwarding);
-  const port = `n${node.address.ipv4.split(".")[3]}`;
-  await run("ip", [
-    ...["link", "add", "eth0", "netns", node.netns, "mtu", String(fabricMTU), "type", "veth"],
-    ...["peer", "name", port, "netns", router.netns, "mtu", String(fabricMTU)],
-  ]);
-  await ipBatch(router.netns, [`link set ${port} master br0 up`]);
-  await ipBatch(node.netns, [
-    `addr add ${node.address.ipv4}/24 dev eth0`,
-    `addr add ${node.address.ipv6}/64 dev eth0 nodad`,
-    "link set eth0 up",
-    // The underlay and the own cluster lie behind the router; other clusters are known by BGP alone.
-    ...["172.16.0.0/12", cluster.pods.ipv4, cluster.vips.ipv4].map(
-      (p) => `route add ${p} via ${router.address.ipv4}`,
-    ),
-    ...["fd29::/16", "fd30::/16", "fd31::/16", cluster.pods.ipv6, cluster.vips.ipv6].map(
-      (p) => `route add ${p} via ${router.address.ipv6}`,
-    ),
-  ]);
-}
+const hopsText = (hops: readonly string[]): string =>
+  hops.length === 1 ? `via ${hops[0]}` : hops.map((h) => `nexthop via ${h}`).join(" ");
 
-async function makeClient(cluster: LabCluster): Promise<void> {
-  const { client, router } = cluster;
-  await makeNamespace(client.netns, hostOnly);
-  await run("ip", [
-    ...["link", "add", "eth0", "netns", client.netns, "type", "veth"],
-    ...["peer", "name", "client", "netns", router.netns],
-  ]);
-  const gateway = {
-    ipv4: client.address.ipv4.replace(/\.2$/, ".1"),
-    ipv6: client.address.ipv6.replace(/::2$/, "::1"),
-  };
-  await ipBatch(router.netns, [
-    `addr add ${gateway.ipv4}/24 dev client`,
-    `addr add ${gateway.ipv6}/64 dev client nodad`,
-    "link set client up",
-  ]);
-  await ipBatch(client.netns, [
-    `addr add ${client.address.ipv4}/24 dev eth0`,
-    `addr add ${client.address.ipv6}/64 dev eth0 nodad`,
-    "link set eth0 up",
-    `route add default via ${gateway.ipv4}`,
-    `route add default via ${gateway.ipv6}`,
-  ]);
-}
-
-async function makeDci(topology: Topology, link: DciLink, mtu: number): Promise<void> {
-  const from = topology.clusters[link.from - 1]!;
-  const to = topology.clusters[link.to - 1]!;
-  await run("ip", [
-    ...["link", "add", `dci${to.id}`, "netns", from.router.netns, "mtu", String(mtu), "type", "veth"],
-    ...["peer", "name", `dci${from.id}`, "netns", to.router.netns, "mtu", String(mtu)],
-  ]);
-  for (const [end, peer, address] of [
-    [from, to, link.fromAddress],
-    [to, from, link.toAddress],
-  ] as const)
-    await ipBatch(end.router.netns, [
-      `addr add ${address.ipv4}/30 dev dci${peer.id}`,
-      `addr add ${address.ipv6}/64 dev dci${peer.id} nodad`,
-      `link set dci${peer.id} up`,
+async function makeRouters(cluster: LabCluster, family: IPFamily): Promise<void> {
+  for (const { netns, address } of cluster.routers) {
+    await makeNamespace(netns, family, forwarding);
+    await ipBatch(netns, [
+      "link add br0 type bridge",
+      `link set br0 mtu ${fabricMTU}`,
+      ...configure("br0", address, 24),
     ]);
+  }
+}
+
+/** A link from a host's uplink to a router's port of this name. */
+const makeUplink = (netns: string, name: string, router: string, port: string, mtu: number) =>
+  run("ip", [
+    ...["link", "add", name, "netns", netns, "mtu", String(mtu), "type", "veth"],
+    ...["peer", "name", port, "netns", router, "mtu", String(mtu)],
+  ]);
+
+async function makeNode(cluster: LabCluster, node: LabNode, family: IPFamily): Promise<void> {
+  await makeNamespace(node.netns, family, forwarding);
+  for (const [t, router] of cluster.routers.entries()) {
+    const uplink = node.uplinks[t]!;
+    await makeUplink(node.netns, uplink.interface, router.netns, node.port, fabricMTU);
+    await ipBatch(router.netns, [`link set ${node.port} master br0 up`]);
+    await ipBatch(node.netns, configure(uplink.interface, uplink.address, 24));
+  }
+  // The underlay and the own cluster lie behind the routers; other clusters are known by BGP alone.
+  const own = (f: keyof Addresses): readonly string[] =>
+    [cluster.pods[f], cluster.vips[f]].filter((p) => p !== undefined);
+  await ipBatch(
+    node.netns,
+    routesBy(
+      { ipv4: [...underlay.ipv4, ...own("ipv4")], ipv6: [...underlay.ipv6, ...own("ipv6")] },
+      cluster.routers.map((r) => r.address),
+    ),
+  );
+}
+
+async function makeClient(cluster: LabCluster, family: IPFamily): Promise<void> {
+  const { client, routers } = cluster;
+  await makeNamespace(client.netns, family, hostOnly);
+  for (const [t, router] of routers.entries()) {
+    const uplink = client.uplinks[t]!;
+    await makeUplink(client.netns, uplink.interface, router.netns, "client", clientMTU);
+    await ipBatch(router.netns, configure("client", router.clientGateway, 24));
+    await ipBatch(client.netns, configure(uplink.interface, uplink.address, 24));
+  }
+  await ipBatch(
+    client.netns,
+    routesBy(
+      { ipv4: ["default"], ipv6: ["default"] },
+      routers.map((r) => r.clientGateway),
+    ),
+  );
+}
+
+async function makeLink({ kind, ends }: RouterLink, dciMTU: number): Promise<void> {
+  const [from, to] = ends;
+  const mtu = kind === "DCI" ? dciMTU : fabricMTU;
+  await makeUplink(from.router.netns, from.interface, to.router.netns, to.interface, mtu);
+  for (const end of ends) await ipBatch(end.router.netns, configure(end.interface, end.address, 30));
 }
 
 /** Makes every namespace and link of the lab. `dciMTU` in bytes. */
 export async function makeNetwork(topology: Topology, dciMTU = fabricMTU): Promise<void> {
+  const { family } = topology;
   await Promise.all(
     topology.clusters.map(async (cluster) => {
-      await makeRouter(cluster);
-      await makeClient(cluster);
-      for (const node of cluster.nodes) await makeNode(cluster, node);
+      await makeRouters(cluster, family);
+      await makeClient(cluster, family);
+      for (const node of cluster.nodes) await makeNode(cluster, node, family);
     }),
   );
-  for (const link of topology.dci) await makeDci(topology, link, dciMTU);
+  for (const link of topology.links) await makeLink(link, dciMTU);
 }
 
 /** Names of all namespaces of a lab that exist now. */

@@ -1,12 +1,14 @@
 // lab: pods as a kubelet would make them: namespace, owner entry, CNI, process; and the Service in front of them.
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { KubernetesObject } from "../api/index.ts";
 import { cgroupId } from "../kernel/cgroup.ts";
 import { netnsCookie } from "../kernel/netns.ts";
 import { kinds } from "../kube/index.ts";
 import { openOwners } from "../trace/owners.ts";
-import { applyObjects, endpointSlices } from "./cluster.ts";
+import { applyObjects, endpointSlices, registerPod } from "./cluster.ts";
 import { attach, readConflist } from "./cni.ts";
+import { controlPlaneOf } from "./control-plane.ts";
 import { nodeCgroup, podCgroup } from "./exec.ts";
 import { waggle } from "./launcher.ts";
 import { webService } from "./manifests.ts";
@@ -89,7 +91,7 @@ export async function startPod(
   };
   lab.update((s) => ({ ...s, pods: [...s.pods, record] }));
   writeOwnerNames(lab);
-  await makePodNamespace(netns);
+  await makePodNamespace(netns, lab.topology.family);
   const cgroup = join(lab.state.cgroup, podCgroup(node.name, request.name));
   makeCgroup(cgroup);
   {
@@ -123,6 +125,7 @@ export async function startPod(
       ),
       log: join(directory, `${request.name}.log`),
     });
+  await registerPod(lab.client(cluster.name), ready);
   return ready;
 }
 
@@ -142,12 +145,20 @@ export async function startWebPods(lab: Lab, note: (text: string) => void = () =
   }
 }
 
-/** Applies the web Service and its EndpointSlices. */
+/**
+ * Applies a Service of the web pods. Where no controller manager runs, its EndpointSlices are written, too: there they are
+ * nobody else's work.
+ */
+export async function applyService(lab: Lab, cluster: LabCluster, service: KubernetesObject): Promise<void> {
+  const pods = lab.state.pods.filter((p) => p.cluster === cluster.name && p.app === "web");
+  const slices = controlPlaneOf(lab) === "real" ? [] : endpointSlices(service.metadata.name, pods, webPort);
+  await applyObjects(lab.client(cluster.name), [service, ...slices]);
+}
+
+/** Applies the web Service of every cluster. */
 export async function applyWebService(lab: Lab): Promise<void> {
-  for (const cluster of lab.topology.clusters) {
-    const pods = lab.state.pods.filter((p) => p.cluster === cluster.name && p.app === "web");
-    await applyObjects(lab.client(cluster.name), [webService(), ...endpointSlices("web", pods, webPort)]);
-  }
+  for (const cluster of lab.topology.clusters)
+    await applyService(lab, cluster, webService(lab.topology.family));
 }
 
 /** VIPs of the web Service of a cluster as they are now, IPv4 first. */

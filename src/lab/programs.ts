@@ -4,6 +4,7 @@ import { commandIn, placeOf } from "./exec.ts";
 import { waggle } from "./launcher.ts";
 import { run, runIn, track } from "./shell.ts";
 import type { LabState } from "./state.ts";
+import type { LabCluster, LabNode } from "./topology.ts";
 
 export interface Running {
   /** Asks it to finish and gives what it printed on stdout. */
@@ -67,13 +68,16 @@ export function runWaggle(args: readonly string[]): Promise<Outcome> {
   });
 }
 
-/** Packets that a router has sent on its port towards a node. */
-export async function sentTowards(routerNetns: string, nodeAddress: string): Promise<number> {
-  const port = `n${nodeAddress.split(".")[3]}`;
-  const [link] = JSON.parse(await runIn(routerNetns, ["ip", "-j", "-s", "link", "show", "dev", port])) as [
-    { stats64: { tx: { packets: number } } },
-  ];
-  return link.stats64.tx.packets;
+/** Packets that a cluster's routers have sent on their ports towards a node. */
+export async function sentTowards(cluster: LabCluster, node: LabNode): Promise<number> {
+  let packets = 0;
+  for (const { netns } of cluster.routers) {
+    const [link] = JSON.parse(await runIn(netns, ["ip", "-j", "-s", "link", "show", "dev", node.port])) as [
+      { stats64: { tx: { packets: number } } },
+    ];
+    packets += link.stats64.tx.packets;
+  }
+  return packets;
 }
 
 /** What ping's summary says. @throws Error where there is none */

@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ProcessRecord } from "./processes.ts";
+import type { RouterKind } from "./routing.ts";
 import type { TopologyOptions } from "./topology.ts";
 
 export interface PodRecord {
@@ -16,13 +17,36 @@ export interface PodRecord {
   readonly addresses: readonly string[];
 }
 
+export const controlPlanes = ["embedded", "real"] as const;
+/** Our own API server, or etcd, kube-apiserver and kube-controller-manager. */
+export type ControlPlane = (typeof controlPlanes)[number];
+
+/** What a lab is made of; every later command on it needs to know. */
+export interface LabOptions extends TopologyOptions {
+  /** Default embedded. */
+  readonly kubernetes?: ControlPlane;
+  /** Default bird. */
+  readonly router?: RouterKind;
+}
+
+export interface RouterRecord {
+  readonly name: string;
+  readonly netns: string;
+  /** Socket of birdc, or of bgpd for vtysh. */
+  readonly controlSocket: string;
+  /** Configuration, log and sockets of the router. */
+  readonly directory: string;
+}
+
 export interface ClusterRecord {
   readonly name: string;
   readonly id: number;
   /** Administrator's kubeconfig, mode 0600. */
   readonly kubeconfig: string;
   readonly apiSocket: string;
-  readonly router: { readonly name: string; readonly netns: string; readonly controlSocket: string };
+  /** The first one. */
+  readonly router: RouterRecord;
+  readonly routers: readonly RouterRecord[];
   readonly client: { readonly name: string; readonly netns: string };
   readonly nodes: readonly { readonly name: string; readonly netns: string; readonly directory: string }[];
 }
@@ -30,7 +54,7 @@ export interface ClusterRecord {
 export interface LabState {
   readonly lab: string;
   readonly directory: string;
-  readonly options: TopologyOptions;
+  readonly options: LabOptions;
   readonly startedAt: string;
   readonly bpffs: string;
   readonly cgroup: string;
@@ -43,6 +67,8 @@ export interface LabState {
 
 export const labsDirectory = "/run/waggle/lab";
 export const stateDirectory = (lab: string): string => join(labsDirectory, lab);
+/** Sockets of the lab's FRR routers: FRR's user may enter no directory of root's. */
+export const frrDirectory = (lab: string): string => join("/run/waggle-lab-frr", lab);
 const stateFile = (lab: string): string => join(stateDirectory(lab), "lab.json");
 
 /** The lab's state; undefined where there is none. */

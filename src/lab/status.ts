@@ -1,6 +1,7 @@
 // lab: the picture of a running lab, for people and as JSON.
 import type { NodeNetwork } from "../api/index.ts";
 import { isAlive } from "./processes.ts";
+import { showRoutes } from "./routers.ts";
 import type { LabState } from "./state.ts";
 import type { Lab } from "./up.ts";
 import { nodeNetworks } from "./wait.ts";
@@ -14,6 +15,7 @@ export const statusOf = (state: LabState): object => ({
     id: c.id,
     kubeconfig: c.kubeconfig,
     router: c.router,
+    routers: c.routers,
     client: c.client,
     nodes: c.nodes.map((n) => ({ name: n.name, netns: n.netns, speakerSocket: `${n.directory}/bgpd.sock` })),
   })),
@@ -42,15 +44,14 @@ export function printUp(state: LabState): void {
   console.log(`lab ${state.lab} is up`);
   for (const cluster of state.clusters) {
     console.log(
-      `  ${cluster.name}  nodes ${cluster.nodes.map((n) => n.name).join(", ")}; router ${cluster.router.name}`,
+      `  ${cluster.name}  nodes ${cluster.nodes.map((n) => n.name).join(", ")}; ${cluster.routers.length > 1 ? "routers" : "router"} ${cluster.routers.map((r) => r.name).join(", ")}`,
     );
     console.log(`    export KUBECONFIG=${cluster.kubeconfig}`);
   }
+  const first = state.clusters[0]!.router;
   console.log("try:");
   console.log("  waggle lab status");
-  console.log(
-    `  waggle lab exec ${state.clusters[0]!.router.name} -- birdc -s ${state.clusters[0]!.router.controlSocket} show route`,
-  );
+  console.log(`  waggle lab exec ${first.name} -- ${showRoutes(state.options.router ?? "bird", first)}`);
   console.log(
     "  waggle trace --for 5s -e 'tracepoint:tcp:tcp_retransmit_skb { @[node, prefix(args.daddr_v6)] = count(); }'",
   );

@@ -1,10 +1,12 @@
 // lab: what runs inside pods and clients: a web server, and clients that count what they lose.
 import { createServer, get } from "node:http";
 import { connect, type Socket } from "node:net";
+import { serveTransfer, transferPath } from "./transfer.ts";
 
-/** Serves one page on all addresses, and on the same port echoes lines to a client that sends "hold". */
+/** Serves one page on all addresses, and takes and gives what `transfer` moves. */
 export async function serve(port: number, name: string): Promise<void> {
-  const server = createServer((_, response) => {
+  const server = createServer((request, response) => {
+    if (request.url?.startsWith(transferPath)) return serveTransfer(request, response, name);
     response.setHeader("content-type", "text/plain");
     response.end(`hello from ${name}\n`);
   });
@@ -12,7 +14,8 @@ export async function serve(port: number, name: string): Promise<void> {
   server.headersTimeout = 610_000;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(port, "::", () => resolve());
+    // Without an address: all of both families, or of the one that there is.
+    server.listen(port, () => resolve());
   });
   console.log(JSON.stringify({ serving: port, name }));
   await new Promise<void>((resolve) => process.once("SIGTERM", () => resolve()));
