@@ -1,20 +1,24 @@
 // e2e: what the scenarios share: one lab for all of them, kubectl, BIRD's view, losses.
 import { execFile, execFileSync } from "node:child_process";
-import { accessSync, readdirSync, readlinkSync } from "node:fs";
+import { accessSync, existsSync, readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { kinds } from "../../src/kube/index.ts";
 import { processesOf } from "../../src/lab/processes.ts";
 import { begin, pingLoss } from "../../src/lab/programs.ts";
+import { findAssets } from "../../src/lab/real.ts";
+import { missingFor } from "../../src/lab/requirements.ts";
+import { birdc } from "../../src/lab/routers.ts";
 import { run, runIn, until } from "../../src/lab/shell.ts";
-import { birdc, type Lab } from "../../src/lab/up.ts";
+import type { LabOptions } from "../../src/lab/state.ts";
+import type { Lab } from "../../src/lab/up.ts";
 import { nodeNetworks } from "../../src/lab/wait.ts";
 
-/** Why the lab cannot run here; empty where it can. */
-export function missingForLab(): string {
+/** Why a lab of these options cannot run here; empty where it can. */
+export function missingForLab(options: Pick<LabOptions, "router" | "kubernetes"> = {}): string {
   if (process.getuid?.() !== 0) return "root";
   const need: [string, string][] = [
     ["/sys/kernel/btf/vmlinux", "kernel BTF"],
     ["/usr/lib/cni/ptp", "CNI plugins"],
-    ["/usr/sbin/bird", "BIRD 2"],
     ["bin/waggle", "make build"],
   ];
   for (const [path, name] of need) {
@@ -24,16 +28,26 @@ export function missingForLab(): string {
       return name;
     }
   }
-  return "";
+  return missingFor(options);
 }
 
-export const hasKubectl = ((): boolean => {
+const runs = (program: string): boolean => {
   try {
-    execFileSync("kubectl", ["version", "--client"], { stdio: "ignore" });
+    execFileSync(program, ["version", "--client"], { stdio: "ignore" });
     return true;
   } catch {
     return false;
   }
+};
+
+/** The machine's own kubectl, as the pages say it. */
+export const hasKubectl = runs("kubectl");
+
+/** The newest kubectl: the one that make assets builds, else the machine's own; undefined where there is none. */
+export const newestKubectl = ((): string | undefined => {
+  const built = join(findAssets() ?? "", "kubectl");
+  if (existsSync(built)) return built;
+  return hasKubectl ? "kubectl" : undefined;
 })();
 
 export interface Result {
@@ -53,7 +67,7 @@ export function kubectl(
   const kubeconfig = lab.state.clusters.find((c) => c.name === cluster)!.kubeconfig;
   return new Promise((resolve) => {
     const child = execFile(
-      "kubectl",
+      newestKubectl!,
       ["--kubeconfig", kubeconfig, ...args],
       { timeout: 30_000, env: { ...process.env, ...env } },
       (error, out, err) =>
@@ -65,17 +79,35 @@ export function kubectl(
 
 /** BIRD's routes of one family with all attributes, on a cluster's router. */
 export const birdRoutes = (lab: Lab, cluster: string, ...filter: readonly string[]): Promise<string> =>
-  birdc(lab, cluster, "show", "route", "all", ...filter);
+  birdc(lab.state.clusters.find((c) => c.name === cluster)!.router, "show", "route", "all", ...filter);
 
 /** Since when each of the router's sessions with nodes is up, by BIRD's protocol name. */
 export async function sessionsSince(lab: Lab, cluster: string): Promise<Record<string, string>> {
   const out: Record<string, string> = {};
-  for (const line of (await birdc(lab, cluster, "show", "protocols")).split("\n")) {
+  const { router } = lab.state.clusters.find((c) => c.name === cluster)!;
+  for (const line of (await birdc(router, "show", "protocols")).split("\n")) {
     const m = line.match(/^(\S+_node\d+)\s+BGP\s+\S+\s+(\S+)\s+(\S+)\s+(.*)$/);
     if (m) out[m[1]!] = m[4]!.startsWith("Established") ? m[3]! : `down: ${m[2]} ${m[4]}`;
   }
   return out;
 }
+
+/** Milliseconds of the day of a time as BIRD prints it. */
+const msOf = (time: string): number => {
+  const [h, m, s] = time.split(":").map(Number) as [number, number, number];
+  return ((h * 60 + m) * 60 + s) * 1000;
+};
+
+/**
+ * Whether sessions are still the same ones. BIRD keeps a session's age and prints it by the clock of the moment: a clock that
+ * is being corrected moves all of them by a little.
+ */
+export const sameSessions = (
+  before: Readonly<Record<string, string>>,
+  now: Readonly<Record<string, string>>,
+): boolean =>
+  Object.keys(before).join(" ") === Object.keys(now).join(" ") &&
+  Object.entries(before).every(([name, since]) => Math.abs(msOf(since) - msOf(now[name]!)) < 100);
 
 /** Milliseconds until `check` holds. @throws Error after `limitMs` */
 export async function timeUntil(

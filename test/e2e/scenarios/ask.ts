@@ -1,10 +1,10 @@
 // e2e: must-show 7 and 8: errors before anything is attached, a refused cluster, a killed caller, and exact counts.
-import { execFileSync, spawn } from "node:child_process";
-import { join } from "node:path";
+import { spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { expect, it } from "vitest";
 import { applyObjects, readManifests } from "../../../src/lab/cluster.ts";
+import { makeUser } from "../../../src/lab/control-plane.ts";
 import { waggle } from "../../../src/lab/launcher.ts";
 import { runAt, runWaggle, urlOf } from "../../../src/lab/programs.ts";
 import type { Lab } from "../../../src/lab/up.ts";
@@ -37,21 +37,8 @@ export function askScenario(lab: () => Lab): void {
 
   it("a user who may not create Traces in dc2 gets dc1's answer and «dc2: refused»", async () => {
     const users: string[] = [];
-    for (const cluster of lab().state.clusters) {
-      const file = join(lab().state.directory, cluster.name, "ann.kubeconfig");
-      const [program, ...args] = waggle(
-        "apiserver",
-        "user",
-        "--data-dir",
-        join(lab().state.directory, cluster.name, "data"),
-        "--name",
-        "ann",
-        "--kubeconfig",
-        file,
-      );
-      execFileSync(program!, args, { stdio: "pipe" });
-      users.push("--kubeconfig", file);
-    }
+    for (const cluster of lab().topology.clusters)
+      users.push("--kubeconfig", await makeUser(lab(), cluster, "ann"));
     await applyObjects(
       lab().client("dc1"),
       readManifests(`apiVersion: rbac.authorization.k8s.io/v1

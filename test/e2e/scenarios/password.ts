@@ -1,25 +1,18 @@
 // e2e: must-show 5: a missing password Secret keeps the session down and says why; with it, TCP-MD5 to BIRD.
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { expect, it } from "vitest";
 import { kinds } from "../../../src/kube/index.ts";
-import { birdConfig } from "../../../src/lab/bird.ts";
 import { applyObjects } from "../../../src/lab/cluster.ts";
+import { changeRouter } from "../../../src/lab/routers.ts";
 import type { Lab } from "../../../src/lab/up.ts";
 import { nodeNetworks, nodesReady } from "../../../src/lab/wait.ts";
-import { run, sessionsSince, timeUntil } from "../support.ts";
+import { sessionsSince, timeUntil } from "../support.ts";
 
 export function passwordScenario(lab: () => Lab): void {
   it("the BGP password Secret: missing keeps the session down with the reason, present brings TCP-MD5", async () => {
     const cluster = lab().topology.clusters[0]!;
     const client = lab().client("dc1");
-    const configure = async (password?: string): Promise<void> => {
-      writeFileSync(
-        join(lab().state.directory, "dc1", "bird.conf"),
-        birdConfig(lab().topology, cluster, password ? { password } : {}),
-      );
-      await run("birdc", ["-s", lab().state.clusters[0]!.router.controlSocket, "configure"]);
-    };
+    const configure = (password?: string): Promise<void> =>
+      changeRouter(lab(), cluster, cluster.routers[0], password ? { password } : {});
     const sessions = async () => (await nodeNetworks(lab(), "dc1")).flatMap((n) => n.status?.sessions ?? []);
 
     await client.patch(kinds.BGPPeer, "tor", "merge", { spec: { passwordSecretName: "bgp-password" } });
