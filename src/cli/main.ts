@@ -1,5 +1,6 @@
 // cli: the program: a table of commands, each loaded only when it is asked for, and one place where errors become exit codes.
 import { Command, CommanderError } from "commander";
+import { isLocal } from "./local-options.ts";
 import { describeFailure, exitCode, painter } from "./output.ts";
 
 interface Entry {
@@ -59,6 +60,12 @@ export const commands: readonly Entry[] = [
     group: act,
     summary: "what each neighbour would hear differently if manifests were applied",
     load: () => import("./diff.ts"),
+  },
+  {
+    name: "test",
+    group: act,
+    summary: "routing policy tests without a cluster, for CI",
+    load: () => import("./test.ts"),
   },
   {
     name: "drain",
@@ -165,6 +172,11 @@ export async function main(args: readonly string[]): Promise<number> {
     if (word === undefined && (args.includes("-V") || args.includes("--version"))) {
       await (await import("./version.ts")).command().parseAsync([], { from: "user" });
       return exitCode.ok;
+    }
+    // Scripts of one machine have bpftrace's options, which are read as bpftrace reads them.
+    if (word === "trace" && isLocal(args)) {
+      const { localMain } = await import("./local.ts");
+      return await localMain(args.slice(args.indexOf("trace") + 1));
     }
     const root = await program(args);
     if (args.length === 0) {

@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { LabelSelector } from "../api/index.ts";
 import type { TraceEvent, TraceOutcome } from "../fleet/client/index.ts";
-import type { Stage } from "../trace/stages.ts";
 import { type ClusterFlags, clusterOptions, withClusters } from "./clusters.ts";
+import { localOptions } from "./local-options.ts";
 import {
   CliError,
   exitCode,
@@ -22,22 +22,6 @@ interface Flags extends ClusterFlags {
   readonly format: "text" | "json";
   readonly quiet?: boolean;
   readonly strict?: boolean;
-  readonly local?: boolean;
-}
-
-/** bpftrace's own flags, which only make sense on one machine. */
-interface LocalFlags extends Flags {
-  readonly l?: string | true;
-  readonly v?: boolean;
-  readonly o?: string;
-  readonly B?: "line" | "full" | "none";
-  readonly c?: string;
-  readonly p?: number;
-  readonly d?: Stage;
-  readonly unsafe?: boolean;
-  readonly compat?: "0.17";
-  readonly warnings: boolean;
-  readonly dryRun?: boolean;
 }
 
 /** Without --for; Ctrl-C ends it earlier. */
@@ -254,70 +238,22 @@ export function command(): Command {
     .addHelpText("after", examples);
   clusterOptions(trace);
   trace.optionsGroup("With --local, as in bpftrace:");
-  for (const option of localOptions()) trace.addOption(option);
-  return trace.action(async (file: string | undefined, rest: string[], flags: LocalFlags) => {
-    const args = file === undefined ? rest : [file, ...rest];
-    if (flags.local || flags.l !== undefined) process.exitCode = await local(args, flags);
-    else {
-      const odd = (["o", "B", "c", "p", "d", "unsafe", "dryRun"] as const).find(
-        (name) => flags[name] !== undefined,
-      );
-      if (odd)
-        throw usageError(`-${odd === "dryRun" ? "-dry-run" : odd} is about one machine`, "add --local");
-      process.exitCode = await ask(readScript(flags, args), flags);
-    }
-  });
-}
-
-const pidOf = (text: string): number => {
-  if (!/^[1-9]\d{0,9}$/.test(text)) throw new InvalidArgumentError("write a process id.");
-  return Number(text);
-};
-
-const localOptions = (): readonly Option[] => [
-  new Option("-l [pattern]", "list probes that match, or those of a script"),
-  new Option("-v", "verbose; with -l the arguments, too"),
-  new Option("-o <file>", "print to a file"),
-  new Option("-B <mode>", "buffering of the output").choices(["line", "full", "none"]),
-  new Option("-c <command>", "run a command, and end with it"),
-  new Option("-p <pid>", "one process").argParser(pidOf),
-  new Option("-d <stage>", "show what the compiler makes").choices([
-    "ast",
-    "plan",
-    "bytecode",
-    "verifier",
-  ] satisfies Stage[]),
-  new Option("--unsafe", "allow system() and other functions that change the machine"),
-  new Option("--compat <version>", "behave as an older bpftrace").choices(["0.17"]),
-  new Option("--no-warnings", "errors only"),
-  new Option("--dry-run", "compile and load, attach nothing"),
-];
-
-async function local(args: readonly string[], flags: LocalFlags): Promise<number> {
-  const { runLocal } = await import("../trace/local.ts");
-  const [file, ...rest] = args;
-  const source =
-    flags.e !== undefined
-      ? { program: flags.e, arguments: args }
-      : file === undefined
-        ? {}
-        : { file, arguments: rest };
-  return runLocal({
-    ...source,
-    format: flags.format,
-    quiet: flags.quiet ?? false,
-    verbose: flags.v ?? false,
-    unsafe: flags.unsafe ?? false,
-    warnings: flags.warnings,
-    dryRun: flags.dryRun ?? false,
-    ...(flags.for === undefined ? {} : { durationMs: flags.for * 1_000 }),
-    ...(flags.l === undefined ? {} : { list: flags.l }),
-    ...(flags.o === undefined ? {} : { output: flags.o }),
-    ...(flags.B === undefined ? {} : { buffering: flags.B }),
-    ...(flags.c === undefined ? {} : { command: flags.c }),
-    ...(flags.p === undefined ? {} : { pid: flags.p }),
-    ...(flags.d === undefined ? {} : { stages: [flags.d] }),
-    ...(flags.compat === undefined ? {} : { compat: flags.compat }),
-    environment: process.env,
+  const own = new Set(trace.options.map((o) => o.attributeName()));
+  const ofOneMachine = localOptions.filter(
+    ({ short, long }) => !own.has(long ?? short ?? "") && !["local", "help", "version"].includes(long ?? ""),
+  );
+  for (const { short, long, argument, about, choices } of ofOneMachine) {
+    const names = [...(short ? [`-${short}`] : []), ...(long ? [`--${long}`] : [])].join(", ");
+    const option = new Option(`${names}${argument ? ` <${argument}>` : ""}`, about);
+    trace.addOption(choices ? option.choices([...choices]) : option);
+  }
+  return trace.action(async (file: string | undefined, rest: string[], flags: Flags, command: Command) => {
+    const odd = ofOneMachine.find(({ short, long }) => {
+      const option = command.options.find((o) => o.long === `--${long}` || o.short === `-${short}`);
+      return option && command.getOptionValueSource(option.attributeName()) === "cli";
+    });
+    if (odd)
+      throw usageError(`${odd.long ? `--${odd.long}` : `-${odd.short}`} is about one machine`, "add --local");
+    process.exitCode = await ask(readScript(flags, file === undefined ? rest : [file, ...rest]), flags);
   });
 }

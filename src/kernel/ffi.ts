@@ -137,44 +137,60 @@ interface Libc {
   if_nametoindex(name: string): number;
 }
 
+type Prototype = readonly [symbol: string, result: string, ...args: string[]];
+
+const f = (...prototype: Prototype): Prototype => prototype;
+const long6 = ["long", "long", "long", "long", "long", "long"] as const;
+const prototypes: Readonly<Record<keyof Libc, Prototype>> = {
+  bpf: f("syscall", "long", "long", "long", "void *", "long"),
+  syscall6: f("syscall", "long", "long", ...long6),
+  open: f("open", "int", "str", "int", "int"),
+  close: f("close", "int", "int"),
+  read: f("read", "long", "int", "void *", "size_t"),
+  write: f("write", "long", "int", "void *", "size_t"),
+  ioctlInteger: f("ioctl", "int", "int", "ulong", "long"),
+  ioctlBuffer: f("ioctl", "int", "int", "ulong", "void *"),
+  setns: f("setns", "int", "int", "int"),
+  unshare: f("unshare", "int", "int"),
+  socket: f("socket", "int", "int", "int", "int"),
+  bind: f("bind", "int", "int", "void *", "uint"),
+  connect: f("connect", "int", "int", "void *", "uint"),
+  listen: f("listen", "int", "int", "int"),
+  accept4: f("accept4", "int", "int", "void *", "void *", "int"),
+  getsockname: f("getsockname", "int", "int", "void *", "void *"),
+  getpeername: f("getpeername", "int", "int", "void *", "void *"),
+  shutdown: f("shutdown", "int", "int", "int"),
+  setsockopt: f("setsockopt", "int", "int", "int", "int", "void *", "uint"),
+  getsockopt: f("getsockopt", "int", "int", "int", "int", "void *", "void *"),
+  send: f("send", "long", "int", "void *", "size_t", "int"),
+  sendto: f("sendto", "long", "int", "void *", "size_t", "int", "void *", "uint"),
+  recv: f("recv", "long", "int", "void *", "size_t", "int"),
+  mmap: f("mmap", "long", "void *", "size_t", "int", "int", "int", "long"),
+  munmap: f("munmap", "int", "void *", "size_t"),
+  mount: f("mount", "int", "str", "str", "str", "ulong", "str"),
+  umount2: f("umount2", "int", "str", "int"),
+  if_nametoindex: f("if_nametoindex", "uint", "str"),
+};
+
 let bound: Libc | undefined;
 
+/** Functions are bound when they are first called: a usual start needs a fifth of them. */
 function libc(): Libc {
   if (bound) return bound;
-  const c = koffi().load(null);
-  const f = (symbol: string, result: string, ...args: string[]) => c.func(symbol, result, args);
-  const long6 = ["long", "long", "long", "long", "long", "long"];
-  bound = {
-    bpf: f("syscall", "long", "long", "long", "void *", "long"),
-    syscall6: f("syscall", "long", "long", ...long6),
-    open: f("open", "int", "str", "int", "int"),
-    close: f("close", "int", "int"),
-    read: f("read", "long", "int", "void *", "size_t"),
-    write: f("write", "long", "int", "void *", "size_t"),
-    ioctlInteger: f("ioctl", "int", "int", "ulong", "long"),
-    ioctlBuffer: f("ioctl", "int", "int", "ulong", "void *"),
-    setns: f("setns", "int", "int", "int"),
-    unshare: f("unshare", "int", "int"),
-    socket: f("socket", "int", "int", "int", "int"),
-    bind: f("bind", "int", "int", "void *", "uint"),
-    connect: f("connect", "int", "int", "void *", "uint"),
-    listen: f("listen", "int", "int", "int"),
-    accept4: f("accept4", "int", "int", "void *", "void *", "int"),
-    getsockname: f("getsockname", "int", "int", "void *", "void *"),
-    getpeername: f("getpeername", "int", "int", "void *", "void *"),
-    shutdown: f("shutdown", "int", "int", "int"),
-    setsockopt: f("setsockopt", "int", "int", "int", "int", "void *", "uint"),
-    getsockopt: f("getsockopt", "int", "int", "int", "int", "void *", "void *"),
-    send: f("send", "long", "int", "void *", "size_t", "int"),
-    sendto: f("sendto", "long", "int", "void *", "size_t", "int", "void *", "uint"),
-    recv: f("recv", "long", "int", "void *", "size_t", "int"),
-    mmap: f("mmap", "long", "void *", "size_t", "int", "int", "int", "long"),
-    munmap: f("munmap", "int", "void *", "size_t"),
-    mount: f("mount", "int", "str", "str", "str", "ulong", "str"),
-    umount2: f("umount2", "int", "str", "int"),
-    if_nametoindex: f("if_nametoindex", "uint", "str"),
-  };
-  return bound;
+  const library = koffi().load(null);
+  const made = {} as Libc;
+  for (const name of Object.keys(prototypes) as (keyof Libc)[])
+    Object.defineProperty(made, name, {
+      configurable: true,
+      get() {
+        const [symbol, result, ...args] = prototypes[name];
+        const value = library.func(symbol, result, args);
+        Object.defineProperty(made, name, { value });
+        return value;
+      },
+    });
+  bound = made;
+  return made;
 }
 
 /** errno of the call before this one. Any later libc call, node:fs included, overwrites it: read it at once. */

@@ -19,6 +19,7 @@ import type {
   ProgramType,
   Relocation,
 } from "../script/types.ts";
+import { allocatedOnDemand } from "./map-allocation.ts";
 import { say } from "./messages.ts";
 import { programBtf } from "./program-btf.ts";
 import { verifierDiagnostic } from "./verifier.ts";
@@ -133,14 +134,14 @@ export function relocate(
 /** Names of maps in the kernel: what bpftool shows. */
 const kernelName = (name: string): string => (name.startsWith("@") ? `at_${name.slice(1)}` : name);
 
-function makeMap(map: CompiledMap): BpfMap {
+function makeMap(map: CompiledMap, onDemand: boolean): BpfMap {
   const made = createMap({
     type: mapTypes[map.type],
     name: kernelName(map.name),
     keySize: map.keySize,
     valueSize: map.valueSize,
     maxEntries: map.maxEntries,
-    flags: map.flags & ~MapFlag.MMAPABLE,
+    flags: (map.flags & ~MapFlag.MMAPABLE) | (onDemand ? MapFlag.NO_PREALLOC : 0),
   });
   for (const { key, value } of map.initial ?? []) made.update(key, value);
   return made;
@@ -154,7 +155,8 @@ export function loadScript(script: CompiledScript, options: LoadOptions): Loaded
   const maps: BpfMap[] = [];
   const programs: BpfProgram[] = [];
   try {
-    for (const map of script.maps) maps.push(makeMap(map));
+    const onDemand = allocatedOnDemand(script);
+    for (const [i, map] of script.maps.entries()) maps.push(makeMap(map, onDemand.has(i)));
     const fdOf = (map: Relocation["map"]): number => {
       const found = typeof map === "number" ? maps[map] : options.external(map);
       if (!found) throw new Error(say.noSuchMap(String(map)));

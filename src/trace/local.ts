@@ -13,6 +13,7 @@ import { type PreparedScript, prepareScript, TraceEnvironment } from "./prepare.
 import { createResolvers } from "./resolvers.ts";
 import { Run } from "./run.ts";
 import { dumpStages, type Stage } from "./stages.ts";
+import { KernelTypes } from "./type-source.ts";
 import type { Finished, TracerOptions } from "./types.ts";
 
 export interface LocalOptions {
@@ -49,6 +50,11 @@ export interface LocalOptions {
   readonly tracer?: Partial<TracerOptions>;
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
+
+let attached = false;
+
+/** Whether a run of this process has reached the kernel. */
+export const hasAttached = (): boolean => attached;
 
 /** Where the index of kernel types is kept unless it is said otherwise. */
 export const defaultCacheDirectory = "/var/cache/waggle";
@@ -107,6 +113,21 @@ async function runOrList(options: LocalOptions): Promise<number> {
     command?.stop();
   }
 }
+
+/** `--info`: what this kernel offers to scripts. @returns the exit code */
+export function showInfo(): number {
+  try {
+    const { features } = new KernelTypes({ tracefs: undefined, cacheDirectory: defaultCacheDirectory });
+    for (const [name, value] of Object.entries(features)) out.write(`${name}: ${yesNo(value)}\n`);
+    return 0;
+  } catch (error) {
+    complain((error as Error).message);
+    return 1;
+  }
+}
+
+const yesNo = (value: boolean | number): string =>
+  typeof value === "number" ? `${value}` : value ? "yes" : "no";
 
 /** Only `-c` pays for child processes. */
 const gated = async (command: string): Promise<GatedCommand> =>
@@ -278,6 +299,7 @@ async function runLoaded(
   try {
     if (old && !json && !options.quiet) sink.write(`${say.attaching(run.probes)}\n`);
     const { probes } = await run.attach();
+    attached = true;
     printer.attached(probes);
     if (!old && !json && !options.quiet) stderr(`${say.attached(probes)}\n`);
     const notify = (options.environment ?? process.env)["__BPFTRACE_NOTIFY_PROBES_ATTACHED"];

@@ -84,6 +84,20 @@ function fieldOf(field: EventField, byName: TypeByName, syscall: boolean): Field
   return { name, offset, type: typeOfValue(field, field.size, byName, syscall) };
 }
 
+/** A field whose type is found when it is asked for: most scripts ask for few, and the kernel's types need not be opened for them. */
+function lazily({ name, offset, location }: EventField, find: () => Field): Field {
+  let found: Field | undefined;
+  return {
+    name,
+    offset,
+    get type() {
+      found ??= find();
+      return found.type;
+    },
+    ...(location === "data" ? { dataLoc: true } : {}),
+  };
+}
+
 /** The record of `category:event`. */
 export function recordOf(
   format: EventFormat,
@@ -95,6 +109,6 @@ export function recordOf(
     id: format.id,
     name: `_tracepoint_${category}_${format.name}`,
     size: Math.max(8, ...format.fields.map((f) => f.offset + f.size)),
-    fields: format.fields.map((field) => fieldOf(field, byName, syscall)),
+    fields: format.fields.map((field) => lazily(field, () => fieldOf(field, byName, syscall))),
   };
 }
