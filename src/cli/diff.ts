@@ -3,7 +3,7 @@ import { Command } from "commander";
 import type { KubernetesObject } from "../api/index.ts";
 import type { NodeDifference, RouteDifference } from "../plan/index.ts";
 import { type ChosenCluster, type ClusterFlags, clusterOptions, withClusters } from "./clusters.ts";
-import { pathOf, readDocuments, type Source } from "./documents.ts";
+import { type Manifest, pathOf, readManifests } from "./documents.ts";
 import { routeText } from "./explain.ts";
 import {
   CliError,
@@ -31,34 +31,6 @@ interface Flags extends ClusterFlags {
 export const diffExit = { same: 0, differs: 1, failed: 2 } as const;
 
 const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
-
-interface Manifest {
-  readonly object: KubernetesObject;
-  readonly source: Source;
-  /** Path of the object in its document: inside a List it is not the root. */
-  readonly at: readonly (string | number)[];
-}
-
-const isKubernetesObject = (value: unknown): value is KubernetesObject => {
-  const o = value as { apiVersion?: unknown; kind?: unknown; metadata?: { name?: unknown } } | null;
-  return (
-    typeof o?.apiVersion === "string" && typeof o.kind === "string" && typeof o.metadata?.name === "string"
-  );
-};
-
-/** The objects of all files; those inside a List each on its own. @throws CliError */
-export function readManifests(files: readonly string[]): readonly Manifest[] {
-  return files.flatMap(readDocuments).flatMap((source): readonly Manifest[] => {
-    const list = source.value as { kind?: unknown; items?: unknown };
-    const isList = typeof list.kind === "string" && list.kind.endsWith("List") && Array.isArray(list.items);
-    const values = isList ? (list.items as unknown[]).map((v, i) => ({ value: v, at: ["items", i] })) : [];
-    return (isList ? values : [{ value: source.value, at: [] }]).map(({ value, at }) => {
-      if (!isKubernetesObject(value))
-        throw new CliError(`${source.place(at)}: this is no object with apiVersion, kind and metadata.name`);
-      return { object: value, source, at };
-    });
-  });
-}
 
 const nameOf = ({ kind, metadata }: KubernetesObject): string =>
   `${kind}/${metadata.namespace ? `${metadata.namespace}/` : ""}${metadata.name}`;

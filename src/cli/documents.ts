@@ -1,6 +1,7 @@
 // cli: YAML files that a user names: the objects in them, each with its place, and the line of any field.
 import { readFileSync } from "node:fs";
 import { type Document, isNode, LineCounter, parseAllDocuments } from "yaml";
+import type { KubernetesObject } from "../api/index.ts";
 import { CliError } from "./output.ts";
 
 /** One document of a file. */
@@ -41,6 +42,35 @@ export function readDocuments(file: string): readonly Source[] {
       return nameOf(file);
     };
     return [{ file, value, place }];
+  });
+}
+
+/** An object of a file. */
+export interface Manifest {
+  readonly object: KubernetesObject;
+  readonly source: Source;
+  /** Path of the object in its document: inside a List it is not the root. */
+  readonly at: readonly (string | number)[];
+}
+
+const isKubernetesObject = (value: unknown): value is KubernetesObject => {
+  const o = value as { apiVersion?: unknown; kind?: unknown; metadata?: { name?: unknown } } | null;
+  return (
+    typeof o?.apiVersion === "string" && typeof o.kind === "string" && typeof o.metadata?.name === "string"
+  );
+};
+
+/** The objects of all files; those inside a List each on its own. @throws CliError */
+export function readManifests(files: readonly string[]): readonly Manifest[] {
+  return files.flatMap(readDocuments).flatMap((source): readonly Manifest[] => {
+    const list = source.value as { kind?: unknown; items?: unknown };
+    const isList = typeof list.kind === "string" && list.kind.endsWith("List") && Array.isArray(list.items);
+    const values = isList ? (list.items as unknown[]).map((v, i) => ({ value: v, at: ["items", i] })) : [];
+    return (isList ? values : [{ value: source.value, at: [] }]).map(({ value, at }) => {
+      if (!isKubernetesObject(value))
+        throw new CliError(`${source.place(at)}: this is no object with apiVersion, kind and metadata.name`);
+      return { object: value, source, at };
+    });
   });
 }
 

@@ -138,6 +138,26 @@ export const verdicts = {
     verdict("UnknownPrefix", "no IPPool holds it, nothing claims it and no ClusterPeering declares it"),
 } as const;
 
+/** What a policy test says where it fails. */
+export const testSays = {
+  notAnnouncing: (mode: string) =>
+    mode === "None"
+      ? "no ClusterNetwork selects the node: give manifests with one, or cluster: {name, id, asn}"
+      : `the ClusterNetwork says mode ${mode} for the node, which then has no neighbours`,
+  noPeer: (name: string, wrong: readonly string[]) =>
+    wrong.length > 0
+      ? `BGPPeer ${name} is not usable: ${wrong.join("; ")}`
+      : `the node has no BGPPeer ${name}; see its nodeSelector`,
+  noFamily: (peer: string, family: string) => `BGPPeer ${peer} does not have family ${family}`,
+  unroutable: () => "rejected: no router forwards to such a prefix",
+  verdict: (wanted: string, found: string, rule: string) => `expected ${wanted}, and it is ${found}: ${rule}`,
+  rule: (wanted: string, found: string) => `expected ${wanted} to decide, and it is ${found}`,
+  attribute: (name: string, wanted: string, found: string) =>
+    `expected ${name} ${wanted}, and it is ${found}`,
+  peering: (wanted: string | null, found: string | null, refusal: string | undefined) =>
+    `expected ${wanted ?? "no ClusterPeering"} to take it, and it is ${found ?? `none: ${refusal ?? "the policy rejects it"}`}`,
+} as const;
+
 /** Sentences about fields. */
 export const faults = {
   address: (why: string) => `is not usable: ${why}`,
