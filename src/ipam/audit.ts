@@ -22,7 +22,7 @@ import {
   parsePrefix,
 } from "../net/address.ts";
 import { findings } from "./messages.ts";
-import { bucketLabel, bucketOf } from "./names.ts";
+import { claimLabels } from "./names.ts";
 
 export interface Books {
   readonly claims: readonly IPAllocation[];
@@ -130,8 +130,9 @@ function ofClaim({ claim, prefix }: Parsed, books: Books): readonly Finding[] {
     void out.push({ kind, subject: claim.spec.prefix, message });
   const name = claimName(prefix);
   if (claim.metadata.name !== name) find("Misnamed", findings.misnamed(claim.metadata.name, name));
-  else if (claim.metadata.labels?.[bucketLabel] !== bucketOf(prefix))
-    find("Misnamed", findings.mislabelled(bucketLabel, bucketOf(prefix)));
+  else
+    for (const [label, value] of Object.entries(claimLabels(prefix, claim.spec.pool)))
+      if (claim.metadata.labels?.[label] !== value) find("Misnamed", findings.mislabelled(label, value));
   const pool = books.pools.find((p) => p.metadata.name === claim.spec.pool);
   if (!pool) find("Orphan", findings.orphan(claim.spec.pool));
   else if (!pool.spec.blocks.some((b) => contains(tryParse(parsePrefix, b) ?? prefix, prefix)))

@@ -21,6 +21,8 @@ export function parseClaimName(name: string): Prefix | undefined {
 
 /** Label of a claim by which everything that could overlap it is listed. */
 export const bucketLabel = "waggle.dev/range";
+/** Label of a claim with its prefix length. Two claims of one length overlap only if they are the same name. */
+export const lengthLabel = "waggle.dev/length";
 /** Label of a claim by which the claims of a pool are listed; its value is {@link poolLabelValue}. */
 export const poolLabel = "waggle.dev/pool";
 
@@ -33,6 +35,20 @@ export function bucketOf(prefix: Prefix): string {
   if (prefix.length < length) throw new RangeError(`a claim is never wider than /${length}`);
   return claimName(maskTo(prefix, length));
 }
+
+/** Labels of the claim of a prefix. */
+export const claimLabels = (prefix: Prefix, pool: string): Readonly<Record<string, string>> => ({
+  [bucketLabel]: bucketOf(prefix),
+  [lengthLabel]: String(prefix.length),
+  [poolLabel]: poolLabelValue(pool),
+});
+
+/** Label selector of the claims that could overlap this one without having its name. */
+export const overlapSelector = (prefix: Prefix): string =>
+  `${bucketLabel}=${bucketOf(prefix)},${lengthLabel}!=${prefix.length}`;
+
+/** Label selector of a pool's claims. */
+export const poolSelector = (pool: string): string => `${poolLabel}=${poolLabelValue(pool)}`;
 
 /** A pool's name as a label value: itself, or shortened with a digest where it is longer than 63. */
 export function poolLabelValue(pool: string): string {

@@ -9,13 +9,12 @@
 // Nothing uses a claim that is not Bound.
 import type { IPAllocation } from "../api/index.ts";
 import {
-  bucketLabel,
-  bucketOf,
+  claimLabels,
   Occupancy,
+  overlapSelector,
   type Pool,
   parseClaimName,
-  poolLabel,
-  poolLabelValue,
+  poolSelector,
 } from "../ipam/index.ts";
 import {
   type Clock,
@@ -186,7 +185,7 @@ export class ClaimLedger implements Disposable {
       kind: "IPAllocation",
       metadata: {
         name,
-        labels: { [bucketLabel]: bucketOf(prefix), [poolLabel]: poolLabelValue(pool.name) },
+        labels: claimLabels(prefix, pool.name),
       },
       spec: { prefix: formatPrefix(prefix), pool: pool.name, owner },
     };
@@ -207,7 +206,7 @@ export class ClaimLedger implements Disposable {
     if (phase === "Bound") return { ok: true, claim };
     if (phase !== undefined) return { ok: false, by: `${describeOwner(claim.spec.owner)}, ${phase}` };
     const prefix = prefixOf(claim);
-    const near = await this.#list(bucketLabel, bucketOf(prefix));
+    const near = await this.#list(overlapSelector(prefix));
     const before = (other: IPAllocation): boolean =>
       other.metadata.uid !== claim.metadata.uid &&
       (phaseOf(other) !== undefined || versionOf(other) < versionOf(claim));
@@ -217,7 +216,7 @@ export class ClaimLedger implements Disposable {
       return { ok: false, by: `${describeOwner(older.spec.owner)} (${older.spec.prefix})` };
     }
     if (quota !== undefined) {
-      const same = await this.#list(poolLabel, poolLabelValue(claim.spec.pool));
+      const same = await this.#list(poolSelector(claim.spec.pool));
       if (same.filter((c) => c.spec.pool === claim.spec.pool && before(c)).length >= quota) {
         await this.#yield(claim);
         return { ok: false, quota: true };
@@ -232,9 +231,8 @@ export class ClaimLedger implements Disposable {
   }
 
   /** From the API server itself; everything in it is newer than what was created before. */
-  async #list(label: string, value: string): Promise<readonly IPAllocation[]> {
-    const { items } = await this.#api.list(kinds.IPAllocation, { labelSelector: `${label}=${value}` });
-    return items;
+  async #list(labelSelector: string): Promise<readonly IPAllocation[]> {
+    return (await this.#api.list(kinds.IPAllocation, { labelSelector })).items;
   }
 
   /** A claim that was never used goes without a rest. */

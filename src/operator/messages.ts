@@ -143,6 +143,14 @@ export const peeringSays = {
   tagged: () => say("Tagged", "its routes carry their large community, or none is known"),
 } as const;
 
+export const pausedSays = (changed: boolean): Say =>
+  say(
+    "Paused",
+    changed
+      ? "it has been changed since it was paused, and the change waits until annotation waggle.dev/paused is taken away"
+      : "it stays in force as it is until annotation waggle.dev/paused is taken away",
+  );
+
 export const eventNotes = {
   noBlock: (family: number, why: string) => `no IPv${family} pod block: ${why}`,
   allocated: (prefix: string, pool: string) => `${prefix} of IPPool ${pool}`,

@@ -1,11 +1,12 @@
 // operator: IPPools: which are accepted, how full they are, and whether something is wrong with them.
-import type { IPPool, IPPoolStatus } from "../api/index.ts";
+import { type IPPool, type IPPoolStatus, isPaused } from "../api/index.ts";
 import { capacityOf, overlapOf } from "../ipam/index.ts";
 import { applyStatus, kinds, type Result, setCondition } from "../kube/index.ts";
 import { contains } from "../net/address.ts";
 import { phaseOf, prefixOf } from "./claims.ts";
 import { fieldManager, type OperatorContext } from "./context.ts";
 import { poolSays, type Say } from "./messages.ts";
+import { withPaused } from "./paused.ts";
 import { type PoolView, storedAccepted } from "./pool-book.ts";
 
 type Verdict = { readonly status: "True" | "False"; readonly say: Say };
@@ -26,6 +27,7 @@ export class PoolReconciler {
     const view = this.#c.pools.get(name);
     if (!view) return undefined;
     const { object } = view;
+    if (isPaused(object)) return this.#stay(object);
     const rivals = this.#rivals(view);
     const accepted = this.#accepted(view, rivals);
     if (accepted === "later") return { requeueAfterMs: waitMs };
@@ -53,7 +55,7 @@ export class PoolReconciler {
       ...(rivals.length > 0 && {
         overlaps: rivals.map((v) => ({ pool: v.pool.name, generation: v.object.metadata.generation ?? 0 })),
       }),
-      conditions,
+      conditions: withPaused(object, conditions, now),
     };
     await applyStatus(this.#c.api, kinds.IPPool, object, status, { fieldManager });
     const refusedNow = accepted.status === "False" && storedAccepted(object) !== false;
@@ -66,6 +68,16 @@ export class PoolReconciler {
       });
     return undefined;
   };
+
+  /**
+   * What is claimed from a paused pool stays, and its status goes on speaking of the form before the pause. Nothing new is
+   * given out of a form that was never accepted: see {@link storedAccepted}.
+   */
+  async #stay(object: IPPool): Promise<undefined> {
+    const conditions = withPaused(object, object.status?.conditions ?? [], this.#c.clock.now());
+    await applyStatus(this.#c.api, kinds.IPPool, object, { ...object.status, conditions }, { fieldManager });
+    return undefined;
+  }
 
   /** Every pool that shares an address with it, by name. */
   #rivals(view: PoolView): readonly PoolView[] {

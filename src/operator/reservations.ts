@@ -1,5 +1,5 @@
 // operator: IPReservations: the address is claimed in the reservation's own name, so that it outlives every Service.
-import type { IPReservation, IPReservationStatus } from "../api/index.ts";
+import { type IPReservation, type IPReservationStatus, isPaused } from "../api/index.ts";
 import { describePrefix, type Pool, refusals } from "../ipam/index.ts";
 import { applyStatus, kinds, type Result, setCondition } from "../kube/index.ts";
 import { claimName, overlaps, type Prefix } from "../net/address.ts";
@@ -7,6 +7,7 @@ import { claimOnce } from "./allocate.ts";
 import { describeOwner, isBound, type Owner, phaseOf, prefixOf } from "./claims.ts";
 import { clusterNetworkOf, fieldManager, type OperatorContext } from "./context.ts";
 import { reservationSays, type Say } from "./messages.ts";
+import { withPaused } from "./paused.ts";
 import { tryHost } from "./pool-book.ts";
 
 export const reservationOwner = (r: IPReservation): Owner => ({
@@ -34,6 +35,14 @@ export class ReservationReconciler {
       this.waiting.delete(key);
       return undefined;
     }
+    if (isPaused(reservation)) {
+      // What it has claimed stays; what it has not waits.
+      const before = reservation.status?.conditions ?? [];
+      const conditions = withPaused(reservation, before, this.#c.clock.now());
+      const status: IPReservationStatus = { ...reservation.status, conditions };
+      await applyStatus(this.#c.api, kinds.IPReservation, reservation, status, { fieldManager });
+      return undefined;
+    }
     const verdict = await this.#keep(reservation);
     if (verdict.status === "True") this.waiting.delete(key);
     else this.waiting.add(key);
@@ -41,14 +50,18 @@ export class ReservationReconciler {
     const status: IPReservationStatus = {
       ...(generation !== undefined && { observedGeneration: generation }),
       ...(verdict.pool !== undefined && { pool: verdict.pool }),
-      conditions: setCondition(
-        reservation.status?.conditions,
-        {
-          type: "Ready",
-          status: verdict.status,
-          ...verdict.say,
-          ...(generation !== undefined && { observedGeneration: generation }),
-        },
+      conditions: withPaused(
+        reservation,
+        setCondition(
+          reservation.status?.conditions,
+          {
+            type: "Ready",
+            status: verdict.status,
+            ...verdict.say,
+            ...(generation !== undefined && { observedGeneration: generation }),
+          },
+          this.#c.clock.now(),
+        ),
         this.#c.clock.now(),
       ),
     };

@@ -22,6 +22,7 @@ import { compilePolicy } from "../plan/policies.ts";
 import { clusterNetworkOf, fieldManager, ingressOf, type OperatorContext } from "./context.ts";
 import { advertisementSays, networkSays, peeringSays, peerSays, policySays, type Say } from "./messages.ts";
 import { type MissingBlocks, routerIDOf, ruleFor } from "./nodes.ts";
+import { observedOf, withPaused } from "./paused.ts";
 import { tryHost, tryPrefix } from "./pool-book.ts";
 
 type Status = Condition["status"];
@@ -53,11 +54,14 @@ async function write<
   numbers: Readonly<Record<string, number>>,
   verdicts: Readonly<Record<string, Verdict>>,
 ): Promise<undefined> {
-  const { generation } = object.metadata;
-  const observed = generation === undefined ? {} : { observedGeneration: generation };
-  let conditions = (object.status?.conditions ?? []).filter((each) => each.type in verdicts);
+  const seen = observedOf(object);
+  const observed = seen === undefined ? {} : { observedGeneration: seen };
+  let conditions: readonly Condition[] = (object.status?.conditions ?? []).filter(
+    (each) => each.type in verdicts,
+  );
   for (const [type, { status, say }] of Object.entries(verdicts))
-    conditions = [...setCondition(conditions, { type, status, ...say, ...observed }, c.clock.now())];
+    conditions = setCondition(conditions, { type, status, ...say, ...observed }, c.clock.now());
+  conditions = withPaused(object, conditions, c.clock.now());
   const status = { ...observed, ...numbers, conditions } as NonNullable<T["status"]>;
   await applyStatus(c.api, resource, object, status, { fieldManager });
   return undefined;

@@ -7,7 +7,7 @@ import type {
   NodeNetwork,
   Service,
 } from "../../../src/api/index.ts";
-import { audit, type Books, bucketLabel, bucketOf } from "../../../src/ipam/index.ts";
+import { audit, type Books, claimLabels } from "../../../src/ipam/index.ts";
 import { claimName, parsePrefix } from "../../../src/net/address.ts";
 
 const apiVersion = "waggle.dev/v1alpha1" as const;
@@ -24,7 +24,7 @@ const claim = (
   metadata: {
     name: claimName(parsePrefix(prefix)),
     creationTimestamp: "2026-01-01T00:00:00Z",
-    labels: { [bucketLabel]: bucketOf(parsePrefix(prefix)) },
+    labels: claimLabels(parsePrefix(prefix), pool),
   },
   spec: { prefix, pool, owner },
   ...(phase !== "none" && { status: { phase } }),
@@ -116,7 +116,7 @@ describe("audit", () => {
     [
       "a claim without its label",
       { claims: [{ ...good.claims[0]!, metadata: { name: "v4-10-1-0-0-26" } }, good.claims[1]!] },
-      ["Misnamed 10.1.0.0/26"],
+      ["Misnamed 10.1.0.0/26", "Misnamed 10.1.0.0/26", "Misnamed 10.1.0.0/26"],
     ],
     [
       "a claim that was never verified",

@@ -432,5 +432,5 @@ describe("claims under crashes, conflicts and late caches", () => {
       ),
       { seed: firstSeed, numRuns: oneSeed ? 1 : runs, endOnFailure: true },
     );
-  }, 600_000);
+  }, 60_000 + runs * 20_000);
 });
