@@ -74,7 +74,8 @@ function liveIntervals(f: IrFunction): Interval[] {
       if (i.op === "alu" && typeof i.b === "number" && i.b !== i.a) touch(i.b, 2 * n + 1);
       if (i.op === "alu" && typeof i.a === "number") befriend(touch(i.d, 2 * n + 1), i.a, found);
       if (i.op === "mov" && typeof i.s === "number") befriend(touch(i.d, 2 * n + 1), i.s, found);
-      if (i.op === "neg" || i.op === "low32" || i.op === "swap") befriend(touch(i.d, 2 * n + 1), i.a, found);
+      if (i.op === "neg" || i.op === "low32" || i.op === "at_most" || i.op === "swap")
+        befriend(touch(i.d, 2 * n + 1), i.a, found);
       if (i.op === "call") {
         calls.push(2 * n);
         if (i.d !== undefined) touch(i.d, 2 * n + 1).hint ??= 0;
@@ -250,6 +251,7 @@ function substitute(i: Insn, get: (v: VReg) => VReg): Insn {
       return { ...i, a: val(i.a), b: val(i.b) };
     case "neg":
     case "low32":
+    case "at_most":
     case "swap":
       return { ...i, a: get(i.a) };
     case "load":

@@ -106,6 +106,10 @@ function emitFunction(
         case "low32":
           out.push(encode.mov32(reg(i.d), reg(i.a)));
           break;
+        case "at_most":
+          moveTo(reg(i.d), i.a);
+          out.push(encode.jumpImm("le", reg(i.d), i.limit, 1), encode.movImm(reg(i.d), i.limit));
+          break;
         case "swap":
           moveTo(reg(i.d), i.a);
           out.push(encode.swap(reg(i.d), i.bits));

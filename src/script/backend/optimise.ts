@@ -1,6 +1,6 @@
 // script, backend: makes the intermediate form smaller: copies and constants are carried forward, branches on constants decided,
 // what nobody reads is dropped, blocks that follow one another alone are joined.
-import { foldAlu, foldCondition } from "../ir/builder.ts";
+import { foldAlu, foldCondition, smaller } from "../ir/builder.ts";
 import {
   type Address,
   defines,
@@ -108,10 +108,12 @@ function rewrite(i: Insn, replace: Replace): Insn {
     }
     case "neg":
     case "low32":
+    case "at_most":
     case "swap": {
       const a = replace(i.a);
       if (typeof a === "number") return { ...i, a };
       if (i.op === "neg") return { op: "mov", d: i.d, s: BigInt.asIntN(64, -a), loc: i.loc };
+      if (i.op === "at_most") return { op: "mov", d: i.d, s: smaller(a, i.limit), loc: i.loc };
       if (i.op === "low32") return { op: "mov", d: i.d, s: BigInt.asUintN(32, a), loc: i.loc };
       return i;
     }

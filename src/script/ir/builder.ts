@@ -36,6 +36,8 @@ export interface Builder {
   alu(op: AluOp, a: Val, b: Val): Val;
   neg(a: Val): Val;
   low32(a: Val): Val;
+  /** The smaller one, unsigned, in a form whose bounds the verifier sees. */
+  atMost(a: Val, limit: number): Val;
   swap(a: Val, bits: 16 | 32 | 64): Val;
   load(from: Address, size: MemorySize): VReg;
   store(to: Address, size: MemorySize, s: Val): void;
@@ -124,6 +126,10 @@ export function foldCondition(c: Condition, a: bigint, b: bigint): boolean {
       return (ux & uy) !== 0n;
   }
 }
+
+/** The smaller one of an unsigned word and a limit. */
+export const smaller = (a: bigint, limit: number): bigint =>
+  (a & MASK) > BigInt(limit) ? BigInt(limit) : a & MASK;
 
 const COMMUTES: ReadonlySet<AluOp> = new Set(["add", "mul", "and", "or", "xor"]);
 
@@ -220,6 +226,8 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
     },
     neg: (a) => (typeof a === "bigint" ? BigInt.asIntN(64, -a) : result((d) => ({ op: "neg", d, a }))),
     low32: (a) => (typeof a === "bigint" ? BigInt.asUintN(32, a) : result((d) => ({ op: "low32", d, a }))),
+    atMost: (a, limit) =>
+      typeof a === "bigint" ? smaller(a, limit) : result((d) => ({ op: "at_most", d, a, limit })),
     swap: (a, bits) => {
       const s = force(a);
       return result((d) => ({ op: "swap", d, a: s, bits }));

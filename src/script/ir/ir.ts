@@ -31,6 +31,11 @@ export type Insn = { readonly loc?: Loc | undefined } & (
   /** The low 32 bits, zero-extended. */
   | { readonly op: "low32"; readonly d: VReg; readonly a: VReg }
   | { readonly op: "neg"; readonly d: VReg; readonly a: VReg }
+  /**
+   * The smaller one, unsigned. One instruction and no branch: the verifier learns the bound of the very register that goes on, also
+   * where it comes from the stack (older kernels do not connect two loads of one spilled value).
+   */
+  | { readonly op: "at_most"; readonly d: VReg; readonly a: VReg; readonly limit: number }
   /** Bytes reversed within the low `bits`, the rest zero. */
   | { readonly op: "swap"; readonly d: VReg; readonly a: VReg; readonly bits: 16 | 32 | 64 }
   /** Zero-extended. */
@@ -104,6 +109,7 @@ export function uses(i: Insn): VReg[] {
       break;
     case "neg":
     case "low32":
+    case "at_most":
     case "swap":
       val(i.a);
       break;

@@ -7,7 +7,7 @@ import type { Type } from "../types.ts";
 import { copyFrom, place } from "./memory.ts";
 import { addressInto, routeInto } from "./routes.ts";
 import { value } from "./scalars.ts";
-import { type Lowering, plus, when, zero } from "./state.ts";
+import { type Lowering, plus, zero } from "./state.ts";
 
 export function comm(l: Lowering, to: Address, capacity: number, padded: boolean): void {
   const { b } = l;
@@ -33,10 +33,8 @@ export function readString(
     b.call(helper, [b.address(to), BigInt(size), pointer]);
     return;
   }
-  // length + 1 for the end, at most the size; the verifier must see both bounds.
-  const wanted = b.reg();
-  b.set(wanted, BigInt(size));
-  when(l, "lt", length, BigInt(size - 1), () => b.set(wanted, b.alu("add", length, 1n)));
+  // One more for the end, at most the size; the verifier must see both bounds.
+  const wanted = b.alu("add", b.atMost(length, size - 1), 1n);
   b.call(helper, [b.address(to), wanted, pointer]);
 }
 
@@ -78,24 +76,14 @@ function bufferInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, pa
     const bytes = Math.min(size, sizeOf(from.type));
     if (size > bytes && !padded) zero(l, plus(to, 4 + bytes), size - bytes);
     copyFrom(l, source, plus(to, 4), bytes);
-    b.store(to, 4, length ? bounded(l, value(l, length), bytes) : BigInt(size));
+    b.store(to, 4, length ? b.atMost(value(l, length), bytes) : BigInt(size));
     return;
   }
   const pointer = value(l, from);
-  const wanted = length ? bounded(l, value(l, length), size) : BigInt(size);
+  const wanted = length ? b.atMost(value(l, length), size) : BigInt(size);
   b.store(to, 4, wanted);
   const helper = e.data?.space === "user" ? HELPER.probe_read_user : HELPER.probe_read_kernel;
   b.call(helper, [b.address(plus(to, 4)), wanted, pointer]);
-}
-
-/** A length between 0 and `most`, in a form whose bounds the verifier sees. */
-function bounded(l: Lowering, length: Val, most: number): Val {
-  if (typeof length === "bigint") return length < 0n || length > BigInt(most) ? BigInt(most) : length;
-  const { b } = l;
-  const result = b.reg();
-  b.set(result, BigInt(most));
-  when(l, "lt", length, BigInt(most), () => b.set(result, length));
-  return result;
 }
 
 export function callInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Type, padded: boolean): void {
