@@ -86,6 +86,8 @@ export class FakeDatapath {
   findings: Finding[] = [];
   broken = false;
   syncs = 0;
+  /** Names of all calls that reach kernel or bpffs. */
+  calls: string[] = [];
   /** Called after every sync. */
   onSync: (desired: DesiredDatapath) => void = () => undefined;
 
@@ -97,6 +99,20 @@ export class FakeDatapath {
   }
 
   port(): DatapathPort {
+    const port = this.#port();
+    const named = Object.entries(port).map(([name, value]) => [
+      name,
+      typeof value === "function" && name !== "close"
+        ? (...given: unknown[]) => {
+            this.calls.push(name);
+            return (value as (...args: unknown[]) => unknown)(...given);
+          }
+        : value,
+    ]);
+    return Object.fromEntries(named) as DatapathPort;
+  }
+
+  #port(): DatapathPort {
     return {
       layout: "layout1",
       sync: async (desired) => {
@@ -142,6 +158,7 @@ export class FakeDatapath {
   kernel(): KernelRoutesPort {
     return {
       sync: async (routes, prune) => {
+        this.calls.push("kernelRoutes");
         if (prune) this.kernelRoutes.clear();
         for (const r of routes) this.kernelRoutes.set(r.prefix, r);
         return { installed: this.kernelRoutes.size, changed: 1, refused: [] };
