@@ -34,7 +34,7 @@ const conditionOf = (
 ) => object.status?.conditions?.find((c) => c.type === type);
 
 /** Conditions whose False (or Unknown) is worth a line; those that are bad when True are listed apart. */
-const badWhenTrue = new Set(["TagMissing", "Overlap", "Paused"]);
+const badWhenTrue = new Set(["TagMissing", "Overlap", "Paused", "PlanHeld"]);
 
 function problemsOf(
   objects: readonly (KubernetesObject & {

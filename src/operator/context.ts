@@ -1,17 +1,18 @@
 // operator: what every reconciler is given: the API, the caches, the claims, time and a log.
-import type {
-  BGPAdvertisement,
-  BGPPeer,
-  BGPPolicy,
-  ClusterNetwork,
-  ClusterPeering,
-  IPAllocation,
-  IPPool,
-  IPReservation,
-  KubernetesObject,
-  Node,
-  NodeNetwork,
-  Service,
+import {
+  type BGPAdvertisement,
+  type BGPPeer,
+  type BGPPolicy,
+  type ClusterNetwork,
+  type ClusterPeering,
+  type IPAllocation,
+  type IPPool,
+  type IPReservation,
+  isPaused,
+  type KubernetesObject,
+  type Node,
+  type NodeNetwork,
+  type Service,
 } from "../api/index.ts";
 import {
   type Clock,
@@ -124,6 +125,22 @@ export interface OperatorContext {
   readonly log: Log;
 }
 
-/** The one ClusterNetwork. */
-export const clusterNetworkOf = (caches: Caches): ClusterNetwork | undefined =>
-  caches.clusterNetworks.cache.get("default");
+type Observed = KubernetesObject & { readonly status?: { readonly observedGeneration?: number } };
+
+/** Whether what is written in the object counts: it is not paused, or was seen in this form before it was. */
+export const isInForce = (object: Observed): boolean =>
+  !isPaused(object) || object.status?.observedGeneration === object.metadata.generation;
+
+/** The last form of each ClusterNetwork that counted; remembered, because a paused one may be written into. */
+const remembered = new WeakMap<Caches, ClusterNetwork>();
+
+/** The one ClusterNetwork, in the form that is in force. Undefined: there is none, or it was changed while it was paused. */
+export function clusterNetworkOf(caches: Caches): ClusterNetwork | undefined {
+  const now = caches.clusterNetworks.cache.get("default");
+  if (now && isInForce(now)) {
+    remembered.set(caches, now);
+    return now;
+  }
+  const before = remembered.get(caches);
+  return before?.metadata.uid === now?.metadata.uid ? before : undefined;
+}

@@ -1,5 +1,11 @@
 // operator: Nodes: one pod block of each family for every Node that a rule lets Waggle allocate for, and NodeNetwork, its view.
-import type { ClusterNetwork, IPAllocation, Node, NodeNetwork } from "../api/index.ts";
+import {
+  type ClusterNetwork,
+  type IPAllocation,
+  isPaused,
+  type Node,
+  type NodeNetwork,
+} from "../api/index.ts";
 import type { Applicant, Refusal } from "../ipam/index.ts";
 import { isAlreadyExists, isNotFound, kinds, type Result, sameJson } from "../kube/index.ts";
 import {
@@ -69,7 +75,7 @@ export class NodeReconciler {
       return undefined;
     }
     const view = await this.#ensureView(node);
-    if (rule.mode === "Observe") return undefined;
+    if (rule.mode === "Observe" || isPaused(node)) return undefined;
     await this.#recall(node, view);
     await this.adopt(node, view);
     const unclaimed = this.#unclaimed(view);

@@ -1,5 +1,12 @@
 // operator: one term of office: from caches in step, through re-adoption, to running controllers, until leadership ends.
-import type { IPAllocation, IPPool, KubernetesObject, Node, NodeNetwork } from "../api/index.ts";
+import {
+  type IPAllocation,
+  type IPPool,
+  isPaused,
+  type KubernetesObject,
+  type Node,
+  type NodeNetwork,
+} from "../api/index.ts";
 import {
   type ClusterIdentity,
   Controller,
@@ -55,7 +62,7 @@ const cacheOf: Readonly<Record<Name, keyof Caches>> = {
 const poolNews = (pool: IPPool | undefined): string =>
   pool === undefined
     ? ""
-    : `${pool.metadata.uid} ${pool.metadata.generation} ${pool.status?.conditions
+    : `${pool.metadata.uid} ${pool.metadata.generation} ${isPaused(pool)} ${pool.status?.conditions
         ?.filter((c) => c.type === "Accepted")
         .map((c) => `${c.status}${c.observedGeneration}`)
         .join()}`;
@@ -213,7 +220,7 @@ export class Reconcilers implements AsyncDisposable {
     const recheck = (name: Name, key: string): void =>
       this.#controllers[name].queue.addAfter(key, statusRecheckMs * (0.5 + random()));
     const specSeen = new News<KubernetesObject>((o) =>
-      JSON.stringify([o?.metadata.uid, o?.metadata.generation, o?.metadata.labels]),
+      JSON.stringify([o?.metadata.uid, o?.metadata.generation, o?.metadata.labels, o && isPaused(o)]),
     );
     const poolSeen = new News(poolNews);
     on(
@@ -270,7 +277,7 @@ export class Reconcilers implements AsyncDisposable {
     );
 
     const nodeSeen = new News<Node>((n) =>
-      JSON.stringify([n?.metadata.uid, n?.metadata.labels, n?.status?.addresses]),
+      JSON.stringify([n?.metadata.uid, n?.metadata.labels, n?.status?.addresses, n && isPaused(n)]),
     );
     on(
       caches.nodes.onChange((name) => {

@@ -1,5 +1,5 @@
 // operator: Services of type LoadBalancer: an address of each family is claimed, and shown in the status after the claim.
-import type { IPAllocation, Service } from "../api/index.ts";
+import { type IPAllocation, isPaused, type Service } from "../api/index.ts";
 import { describePrefix, refusals } from "../ipam/index.ts";
 import { isNotFound, kinds, type Result, sameJson, setCondition } from "../kube/index.ts";
 import { claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
@@ -64,6 +64,7 @@ export class ServiceReconciler {
       this.#contest.forget(key);
       return undefined;
     }
+    if (isPaused(service)) return undefined;
     const ownership = ownershipOf(service, this.#c.caches);
     if (ownership === "not ours") {
       this.waiting.delete(key);

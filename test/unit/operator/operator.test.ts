@@ -436,6 +436,50 @@ describe("pools", () => {
   });
 });
 
+describe("what is paused", () => {
+  const pause = <T extends { readonly metadata: object }>(object: T): T => ({
+    ...object,
+    metadata: { ...object.metadata, annotations: { "waggle.dev/paused": "true" } },
+  });
+
+  it("is left alone: Services and Nodes", async () => {
+    const w = await cluster();
+    w.api.put(kinds.Service, pause(service("a")));
+    w.api.put(kinds.Node, pause(node("n3", "172.30.1.13")));
+    await w.settle(10_000);
+    expect(w.service("a")?.status).toBeUndefined();
+    expect(w.view("n3")?.spec).toEqual({});
+    w.api.put(kinds.Service, service("a"));
+    w.api.put(kinds.Node, node("n3", "172.30.1.13"));
+    await w.settle();
+    expect(ingress(w.service("a"))).toEqual(["10.101.0.0"]);
+    expect(w.view("n3")?.spec.podBlocks).toHaveLength(2);
+  });
+
+  it("counts in its earlier form: the ClusterNetwork, also for an operator that starts later", async () => {
+    const w = await cluster();
+    const read = () => w.api.read(kinds.ClusterNetwork, "default")!;
+    w.api.put(kinds.ClusterNetwork, pause(read()));
+    await w.settle();
+    const changed = { ...read(), spec: network("Observe").spec };
+    w.api.put(kinds.ClusterNetwork, { ...changed, metadata: { ...changed.metadata, generation: 2 } });
+    w.api.put(kinds.Node, node("n3", "172.30.1.13"));
+    await w.settle();
+    expect(w.view("n3")?.spec.podBlocks).toHaveLength(2);
+    // Without memory of the earlier form nothing is given out, and nothing taken back.
+    w.kill(w.processes[0]!);
+    w.api.put(kinds.Node, node("n4", "172.30.1.14"));
+    w.start();
+    await w.settle(30_000);
+    expect(w.view("n4")).toBeUndefined();
+    expect(w.view("n3")?.spec.podBlocks).toHaveLength(2);
+    const { annotations: _, ...metadata } = read().metadata;
+    w.api.put(kinds.ClusterNetwork, { ...read(), metadata, spec: network().spec });
+    await w.settle();
+    expect(w.view("n4")?.spec.podBlocks).toHaveLength(2);
+  });
+});
+
 describe("an operator", () => {
   it("gives out nothing while a kind cannot be listed", async () => {
     const w = new World(1);
