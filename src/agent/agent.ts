@@ -418,7 +418,9 @@ export class Agent implements Disposable {
   /** Sends the desired state if it is not what the speaker has. */
   #tell(next: Plan): void {
     const { speaker, passwords, log } = this.#p;
-    if (!speaker.connected || next.speaker.asn === 0) return;
+    // Who never had a neighbour has nobody to wait for either.
+    if (next.speaker.asn === 0) return this.#stamp();
+    if (!speaker.connected) return;
     const secrets = passwords.passwords();
     const text = canonical([next.speaker, [...secrets]]);
     if (text !== this.#sent) {
@@ -438,6 +440,11 @@ export class Agent implements Disposable {
         "desired state sent to the speaker",
       );
     }
+    this.#stamp();
+  }
+
+  /** What begins now is in the generation that was sent last. */
+  #stamp(): void {
     const { generation, drain, retiring } = this.#progress;
     this.#progress = {
       ...this.#progress,

@@ -74,6 +74,12 @@ export const commands: readonly Entry[] = [
     load: () => import("./drain.ts"),
   },
   {
+    name: "uninstall",
+    group: act,
+    summary: "the deliberate way out: every node lets go of what it announces",
+    load: () => import("./uninstall.ts"),
+  },
+  {
     name: "operator",
     group: daemons,
     summary: "the cluster's reconcilers and the hub of its traces",

@@ -221,6 +221,18 @@ describe("a paused object", () => {
   });
 });
 
+describe("a drain of a node that only observes", () => {
+  it("has nobody to wait for", async () => {
+    const world = await settled(snapshot({ clusterNetwork: clusterNetwork({ mode: "Observe" }) }));
+    await world.change(
+      snapshot({ clusterNetwork: clusterNetwork({ mode: "Observe" }), nodes: [drained(1), node(2)] }),
+      60_000,
+    );
+    expect(world.status?.drain?.phase).toBe("Released");
+    expect(world.datapath.calls).toEqual([]);
+  });
+});
+
 describe("everything let go on purpose", () => {
   const leaving = () => {
     const object = clusterNetwork();
