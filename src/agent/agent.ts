@@ -419,7 +419,10 @@ export class Agent implements Disposable {
   #tell(next: Plan): void {
     const { speaker, passwords, log } = this.#p;
     // Who never had a neighbour has nobody to wait for either.
-    if (next.speaker.asn === 0) return this.#stamp();
+    if (next.speaker.asn === 0) {
+      this.#stamp();
+      return;
+    }
     if (!speaker.connected) return;
     const secrets = passwords.passwords();
     const text = canonical([next.speaker, [...secrets]]);

@@ -115,7 +115,7 @@ async function follow(
 const whatIsLeft = `Nothing is announced any more. What is left, in this order:
   waggle agent cleanup --node NODE    on each node, after its agent has stopped: programs, maps, kernel routes, CNI configuration
   helm uninstall waggle               or whatever has installed agents, speakers and operator
-  kubectl get crd -o name | grep '\.waggle\.dev$' | xargs kubectl delete    every object of ours goes with its definition`;
+  kubectl get crd -o name | grep '[.]waggle[.]dev$' | xargs kubectl delete    every object of ours goes with its definition`;
 
 async function uninstall(flags: Flags): Promise<void> {
   if (!flags.withdraw)
