@@ -48,7 +48,23 @@ export async function down(lab: string): Promise<DownReport> {
   const namespaces = labNamespaces(lab).length;
   await removeNetwork(lab);
   removePins(lab);
-  removeCgroup(cgroup);
+  // A process that was being started while the others were killed is still in there.
+  const busy = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "EBUSY";
+  const removed = await until(
+    async () => {
+      try {
+        removeCgroup(cgroup);
+        return true;
+      } catch (error) {
+        if (!busy(error)) throw error;
+        await killStrays(lab, cgroup);
+        return false;
+      }
+    },
+    10_000,
+    50,
+  );
+  if (!removed) throw new Error(`processes in ${cgroup} do not end`);
   const left = await unmountFileSystems(state?.mounts ?? []);
   removeState(lab);
   rmSync(stateDirectory(lab), { recursive: true, force: true });
