@@ -14,12 +14,14 @@ import {
 import { installation, waggle } from "./launcher.ts";
 import { clusterManifests } from "./manifests.ts";
 import { startAgent, startSpeaker } from "./nodes.ts";
+import { isAlive, type ProcessRecord } from "./processes.ts";
 import {
   findAssets,
+  lastWords,
+  type milestones,
   missingAssets,
   planReal,
   type RealOptions,
-  realReadyMs,
   realUser,
   untilReal,
 } from "./real.ts";
@@ -121,17 +123,37 @@ async function startPrograms(lab: Lab, cluster: LabCluster, only: (name: string)
     });
 }
 
+/** Waits for a milestone of the API server's. @throws Error with the last words of what has ended or is not ready */
+async function untilReached(
+  lab: Lab,
+  cluster: LabCluster,
+  client: KubeClient,
+  milestone: keyof typeof milestones,
+): Promise<void> {
+  const needed = { ready: ["etcd", "apiserver"], takesPods: ["etcd", "apiserver", "controller-manager"] };
+  const processes = needed[milestone].map(
+    (name) => lab.state.processes.find((p) => p.name === `${cluster.name}-${name}`)!,
+  );
+  const dead = (): ProcessRecord | undefined => processes.find((p) => !isAlive(p));
+  try {
+    await untilReal(client, milestone, () => dead()?.name);
+  } catch (error) {
+    const { log } = dead() ?? processes.at(-1)!;
+    throw new Error(`${cluster.name}: ${(error as Error).message}; see ${log}:\n${lastWords(log)}`);
+  }
+}
+
 /** Waits for the API server and keeps a client of it. */
-async function untilServes(lab: Lab, cluster: LabCluster): Promise<void> {
+async function untilServes(lab: Lab, cluster: LabCluster): Promise<KubeClient> {
   const client = await clientOf(lab.state, lab.state.clusters[cluster.id - 1]!);
-  if (!(await untilReal(client, true))) {
+  try {
+    await untilReached(lab, cluster, client, "ready");
+  } catch (error) {
     await client[Symbol.asyncDispose]();
-    const log = join(directoryOf(lab, cluster), "apiserver.log");
-    throw new Error(
-      `kube-apiserver of ${cluster.name} did not get ready within ${realReadyMs / 1000} s; see ${log}`,
-    );
+    throw error;
   }
   await keepClient(lab, cluster, client);
+  return client;
 }
 
 /** Our kinds, as whoever installs Waggle applies them; waits until they are served. */
@@ -168,9 +190,12 @@ export async function startControlPlaneProcess(lab: Lab, cluster: LabCluster, na
 export async function startControlPlane(lab: Lab, cluster: LabCluster): Promise<void> {
   if (controlPlaneOf(lab) === "embedded") return startEmbedded(lab, cluster);
   mkdirSync(directoryOf(lab, cluster), { recursive: true });
-  await startPrograms(lab, cluster, () => true);
-  await untilServes(lab, cluster);
-  await applyDefinitions(lab.client(cluster.name));
+  const manager = "controller-manager";
+  await startPrograms(lab, cluster, (name) => name !== manager);
+  const client = await untilServes(lab, cluster);
+  await startPrograms(lab, cluster, (name) => name === manager);
+  await applyDefinitions(client);
+  await untilReached(lab, cluster, client, "takesPods");
 }
 
 /** A kubeconfig of an ordinary user of a cluster; what the user may do is said by RBAC. Returns its path. */

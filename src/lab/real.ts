@@ -1,6 +1,6 @@
 // lab: a real control plane: etcd, kube-apiserver and, where it is wanted, kube-controller-manager, on loopback under an
 // authority of their own. What to start, in which order; who starts it decides how.
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, randomInt } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { homedir } from "node:os";
@@ -55,7 +55,7 @@ export interface RealPlane {
   readonly port: number;
   /** Administrator's kubeconfig as YAML; a credential. */
   readonly kubeconfig: string;
-  /** In the order in which they are started. */
+  /** In the order in which they are started; the controller manager gives up where the API server is not ready soon. */
   readonly programs: readonly RealProgram[];
 }
 
@@ -65,15 +65,34 @@ interface Ports {
   readonly secure: number;
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/**
+ * Ports below those that the kernel gives to outgoing connections (net.ipv4.ip_local_port_range): one of those might be taken
+ * again by somebody's connection before its server comes.
+ */
+const portRange = { from: 20_000, to: 32_000 } as const;
+const portTries = 100;
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
     const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
+
+/** Ports that this process has given out: several control planes come up at once. */
+const given = new Set<number>();
+
+/** @throws Error when none of a good number of tries is free */
+async function freePort(): Promise<number> {
+  for (let i = 0; i < portTries; i++) {
+    const port = randomInt(portRange.from, portRange.to);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) return port;
+  }
+  throw new Error(
+    `no free port of 127.0.0.1 in ${portTries} tries between ${portRange.from} and ${portRange.to}`,
+  );
 }
 
 /** Writes so that a reader finds the old file or the whole new one, and nobody else finds either. */
@@ -284,24 +303,45 @@ export async function realUser(
 /** How long a start may take on a busy machine, ms; 3 to 7 s on a quiet one. */
 export const realReadyMs = 90_000;
 
-/** Whether the server is ready and, with a controller manager, namespace default takes pods; waits for it. */
+/** What the server answers with 200 once it is ready, and once namespace default takes pods. */
+export const milestones = {
+  ready: { path: "/readyz", what: "kube-apiserver did not get ready" },
+  takesPods: {
+    path: "/api/v1/namespaces/default/serviceaccounts/default",
+    what: "kube-controller-manager made no ServiceAccount default",
+  },
+} as const;
+
+/**
+ * Waits for one of the milestones. `dead`: says which program has ended, if one has.
+ * @throws Error when one ends, or after `limitMs`
+ */
 export async function untilReal(
   client: KubeClient,
-  controllerManager: boolean,
+  milestone: keyof typeof milestones,
+  dead: () => string | undefined,
   limitMs = realReadyMs,
-): Promise<boolean> {
-  const paths = [
-    "/readyz",
-    ...(controllerManager ? ["/api/v1/namespaces/default/serviceaccounts/default"] : []),
-  ];
-  const ready = async (): Promise<boolean> => {
+): Promise<void> {
+  const { path, what } = milestones[milestone];
+  const reached = async (): Promise<boolean> => {
+    const name = dead();
+    if (name !== undefined) throw new Error(`${name} has ended`);
     try {
-      for (const path of paths) await client.raw({ method: "GET", path, retries: 0, timeoutMs: 2_000 });
+      await client.raw({ method: "GET", path, retries: 0, timeoutMs: 2_000 });
       return true;
     } catch {
       // Not there yet; the limit decides when that becomes an error of the caller's.
       return false;
     }
   };
-  return (await until(ready, limitMs, 250)) === true;
+  if (!(await until(reached, limitMs, 250))) throw new Error(`${what} within ${limitMs / 1000} s`);
+}
+
+/** The end of a log, for an error's message. */
+export function lastWords(log: string): string {
+  const lines = existsSync(log) ? readFileSync(log, "utf8").trimEnd().split("\n") : [];
+  return lines
+    .slice(-3)
+    .map((l) => l.slice(0, 300))
+    .join("\n");
 }

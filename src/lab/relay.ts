@@ -12,13 +12,13 @@ export interface Relay extends Disposable {
 }
 
 /** Listens on `path` and connects each caller to `host`:`port`. @throws Error where the socket cannot be made */
-export function startRelay(path: string, host: string, port: number): Promise<Relay> {
+export function startRelay(path: string, host: string, port: number, most = connectionsMost): Promise<Relay> {
   // The socket file of one that was killed is still there.
   rmSync(path, { force: true });
   const open = new Set<Socket>();
   let refused = 0;
   const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, (caller) => {
-    if (open.size >= 2 * connectionsMost) {
+    if (open.size >= 2 * most) {
       refused++;
       caller.destroy();
       return;

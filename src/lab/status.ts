@@ -50,12 +50,15 @@ export function printUp(state: LabState): void {
   }
   const first = state.clusters[0]!.router;
   console.log("try:");
-  console.log("  waggle lab status");
-  console.log(`  waggle lab exec ${first.name} -- ${showRoutes(state.options.router ?? "bird", first)}`);
+  const named = state.lab === "default" ? "" : ` --name ${state.lab}`;
+  console.log(`  waggle lab status${named}`);
+  console.log(
+    `  waggle lab exec${named} ${first.name} -- ${showRoutes(state.options.router ?? "bird", first)}`,
+  );
   console.log(
     "  waggle trace --for 5s -e 'tracepoint:tcp:tcp_retransmit_skb { @[node, prefix(args.daddr_v6)] = count(); }'",
   );
-  console.log("  waggle lab down");
+  console.log(`  waggle lab down${named}`);
 }
 
 export function printStatus(

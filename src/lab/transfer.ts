@@ -1,6 +1,6 @@
 // lab: many bytes one way over one connection, with a digest at the other end: does a path carry full packets in both directions?
 import { createCipheriv, createHash, type Hash } from "node:crypto";
-import { type IncomingMessage, request, type ServerResponse } from "node:http";
+import { type ClientRequest, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
@@ -89,27 +89,38 @@ export async function transfer(
   const method = direction === "down" ? "GET" : "PUT";
   const headers = direction === "down" ? {} : { "content-length": bytes };
   const outgoing = request(target, { method, headers, agent: false, timeout: silenceMs });
-  outgoing.on("timeout", () =>
-    outgoing.destroy(new Error(`${target} ${direction}: nothing moved for ${silenceMs} ms`)),
-  );
+  let silence: Error | undefined;
+  outgoing.on("timeout", () => {
+    silence = new Error(`${target} ${direction}: nothing moved for ${silenceMs} ms`);
+    outgoing.destroy(silence);
+  });
+  try {
+    const received = await exchange(outgoing, direction, bytes);
+    return {
+      url,
+      direction,
+      server: received.server,
+      bytes: received.bytes,
+      intact: received.bytes === bytes && received.digest === digestOf(bytes),
+      seconds: Math.round(performance.now() - begin) / 1000,
+    };
+  } catch (error) {
+    // A response that is under way ends with less telling words.
+    throw silence ?? error;
+  }
+}
+
+/** What went over the wire, as its receiver saw it. */
+async function exchange(outgoing: ClientRequest, direction: "down" | "up", bytes: number): Promise<Received> {
   const answer = new Promise<IncomingMessage>((resolve, reject) => {
     outgoing.once("response", resolve);
     outgoing.once("error", reject);
   });
   const sent = pipeline(Readable.from(direction === "up" ? sequence(bytes) : []), outgoing);
-  const response = (await Promise.all([answer, sent]))[0];
+  const [response] = await Promise.all([answer, sent]);
+  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
+  if (direction === "up") return JSON.parse(Buffer.concat(await response.toArray()).toString()) as Received;
   const hash = createHash("sha256");
-  let received: Received;
-  if (direction === "down") {
-    const count = await consume(response, hash);
-    received = { server: String(response.headers["x-server"]), bytes: count, digest: hash.digest("hex") };
-  } else received = JSON.parse(Buffer.concat(await response.toArray()).toString()) as Received;
-  return {
-    url,
-    direction,
-    server: received.server,
-    bytes: received.bytes,
-    intact: response.statusCode === 200 && received.bytes === bytes && received.digest === digestOf(bytes),
-    seconds: Math.round(performance.now() - begin) / 1000,
-  };
+  const count = await consume(response, hash);
+  return { server: String(response.headers["x-server"]), bytes: count, digest: hash.digest("hex") };
 }

@@ -1,11 +1,11 @@
 // kube: a real control plane for tests: etcd and kube-apiserver from KUBEBUILDER_ASSETS or the cache that make assets fills,
 // the way the lab starts them, as children of the test.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type KubeClient, loadKubeConfig } from "../../src/kube/index.ts";
-import { findAssets, planReal, realReadyMs, untilReal } from "../../src/lab/real.ts";
+import { findAssets, lastWords, planReal, untilReal } from "../../src/lab/real.ts";
 
 export { findAssets };
 
@@ -46,12 +46,14 @@ export async function startReal(assets: string): Promise<RealControlPlane> {
     );
     rmSync(directory, { recursive: true, force: true });
   };
-  if (!(await untilReal(connected.client, false))) {
-    const log = readFileSync(join(directory, "apiserver.log"), "utf8");
+  const dead = (): string | undefined =>
+    plane.programs.find((_, i) => children[i]!.exitCode !== null || children[i]!.signalCode !== null)?.name;
+  try {
+    await untilReal(connected.client, "ready", dead);
+  } catch (error) {
+    const words = lastWords(join(directory, `${dead() ?? "apiserver"}.log`));
     await close();
-    throw new Error(
-      `kube-apiserver did not get ready within ${realReadyMs / 1000} s: ${log.split("\n").slice(-5).join("\n")}`,
-    );
+    throw new Error(`${(error as Error).message}:\n${words}`, { cause: error });
   }
   return {
     kubeconfig,
