@@ -6,8 +6,8 @@ import { down } from "../../src/lab/down.ts";
 import { labCgroup, labPins } from "../../src/lab/host.ts";
 import { waggle } from "../../src/lab/launcher.ts";
 import { labNamespaces } from "../../src/lab/network.ts";
-import { stateDirectory } from "../../src/lab/state.ts";
-import { missingForLab } from "./support.ts";
+import { frrDirectory, stateDirectory } from "../../src/lab/state.ts";
+import { labName, missingForLab } from "./support.ts";
 
 const missing = missingForLab();
 const headings = [
@@ -19,9 +19,19 @@ const headings = [
   "6. Withdraw.",
 ];
 
-/** Runs the demo; `interruptAt` sends SIGINT shortly after that heading. */
-function demo(lab: string, interruptAt?: string): Promise<{ code: number | null; out: string }> {
-  const [program, ...args] = waggle("lab", "demo", "--name", lab);
+interface Interruption {
+  /** SIGINT is sent so long after this was printed. */
+  readonly at: string;
+  readonly afterMs: number;
+}
+
+/** Runs the demo. */
+function demo(
+  lab: string,
+  flags: readonly string[] = [],
+  interruption?: Interruption,
+): Promise<{ code: number | null; out: string }> {
+  const [program, ...args] = waggle("lab", "demo", "--name", lab, ...flags);
   return new Promise((resolve) => {
     const child = spawn(program!, args, { stdio: ["ignore", "pipe", "pipe"] });
     let out = "";
@@ -29,23 +39,25 @@ function demo(lab: string, interruptAt?: string): Promise<{ code: number | null;
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (chunk: string) => {
         out += chunk;
-        if (interruptAt && !interrupted && out.includes(interruptAt)) {
+        if (interruption && !interrupted && out.includes(interruption.at)) {
           interrupted = true;
-          setTimeout(() => child.kill("SIGINT"), 700);
+          setTimeout(() => child.kill("SIGINT"), interruption.afterMs);
         }
       });
     child.once("close", (code) => resolve({ code, out }));
   });
 }
 
-/** Processes whose command line names the lab's directory. */
+const directories = (lab: string): readonly string[] => [stateDirectory(lab), frrDirectory(lab)];
+
+/** Processes whose command line names a directory of the lab's. */
 const processesOfLab = (lab: string): string[] =>
   readdirSync("/proc")
     .filter((d) => /^\d+$/.test(d))
     .flatMap((pid) => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-        return line.includes(`${stateDirectory(lab)}/`) ? [line] : [];
+        return directories(lab).some((d) => line.includes(`${d}/`)) ? [line] : [];
       } catch {
         return [];
       }
@@ -57,7 +69,7 @@ function traces(lab: string): string[] {
     ...labNamespaces(lab),
     ...(existsSync(labCgroup(lab)) ? [labCgroup(lab)] : []),
     ...(existsSync(labPins(lab)) ? [labPins(lab)] : []),
-    ...(existsSync(stateDirectory(lab)) ? [stateDirectory(lab)] : []),
+    ...directories(lab).filter((d) => existsSync(d)),
     ...processesOfLab(lab),
     ...readFileSync("/proc/mounts", "utf8")
       .split("\n")
@@ -66,7 +78,7 @@ function traces(lab: string): string[] {
 }
 
 describe.skipIf(missing)(`the demo${missing ? ` (skipped: needs ${missing})` : ""}`, () => {
-  const lab = "demotest";
+  const lab = labName("demo");
   afterAll(async () => {
     await down(lab);
   });
@@ -91,10 +103,23 @@ describe.skipIf(missing)(`the demo${missing ? ` (skipped: needs ${missing})` : "
   it.each(headings)(
     "Ctrl-C at «%s» leaves nothing",
     async (heading) => {
-      const { code, out } = await demo(lab, heading);
+      const { code, out } = await demo(lab, [], { at: heading, afterMs: 700 });
       expect(code, out).toBe(130);
       expect(traces(lab)).toEqual([]);
     },
     120_000,
+  );
+
+  const other = { kubernetes: "real", router: "frr" } as const;
+  const lacks = missingForLab(other);
+  it.skipIf(lacks).each(headings.slice(0, 2))(
+    `Ctrl-C at «%s» with real API servers and routers of FRR leaves nothing${lacks ? ` (skipped: needs ${lacks})` : ""}`,
+    async (heading) => {
+      const flags = ["--kubernetes", other.kubernetes, "--router", other.router, "--tors", "2"];
+      const { code, out } = await demo(lab, flags, { at: heading, afterMs: 3_000 });
+      expect(code, out).toBe(130);
+      expect(traces(lab)).toEqual([]);
+    },
+    180_000,
   );
 });

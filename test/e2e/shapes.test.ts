@@ -6,21 +6,22 @@ import { passwordScenario } from "./scenarios/password.ts";
 import { torsScenario } from "./scenarios/tors.ts";
 import { transferScenario } from "./scenarios/transfer.ts";
 import { labSuite } from "./suite.ts";
+import { labName } from "./support.ts";
 
-labSuite("a lab without IPv4", { lab: "e2e-ipv6", family: "ipv6" }, (lab) => {
+labSuite("a lab without IPv4", { lab: labName("ipv6"), family: "ipv6" }, (lab) => {
   ipv6Scenario(lab);
   describe("core", () => coreScenario(lab));
   describe("password", () => passwordScenario(lab));
 });
 
-labSuite("a lab with an MTU of 1400 between data centres", { lab: "e2e-mtu", dciMTU: 1400 }, (lab) =>
+labSuite("a lab with an MTU of 1400 between data centres", { lab: labName("mtu"), dciMTU: 1400 }, (lab) =>
   transferScenario(lab),
 );
 
 for (const router of ["bird", "frr"] as const)
   labSuite(
     `a lab with two routers of ${router.toUpperCase()} in each data centre`,
-    { lab: `e2e-${router}`, tors: 2, router },
+    { lab: labName(router), tors: 2, router },
     (lab) => {
       torsScenario(lab);
       describe("core", () => coreScenario(lab));

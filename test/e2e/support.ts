@@ -1,5 +1,6 @@
 // e2e: what the scenarios share: one lab for all of them, kubectl, BIRD's view, losses.
 import { execFile, execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { accessSync, existsSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { kinds } from "../../src/kube/index.ts";
@@ -30,6 +31,13 @@ export function missingForLab(options: Pick<LabOptions, "router" | "kubernetes">
   }
   return missingFor(options);
 }
+
+/**
+ * A lab's name for tests of this checkout: the next run finds what a killed one has left, and the tests of another checkout on
+ * the same machine have labs of their own.
+ */
+export const labName = (what: string): string =>
+  `${what}-${createHash("sha256").update(process.cwd()).digest("hex").slice(0, 4)}`;
 
 const runs = (program: string): boolean => {
   try {

@@ -10,31 +10,8 @@ import { runAt, runWaggle, urlOf } from "../../../src/lab/programs.ts";
 import type { Lab } from "../../../src/lab/up.ts";
 import { heldBy, timeUntil } from "../support.ts";
 
-export function askScenario(lab: () => Lab): void {
-  const kubeconfigs = (): string[] => lab().state.clusters.flatMap((c) => ["--kubeconfig", c.kubeconfig]);
-
-  it.each([
-    [
-      "an unknown field",
-      "tracepoint:sock:inet_sock_set_state { @ = count(); print(args.nope); }",
-      /1:\d+(-\d+)?.*nope/s,
-    ],
-    ["a type mismatch", 'BEGIN { @x = 1; @x = "text"; }', /1:\d+(-\d+)?.*@x/s],
-    [
-      "an unknown probe",
-      "tracepoint:sock:inet_sock_set_stat { @ = count(); }",
-      /1:\d+(-\d+)?.*inet_sock_set_stat/s,
-    ],
-    ["a syntax error", "BEGIN { printf( }", /1:\d+/],
-  ])("%s is shown with its place before anything is attached", async (_, program, place) => {
-    const before = heldBy(lab());
-    const outcome = await runWaggle(["trace", ...kubeconfigs(), "--for", "5s", "-e", program]);
-    expect(outcome.code).toBe(1);
-    expect(outcome.stderr).toMatch(place);
-    expect(outcome.stdout).toBe("");
-    expect(heldBy(lab())).toEqual(before);
-  });
-
+/** Who may ask: what the API servers have a part in. */
+export function rightsScenario(lab: () => Lab): void {
   it("a user who may not create Traces in dc2 gets dc1's answer and «dc2: refused»", async () => {
     const users: string[] = [];
     for (const cluster of lab().topology.clusters)
@@ -66,6 +43,32 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
     expect(outcome.stdout).not.toContain("dc2-");
     expect(outcome.code).toBe(3);
   }, 30_000);
+}
+
+export function askScenario(lab: () => Lab): void {
+  const kubeconfigs = (): string[] => lab().state.clusters.flatMap((c) => ["--kubeconfig", c.kubeconfig]);
+
+  it.each([
+    [
+      "an unknown field",
+      "tracepoint:sock:inet_sock_set_state { @ = count(); print(args.nope); }",
+      /1:\d+(-\d+)?.*nope/s,
+    ],
+    ["a type mismatch", 'BEGIN { @x = 1; @x = "text"; }', /1:\d+(-\d+)?.*@x/s],
+    [
+      "an unknown probe",
+      "tracepoint:sock:inet_sock_set_stat { @ = count(); }",
+      /1:\d+(-\d+)?.*inet_sock_set_stat/s,
+    ],
+    ["a syntax error", "BEGIN { printf( }", /1:\d+/],
+  ])("%s is shown with its place before anything is attached", async (_, program, place) => {
+    const before = heldBy(lab());
+    const outcome = await runWaggle(["trace", ...kubeconfigs(), "--for", "5s", "-e", program]);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(place);
+    expect(outcome.stdout).toBe("");
+    expect(heldBy(lab())).toEqual(before);
+  });
 
   it("a killed waggle trace leaves nothing attached after 5 s", async () => {
     const before = heldBy(lab());
