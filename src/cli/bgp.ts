@@ -33,7 +33,7 @@ interface Flags {
 }
 
 /** One speaker on this machine. */
-interface Target {
+export interface Target {
   readonly node: string;
   readonly path: string;
 }
@@ -58,10 +58,14 @@ function labTargets(): readonly Target[] {
   }
 }
 
-/** The speakers that were named, else this node's, else all of the running lab. */
+/** The speakers on this machine: this node's, else all of the running lab. */
+export const localSpeakers = (): readonly Target[] =>
+  existsSync(nodeSocket) ? [{ node: "local", path: nodeSocket }] : labTargets();
+
+/** The speakers that were named, else those on this machine. */
 function targets(flags: Flags): readonly Target[] {
   if (flags.socket) return flags.socket.map((path) => ({ node: path, path }));
-  const found = existsSync(nodeSocket) ? [{ node: "local", path: nodeSocket }] : labTargets();
+  const found = localSpeakers();
   const wanted = flags.node ? found.filter((t) => flags.node!.includes(t.node)) : found;
   if (wanted.length === 0)
     throw usageError(
@@ -221,6 +225,30 @@ async function collectReplies(
   for await (const reply of replies) take(reply);
 }
 
+/** Routes of one speaker. */
+export async function askRoutes(
+  client: SpeakerClient,
+  node: string,
+  kind: QueryKind,
+  peer: string,
+  filter: { prefix?: Uint8Array; length?: number } = {},
+): Promise<readonly RouteRow[]> {
+  const out: RouteRow[] = [];
+  await collectReplies(client.query({ kind, peer, ...filter }), (reply) => {
+    for (const route of reply.routes) for (const path of route.paths) out.push(routeRow(node, route, path));
+  });
+  return out;
+}
+
+/** Sessions of one speaker. */
+export async function askPeers(client: SpeakerClient, node: string): Promise<readonly PeerRow[]> {
+  const out: PeerRow[] = [];
+  await collectReplies(client.query({ kind: QueryKind.QUERY_PEERS }), (reply) => {
+    for (const s of reply.sessions) out.push(peerRow(node, s));
+  });
+  return out;
+}
+
 async function routes(
   flags: Flags,
   kind: QueryKind,
@@ -228,25 +256,12 @@ async function routes(
   prefix: string | undefined,
 ): Promise<void> {
   const filter = filterOf(prefix);
-  const rows = await askAll(flags, async (client, target) => {
-    const out: RouteRow[] = [];
-    await collectReplies(client.query({ kind, peer, ...filter }), (reply) => {
-      for (const route of reply.routes)
-        for (const path of route.paths) out.push(routeRow(target.node, route, path));
-    });
-    return out;
-  });
+  const rows = await askAll(flags, (client, target) => askRoutes(client, target.node, kind, peer, filter));
   printRows(flags.output, rows, routeColumns, "no routes");
 }
 
 async function peers(flags: Flags): Promise<void> {
-  const rows = await askAll(flags, async (client, target) => {
-    const out: PeerRow[] = [];
-    await collectReplies(client.query({ kind: QueryKind.QUERY_PEERS }), (reply) => {
-      for (const s of reply.sessions) out.push(peerRow(target.node, s));
-    });
-    return out;
-  });
+  const rows = await askAll(flags, (client, target) => askPeers(client, target.node));
   printRows(flags.output, rows, peerColumns, "no neighbours are configured");
 }
 

@@ -56,6 +56,12 @@ export const commands: readonly Entry[] = [
     load: () => import("./bgp.ts"),
   },
   {
+    name: "collect",
+    group: look,
+    summary: "a support bundle of clusters and this machine, without secrets",
+    load: () => import("./collect.ts"),
+  },
+  {
     name: "diff",
     group: act,
     summary: "what each neighbour would hear differently if manifests were applied",
