@@ -67,12 +67,13 @@ case $self in
   */*) home=\${self%/*}/.. ;;
   *) home=.. ;;
 esac
-# A script on this machine alone has code of its own, and memory enough not to collect garbage while it starts.
+# A script on this machine alone has code of its own. Its start is all that counts: memory enough not to collect garbage meanwhile,
+# and no compilers for functions that run a few hundred times.
 code=waggle.js
 flags=
 if [ "\${1-}" = trace ]; then
   for word; do
-    case $word in --local | -l | -lv | -vl) code=local.cjs flags=--min-semi-space-size=16 ;; esac
+    case $word in --local | -l | -lv | -vl) code=local.cjs flags='--min-semi-space-size=4 --no-sparkplug --invocation-count-for-maglev=20000' ;; esac
   done
 fi
 # Reading extra CA certificates takes Node 50-70 ms; a kubeconfig brings its own.

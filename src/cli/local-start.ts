@@ -1,8 +1,6 @@
 // cli: the quick start of `waggle trace --local`: one file of code and what V8 made of all of it, functions that run for the first time
 // included, which Node's own compile cache leaves out. It is CommonJS, as that starts 3 ms sooner.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
-import { cachedDataVersionTag } from "node:v8";
 import { Script } from "node:vm";
 import { codeCacheDirectory, runtimeProblem } from "./code-cache.ts";
 
@@ -21,7 +19,7 @@ function readIfAny(path: string): Buffer | undefined {
 /** Keeps what is compiled now for the next start. */
 function keep(script: Script, path: string): void {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o755 });
     const unfinished = `${path}.${process.pid}`;
     try {
       writeFileSync(unfinished, script.createCachedData(), { mode: 0o644, flag: "wx" });
@@ -38,12 +36,14 @@ async function start(args: readonly string[]): Promise<number> {
   const program = `${__dirname}/`;
   const file = `${program}${WAGGLE_LOCAL_CODE}`;
   const source = readFileSync(file, "latin1");
-  const cache = `${codeCacheDirectory(program)}/${WAGGLE_LOCAL_CODE}.${cachedDataVersionTag()}`;
+  const cache = `${codeCacheDirectory(program)}/${WAGGLE_LOCAL_CODE}.${process.versions.v8}-${process.arch}`;
   const cachedData = readIfAny(cache);
   const script = new Script(`(function(exports,require,__filename){${source}\n})`, {
     filename: file,
     ...(cachedData === undefined ? {} : { cachedData }),
   });
+  // V8 has taken what it needs; a megabyte would stay until the next collection.
+  if (cachedData?.buffer instanceof ArrayBuffer) cachedData.buffer.transfer(0);
   const code = {} as typeof import("./local-code.ts");
   script.runInThisContext()(code, require, file);
   if (!code.isLocal(args)) {

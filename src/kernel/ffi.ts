@@ -1,4 +1,5 @@
 // kernel: the one file that binds koffi. Everybody else sees typed functions that throw KernelError.
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { getSystemErrorMessage } from "node:util";
@@ -52,6 +53,13 @@ type Native = typeof Koffi;
 
 let native: Native | undefined;
 
+/** The native module of this machine: by its place beside a built program, which saves looking for its package, else by name. */
+function modulePath(): string {
+  const path = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
+  const beside = import.meta.url.replace(/^file:\/\//, "").replace(/[^/]*$/, `../node_modules/${path}`);
+  return existsSync(beside) ? beside : path;
+}
+
 /**
  * koffi, loaded on first use. The native module is required directly where that works: the package's own entry probes
  * the machine first, which costs more than the whole rest of a start.
@@ -59,9 +67,8 @@ let native: Native | undefined;
 export function koffi(): Native {
   if (native) return native;
   const require = createRequire(import.meta.url);
-  const name = `linux_${process.arch}`;
   try {
-    native = require(`@koromix/koffi-linux-${process.arch}/${name}/koffi.node`) as Native;
+    native = require(modulePath()) as Native;
   } catch {
     // musl, or a layout of another version: the package knows how to find its module.
     native = require("koffi") as Native;
@@ -367,4 +374,24 @@ export function closeInBackground(fd: number): Promise<void> {
 export function whenReadable(fd: number, call: () => void): () => void {
   const handle = koffi().node.poll(fd, { readable: true }, () => call());
   return () => handle.close();
+}
+
+/** pidfd_open(2): its number is the same on every architecture. */
+const pidfdOpen = 434;
+
+/** Calls back once when a process ends, until the returned function is called. @throws KernelError (ESRCH: there is none) */
+export function whenProcessEnds(pid: number, call: () => void): () => void {
+  const fd = systemCall("pidfd_open", pidfdOpen, pid, 0);
+  const stop = whenReadable(fd, () => {
+    end();
+    call();
+  });
+  let open = true;
+  const end = (): void => {
+    if (!open) return;
+    open = false;
+    stop();
+    close(fd);
+  };
+  return end;
 }

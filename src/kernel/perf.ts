@@ -90,14 +90,8 @@ export function attachPerfEvent(programFd: number, event: Fd, cookie = 0n): BpfL
   }
 }
 
-export const tracepointEvent = (id: number, detail: string, pid?: number): Fd =>
-  openPerfEvent({
-    type: PerfType.TRACEPOINT,
-    config: BigInt(id),
-    cpu: pid === undefined ? 0 : -1,
-    detail,
-    ...(pid === undefined ? {} : { pid }),
-  });
+export const tracepointEvent = (id: number, detail: string): Fd =>
+  openPerfEvent({ type: PerfType.TRACEPOINT, config: BigInt(id), cpu: 0, detail });
 
 /** Type and the `retprobe` bit of a probe PMU ("kprobe", "uprobe"); undefined if this kernel has none. */
 export function probePmu(

@@ -7,6 +7,7 @@ import {
   kprobeEvent,
   onlineCpus,
   openPerfEvent,
+  type PerfEventSpec,
   PerfType,
   SW_CPU_CLOCK,
   tracepointEvent,
@@ -19,6 +20,8 @@ import { say } from "./messages.ts";
 export interface AttachOptions {
   /** Only events of this process, where the kernel can filter. */
   readonly pid?: number;
+  /** Process of the command that the script runs: its USDT probes are put on for it alone. */
+  readonly command?: number;
 }
 
 type Handle = BpfLink | Fd;
@@ -109,10 +112,10 @@ export async function attachAll(loaded: LoadedScript, options: AttachOptions = {
 
 function attachOne(loaded: LoadedScript, point: AttachPoint, options: AttachOptions): Handle[] {
   const { fd } = loaded.program(point.program);
-  const pid = point.userFunction?.pid ?? options.pid;
+  const pid =
+    point.userFunction?.pid ?? options.pid ?? (point.provider === "usdt" ? options.command : undefined);
   const type = loaded.script.programs[point.program]?.type;
-  if (point.tracepoint)
-    return [attachPerfEvent(fd, tracepointEvent(point.tracepoint.id, point.text, options.pid))];
+  if (point.tracepoint) return [attachPerfEvent(fd, tracepointEvent(point.tracepoint.id, point.text))];
   if (point.rawTracepoint)
     return [
       type === "tp_btf"
@@ -134,6 +137,7 @@ function attachOne(loaded: LoadedScript, point: AttachPoint, options: AttachOpti
     return [attachPerfEvent(fd, uprobeEvent(path, offset, ret, which))];
   }
   if (point.perf) return attachSampled(fd, point, point.perf, options.pid);
+  if (point.watchpoint) return attachWatchpoint(fd, point, point.watchpoint, options.pid ?? options.command);
   if (point.iterator !== undefined) return [linkTracing(fd, AttachType.TRACE_ITER)];
   return [];
 }
@@ -165,9 +169,42 @@ function attachSampled(
   // An interval fires once, on one CPU; the others sample each.
   const cpus = onlineCpus();
   const on = perf.kind === "interval" ? cpus.slice(0, 1) : cpus;
+  return attachEach(
+    fd,
+    on.map((cpu) => ({ ...spec, cpu })),
+  );
+}
+
+/** HW_BREAKPOINT_R, _W and _X (include/uapi/linux/hw_breakpoint.h). */
+const accesses: Readonly<Record<string, number>> = { r: 1, w: 2, x: 4 };
+
+/** In a process: wherever it runs. Without one the address is the kernel's own, on every CPU. */
+function attachWatchpoint(
+  fd: number,
+  point: AttachPoint,
+  { address, length, mode }: NonNullable<AttachPoint["watchpoint"]>,
+  pid: number | undefined,
+): Handle[] {
+  const spec = {
+    type: PerfType.BREAKPOINT,
+    config: 0n,
+    period: 1n,
+    config1: address,
+    config2: BigInt(length),
+    breakpointType: [...mode].reduce((all, letter) => all | (accesses[letter] ?? 0), 0),
+    detail: point.text,
+  };
+  return attachEach(
+    fd,
+    pid === undefined ? onlineCpus().map((cpu) => ({ ...spec, cpu })) : [{ ...spec, pid, cpu: -1 }],
+  );
+}
+
+/** All of some events, or none. */
+function attachEach(fd: number, specs: readonly PerfEventSpec[]): Handle[] {
   const handles: Handle[] = [];
   try {
-    for (const cpu of on) handles.push(attachPerfEvent(fd, openPerfEvent({ ...spec, cpu })));
+    for (const spec of specs) handles.push(attachPerfEvent(fd, openPerfEvent(spec)));
   } catch (error) {
     for (const handle of handles) handle[Symbol.dispose]();
     throw error;

@@ -1,5 +1,6 @@
 // trace: `waggle trace --local`: a script on this machine alone, in this process, printed as bpftrace prints.
 import { existsSync, readFileSync } from "node:fs";
+import { whenProcessEnds } from "../kernel/ffi.ts";
 import { ensureTracefs } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
 import { renderDiagnostics } from "../script/index.ts";
@@ -108,7 +109,7 @@ async function runOrList(options: LocalOptions): Promise<number> {
     if (options.list !== undefined) return list(options, environment, tracefs);
     const source = readSource(options);
     if (!source) throw new Error(say.noProgram());
-    return await runSource(source, options, environment, command, pid);
+    return await runSource(source, options, environment, command);
   } finally {
     command?.stop();
   }
@@ -168,6 +169,8 @@ function pointsOf(options: LocalOptions, environment: TraceEnvironment): string[
 }
 
 const pageSize = 4096;
+/** All of a ring counts as memory of this process; this is four times what bpftrace has on two CPUs, and holds 40,000 short lines. */
+const localRing = 2 << 20;
 
 /** Settings that bpftrace takes from the environment and that mean something here. */
 function environmentSettings(options: LocalOptions) {
@@ -197,6 +200,7 @@ function prepareOptions(options: LocalOptions, name: string) {
   return {
     name,
     positional: options.arguments ?? [],
+    ringBytes: localRing,
     compile: {
       ...(compat === undefined ? {} : { compat }),
       ...(unsafe === undefined ? {} : { unsafe }),
@@ -207,6 +211,10 @@ function prepareOptions(options: LocalOptions, name: string) {
     },
   };
 }
+
+/** Process whose events alone count: -p, but 0.17 means by it only where USDT probes are. What -c runs is no filter. */
+const filtered = ({ pid, compat }: LocalOptions): number | undefined =>
+  compat === undefined ? pid : undefined;
 
 function showDiagnostics(source: Source, diagnostics: readonly Diagnostic[], options: LocalOptions): void {
   const shown = options.warnings === false ? diagnostics.filter((d) => d.severity === "error") : diagnostics;
@@ -229,11 +237,15 @@ async function runSource(
   options: LocalOptions,
   environment: TraceEnvironment,
   command: GatedCommand | undefined,
-  pid: number | undefined,
 ): Promise<number> {
   const stages = options.stages ?? [];
+  const settings = prepareOptions(options, source.name);
+  const pid = filtered(options);
+  const childPid = options.pid ?? command?.pid;
   const prepared = prepareScript(environment, source.text, {
-    ...prepareOptions(options, source.name),
+    ...settings,
+    compile: { ...settings.compile, ...(childPid === undefined ? {} : { childPid }) },
+    ...(pid === undefined ? {} : { pid }),
     verifierLog: stages.includes("verifier"),
     compiled: (script) => {
       for (const text of dumpStages(stages, source.text, script)) out.write(text);
@@ -255,7 +267,7 @@ async function runSource(
     loaded[Symbol.dispose]();
     return 0;
   }
-  return runLoaded(loaded, options, environment, command, pid);
+  return runLoaded(loaded, options, environment, command);
 }
 
 async function runLoaded(
@@ -263,12 +275,12 @@ async function runLoaded(
   options: LocalOptions,
   environment: TraceEnvironment,
   command: GatedCommand | undefined,
-  pid: number | undefined,
 ): Promise<number> {
   const sink = new Sink(
     options.output === undefined ? { fd: 1 } : { path: options.output },
     options.buffering ?? "line",
   );
+  const pid = filtered(options);
   const old = options.compat === "0.17";
   const json = options.format === "json";
   const printer = new Printer(sink, { json, old, schema: schemaOf(loaded.script.output) });
@@ -285,15 +297,24 @@ async function runLoaded(
   };
   const run = new Run(loaded, {
     resolvers: createResolvers({ loaded, names: environment.names, symbols: environment.symbols }),
-    listener: { chunk: (chunk) => printer.chunk(chunk), finished: tell },
+    listener: {
+      chunk: (chunk) => printer.chunk(chunk),
+      finished: (end) => {
+        // Before the rest of the ending, which takes longer than all that is to be printed.
+        sink.flush();
+        tell(end);
+      },
+    },
     lost: (counters) => tellLost(counters.lostEvents),
     leaving: true,
     endWithoutProbes: !old,
     unsafe: options.unsafe === true,
     ...(options.durationMs === undefined ? {} : { durationMs: options.durationMs }),
     ...(pid === undefined ? {} : { pid }),
+    ...(command === undefined ? {} : { command: command.pid }),
   });
   const stop = () => void run.end("stopped");
+  const unwatch = options.pid === undefined ? undefined : whenProcessEnds(options.pid, stop);
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   try {
@@ -314,6 +335,7 @@ async function runLoaded(
     tellLost(end.lostEvents);
     return report(end);
   } finally {
+    unwatch?.();
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
     sink[Symbol.dispose]();

@@ -7,7 +7,10 @@ import type { CompiledScript } from "../script/types.ts";
  * its lists between two events: a tight loop over 4,096 new keys finds room for each. With interrupts off it has 4 to 96 elements.
  */
 const interruptible: ReadonlySet<string> = new Set(["syscalls", "raw_syscalls", "sock", "tcp", "udp"]);
-const processEvents: ReadonlySet<string> = new Set([
+const interruptibleEvents: ReadonlySet<string> = new Set([
+  "net:net_dev_queue",
+  "net:net_dev_start_xmit",
+  "net:net_dev_xmit",
   "sched:sched_process_exec",
   "sched:sched_process_exit",
   "sched:sched_process_fork",
@@ -52,7 +55,7 @@ export function allocatedOnDemand(script: CompiledScript, kernel = release()): R
           userFunction !== undefined ||
           (tracepoint !== undefined &&
             (interruptible.has(tracepoint.category) ||
-              processEvents.has(`${tracepoint.category}:${tracepoint.event}`))),
+              interruptibleEvents.has(`${tracepoint.category}:${tracepoint.event}`))),
       ) && insertsFew(code)
     );
   });

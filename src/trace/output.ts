@@ -85,17 +85,20 @@ export class Printer {
     this.#print = options.old ? { old: true } : {};
   }
 
-  #json(type: string, data: unknown): void {
-    this.#sink.write(`{"type": ${JSON.stringify(type)}, "data": ${JSON.stringify(data)}}\n`);
+  /** bpftrace has put the number into a field of its own since 0.24, and kept it where it was. */
+  #counted(type: string, what: string, count: number): void {
+    const { json, old } = this.#options;
+    const own = old ? "" : `"count": ${count}, `;
+    if (json) this.#sink.write(`{"type": "${type}", ${own}"data": {"${what}": ${count}}}\n`);
   }
 
   attached(probes: number): void {
-    if (this.#options.json) this.#sink.write(`{"type": "attached_probes", "data": {"probes": ${probes}}}\n`);
+    this.#counted("attached_probes", "probes", probes);
   }
 
   /** As JSON; as text it goes elsewhere, past the script's own output. */
   lost(events: number): void {
-    if (this.#options.json) this.#json("lost_events", { events });
+    this.#counted("lost_events", "events", events);
   }
 
   chunk(chunk: NodeChunk): void {

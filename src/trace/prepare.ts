@@ -14,6 +14,7 @@ import { type LoadedScript, loadScript, ScriptLoadError } from "./load.ts";
 import { say } from "./messages.ts";
 import { Names } from "./names.ts";
 import { ownerMapNames } from "./owners.ts";
+import { forProcess } from "./pid-filter.ts";
 import { KernelTypes } from "./type-source.ts";
 import type { TracerOptions } from "./types.ts";
 
@@ -79,13 +80,20 @@ export interface PrepareOptions {
   /** Kernel memory that the script's maps may take, ring included. */
   readonly mapBytes?: number;
   readonly compile?: Partial<
-    Pick<CompileOptions, "compat" | "unsafe" | "maxStrlen" | "maxMapKeys" | "maxProbes" | "ringBytes">
+    Pick<
+      CompileOptions,
+      "compat" | "unsafe" | "maxStrlen" | "maxMapKeys" | "maxProbes" | "ringBytes" | "childPid"
+    >
   >;
   readonly verifierLog?: boolean;
   /** Shown what was compiled before it is loaded. */
   readonly compiled?: (script: CompiledScript) => void;
   /** Compile only. */
   readonly compileOnly?: boolean;
+  /** Only events of this process. */
+  readonly pid?: number;
+  /** Bytes of the ring where the script's own settings do not say, a power of two. */
+  readonly ringBytes?: number;
 }
 
 export type PreparedScript =
@@ -105,14 +113,15 @@ const seldom: ReadonlySet<OutputAction["kind"]> = new Set(["exit", "print_map", 
 const smallRing = 256 << 10;
 
 /** The script with a ring of the size that its records want: all of it counts as memory of this process. */
-function fittedRing(script: CompiledScript): CompiledScript {
+function fittedRing(script: CompiledScript, most: number | undefined): CompiledScript {
   const { ring, actions } = script.output;
   const map = script.maps[ring];
-  if (!map || map.maxEntries <= smallRing || !actions.every((a) => seldom.has(a.kind))) return script;
+  const size = actions.every((a) => seldom.has(a.kind)) ? smallRing : most;
+  if (!map || size === undefined || map.maxEntries <= size) return script;
   return {
     ...script,
-    maps: script.maps.with(ring, { ...map, maxEntries: smallRing }),
-    mapBytes: script.mapBytes - map.maxEntries + smallRing,
+    maps: script.maps.with(ring, { ...map, maxEntries: size }),
+    mapBytes: script.mapBytes - map.maxEntries + size,
   };
 }
 
@@ -137,7 +146,9 @@ export function prepareScript(
       ...options.compile,
     });
     if (!compiled) return { ok: false, diagnostics };
-    const script = options.compile?.ringBytes === undefined ? fittedRing(compiled) : compiled;
+    const fitted =
+      options.compile?.ringBytes === undefined ? fittedRing(compiled, options.ringBytes) : compiled;
+    const script = options.pid === undefined ? fitted : forProcess(fitted, options.pid);
     options.compiled?.(script);
     if (options.mapBytes !== undefined && script.mapBytes > options.mapBytes)
       return { ok: false, diagnostics, problem: say.mapsTooLarge(script.mapBytes, options.mapBytes) };

@@ -1,5 +1,7 @@
 // trace: what turns the numbers that programs leave behind into names, on the node that they belong to.
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { cgroupId, cgroupRoot } from "../kernel/cgroup.ts";
 import { type KernelSymbols, type SymbolAt, UserSymbols } from "../kernel/symbols.ts";
 import type { Resolvers } from "../results/types.ts";
 import type { CompiledScript } from "../script/types.ts";
@@ -18,6 +20,23 @@ export function userNames(passwd: string): Map<number, string> {
     if (name && id && !names.has(Number(id))) names.set(Number(id), name);
   }
   return names;
+}
+
+/** Most directories that are looked at for one id. */
+const mostCgroups = 20_000;
+
+/** Path of a cgroup below the root, as its processes see it ("/" is the root itself); undefined if there is no such id. */
+function cgroupPath(id: bigint): string | undefined {
+  const root = cgroupRoot();
+  if (root === undefined) return undefined;
+  const queue = [root];
+  for (const directory of queue) {
+    if (cgroupId(directory) === id) return directory.slice(root.length) || "/";
+    if (queue.length >= mostCgroups) continue;
+    for (const entry of readdirSync(directory, { withFileTypes: true }))
+      if (entry.isDirectory()) queue.push(join(directory, entry.name));
+  }
+  return undefined;
 }
 
 /** Bytes of a frame in a stack_trace map. */
@@ -52,6 +71,7 @@ export function createResolvers({ loaded, names, symbols }: ResolverOptions): Re
   const processes = new UserSymbols();
   const script: CompiledScript = loaded.script;
   let users: Map<number, string> | undefined;
+  const cgroups = new Map<bigint, string | undefined>();
   return {
     name: (dictionary, id) => names.name(dictionary, id),
     kernelSymbol: (address) => shown(symbols.at(address)),
@@ -59,6 +79,10 @@ export function createResolvers({ loaded, names, symbols }: ResolverOptions): Re
     userName: (uid) => {
       users ??= userNames(readFileSync("/etc/passwd", "utf8"));
       return users.get(uid);
+    },
+    cgroupPath: (id) => {
+      if (!cgroups.has(id)) cgroups.set(id, cgroupPath(id));
+      return cgroups.get(id);
     },
     stack: (id) => stackFrames(loaded, id),
     now: wallClock,

@@ -317,7 +317,8 @@ export class Run implements Disposable {
   }
 
   #maps(): NodeChunk {
-    return { kind: "maps", maps: this.#loaded.script.output.maps.map((map) => this.#read(map)) };
+    const { maps, silent } = this.#loaded.script.output;
+    return { kind: "maps", maps: silent ? [] : maps.map((map) => this.#read(map)) };
   }
 
   /** Closes maps and programs. Links are closed by {@link end}. */

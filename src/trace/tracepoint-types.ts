@@ -15,6 +15,20 @@ const words = (ctype: string): string[] =>
 
 const integerWords: ReadonlySet<string> = new Set(["unsigned", "signed", "char", "short", "int", "long"]);
 
+/** The kernel's own names of plain integers: they are the same everywhere, and its types need not be opened for them. */
+const kernelIntegers: ReadonlyMap<string, Type> = new Map(
+  [8, 16, 32, 64].flatMap((bits) =>
+    [true, false].flatMap((signed): (readonly [string, Type])[] => {
+      const type: Type = { kind: "int", size: (bits / 8) as 1 | 2 | 4 | 8, signed };
+      const name = `${signed ? "s" : "u"}${bits}`;
+      return [
+        [name, type],
+        [`__${name}`, type],
+      ];
+    }),
+  ),
+);
+
 /** C's integer types by their words; size as on LP64. */
 function cInteger(of: readonly string[]): Type | undefined {
   if (of.length === 0 || !of.every((word) => integerWords.has(word))) return undefined;
@@ -25,7 +39,9 @@ function cInteger(of: readonly string[]): Type | undefined {
 
 function named(ctype: string, byName: TypeByName): Type | undefined {
   const parts = words(ctype);
-  return parts.length === 0 ? undefined : (cInteger(parts) ?? byName(parts.join(" ")));
+  if (parts.length === 0) return undefined;
+  const name = parts.join(" ");
+  return cInteger(parts) ?? kernelIntegers.get(name) ?? byName(name);
 }
 
 function pointer(ctype: string, byName: TypeByName, space: "kernel" | "user"): Type {

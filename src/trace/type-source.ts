@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { type Btf, BtfKind, btfDirectory, btfModules } from "../kernel/btf.ts";
 import { type IndexedBtf, type OpenedIndex, openIndexed } from "../kernel/btf-index.ts";
+import { cgroupId } from "../kernel/cgroup.ts";
 import { ElfFile } from "../kernel/elf.ts";
 import { findBinary, KernelSymbols } from "../kernel/symbols.ts";
 import { eventCategories, eventFormat, eventsOf, filterFunctions } from "../kernel/tracefs.ts";
@@ -217,6 +218,10 @@ export class KernelTypes implements TypeSource {
 
   kernelSymbol(name: string): bigint | undefined {
     return this.symbols.address(name);
+  }
+
+  cgroupId(path: string): bigint | undefined {
+    return existsSync(path) ? cgroupId(path) : undefined;
   }
 
   userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined {

@@ -79,7 +79,7 @@ describe.skipIf(!canTrace)(`local traces (${skipped})`, () => {
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as { type: string; data: unknown });
-    expect(lines[0]).toEqual({ type: "attached_probes", data: { probes: 1 } });
+    expect(lines[0]).toEqual({ type: "attached_probes", count: 1, data: { probes: 1 } });
     expect(lines.map((l) => l.type)).toEqual(["attached_probes", "printf", "value", "hist", "map"]);
     expect(lines.at(-1)).toEqual({ type: "map", data: { "@x": 5 } });
   });
