@@ -116,7 +116,10 @@ function generate(
     attach,
     begin,
     end,
-    output: plan.output(describe(plan, options, typed)),
+    output: {
+      ...plan.output(describe(plan, options, typed)),
+      ...(typed.settings.printMapsOnExit ? {} : { silent: true }),
+    },
     mapBytes: mapBytes(maps, options.types.features.cpus),
   };
 }

@@ -303,6 +303,8 @@ export interface OutputPlan {
   readonly source?: string;
   /** What is put after a string that str() had to cut. */
   readonly trailer?: string;
+  /** `print_maps_on_exit = false`: maps are not printed at the end. */
+  readonly silent?: true;
   /** Canonical strings for enum printing: enum name -> value -> text. */
   readonly enums: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
