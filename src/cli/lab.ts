@@ -102,7 +102,7 @@ function up(): Command {
       const note = (text: string): void => void process.stderr.write(`· ${text}\n`);
       try {
         await using lab = await raise(upOptions(flags), note);
-        await settle(lab, note);
+        await settle(lab, upOptions(flags), note);
         if (flags.output === "json") console.log(JSON.stringify(statusOf(lab.state), null, 2));
         else printUp(lab.state);
       } catch (error) {

@@ -12,7 +12,7 @@ import {
   registerNode,
 } from "./cluster.ts";
 import { installation, waggle } from "./launcher.ts";
-import { clusterManifests } from "./manifests.ts";
+import { clusterManifests, passwordObject } from "./manifests.ts";
 import { startAgent, startSpeaker } from "./nodes.ts";
 import { isAlive, type ProcessRecord } from "./processes.ts";
 import {
@@ -91,7 +91,7 @@ async function startEmbedded(lab: Lab, cluster: LabCluster): Promise<void> {
 }
 
 function realOptions(lab: Lab, cluster: LabCluster): RealOptions {
-  const assets = findAssets();
+  const assets = findAssets("plane");
   if (!assets) throw new Error(`this lab needs ${missingAssets}`);
   return {
     assets,
@@ -249,11 +249,14 @@ export async function startClusters(lab: Lab, note: (text: string) => void = () 
   );
 }
 
-/** Applies the manifests of examples/two-clusters, made for this lab's size. */
-export async function applyManifests(lab: Lab): Promise<void> {
+/** Applies the manifests of examples/two-clusters, made for this lab. `password`: what its routers ask for. */
+export async function applyManifests(lab: Lab, password: string | undefined): Promise<void> {
   await Promise.all(
     lab.topology.clusters.map((cluster) =>
-      applyObjects(lab.client(cluster.name), clusterManifests(lab.topology, cluster)),
+      applyObjects(lab.client(cluster.name), [
+        ...(password === undefined ? [] : [passwordObject(password)]),
+        ...clusterManifests(lab.topology, cluster, password !== undefined),
+      ]),
     ),
   );
 }

@@ -42,8 +42,12 @@ export async function raise(options: UpOptions, note: (text: string) => void): P
 }
 
 /** Manifests, pods and Service, until every node announces and has learned what the others announce. */
-export async function settle(lab: Lab, note: (text: string) => void): Promise<void> {
-  await applyManifests(lab);
+export async function settle(
+  lab: Lab,
+  options: Pick<UpOptions, "bgpPassword">,
+  note: (text: string) => void,
+): Promise<void> {
+  await applyManifests(lab, options.bgpPassword);
   await startWebPods(lab, note);
   await applyWebService(lab);
   await nodesReady(lab);
@@ -58,8 +62,8 @@ const familiesIn = (lab: Lab): readonly (keyof Addresses)[] => familiesOf(lab.to
 const routesOfOthers = (lab: Lab): number =>
   (lab.topology.clusters.length - 1) * familiesIn(lab).length * (lab.state.options.nodes + 1);
 
-async function allocate(lab: Lab, story: Story): Promise<void> {
-  await applyManifests(lab);
+async function allocate(lab: Lab, story: Story, options: UpOptions): Promise<void> {
+  await applyManifests(lab, options.bgpPassword);
   story.note("examples/two-clusters applied to both clusters");
   await startWebPods(lab, (text) => story.note(text));
   await applyWebService(lab);
@@ -118,7 +122,7 @@ const ownPrefixes = (cluster: LabCluster, family: keyof Addresses): readonly str
 const tagMissing = (networks: readonly NodeNetwork[]): string[] =>
   networks.flatMap((n) => [...(n.status?.routes?.tagMissing ?? [])]);
 
-async function learn(lab: Lab, story: Story): Promise<void> {
+async function learn(lab: Lab, story: Story, password: string | undefined): Promise<void> {
   await learned(lab, routesOfOthers(lab));
   const [one, two] = lab.topology.clusters;
   const node = one!.nodes[0]!;
@@ -152,7 +156,7 @@ async function learn(lab: Lab, story: Story): Promise<void> {
   await pages();
 
   const strip = async (router: LabRouter, stripCommunities: boolean): Promise<void> =>
-    changeRouter(lab, one!, router, { stripCommunities });
+    changeRouter(lab, one!, router, { ...(password && { password }), stripCommunities });
   for (const router of one!.routers) {
     story.note(`${router.name} strips every community from now on`);
     await strip(router, true);
@@ -303,11 +307,11 @@ export async function demo(options: UpOptions): Promise<number> {
     );
   story.say(`${lab.state.processes.length} processes: API servers, operators, agents, speakers, routers`);
   story.heading("2. Allocate.");
-  await allocate(lab, story);
+  await allocate(lab, story, options);
   story.heading("3. Prove, announce.");
   await proveAndAnnounce(lab, story);
   story.heading("4. Learn.");
-  await learn(lab, story);
+  await learn(lab, story, options.bgpPassword);
   story.heading("5. Ask.");
   await ask(lab, story);
   story.heading("6. Withdraw.");

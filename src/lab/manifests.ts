@@ -1,6 +1,6 @@
 // lab: what a user would apply to each cluster of the lab; examples/two-clusters is this for two.
 import { stringify } from "yaml";
-import type { KubernetesObject } from "../api/index.ts";
+import { type KubernetesObject, systemNamespace } from "../api/index.ts";
 import { familiesOf, sessionFamilies, sharedSessions } from "./routing.ts";
 import { type Addresses, type IPFamily, type LabCluster, type Topology, textsOf } from "./topology.ts";
 
@@ -16,8 +16,20 @@ const some = <T>(family: IPFamily, ipv4: T, ipv6: T): Partial<Record<keyof Addre
   ...(family !== "ipv4" && { ipv6 }),
 });
 
+/** Name of the Secret with the password that routers ask for. */
+const passwordSecret = "bgp-password";
+
+/** The Secret that the BGPPeers name where routers ask for a password. */
+export const passwordObject = (password: string): KubernetesObject =>
+  ({
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: passwordSecret, namespace: systemNamespace },
+    data: { password: Buffer.from(password).toString("base64") },
+  }) as KubernetesObject;
+
 /** A BGPPeer for each router; where there are two, one for each family. */
-function peers(topology: Topology, cluster: LabCluster): readonly Manifest[] {
+function peers(topology: Topology, cluster: LabCluster, password: boolean): readonly Manifest[] {
   return cluster.routers.flatMap((router, i) =>
     sessionFamilies(cluster, router.address).map(({ over, families }): Manifest => {
       const name = sharedSessions(cluster) ? "tor" : `tor${i + 1}`;
@@ -32,6 +44,7 @@ function peers(topology: Topology, cluster: LabCluster): readonly Manifest[] {
           peerASN: router.asn,
           ...(whole && topology.family === "dual" ? {} : { families: families.map((f) => unicast[f]) }),
           connectRetrySeconds: 1,
+          ...(password && { passwordSecretName: passwordSecret }),
           gracefulRestart: { enabled: true, restartSeconds: 120 },
         },
       };
@@ -39,8 +52,12 @@ function peers(topology: Topology, cluster: LabCluster): readonly Manifest[] {
   );
 }
 
-/** The objects of one cluster, in the order in which they are best read. */
-export function clusterManifests(topology: Topology, cluster: LabCluster): KubernetesObject[] {
+/** The objects of one cluster, in the order in which they are best read. `password`: its routers ask for one. */
+export function clusterManifests(
+  topology: Topology,
+  cluster: LabCluster,
+  password = false,
+): KubernetesObject[] {
   const { family } = topology;
   const objects: Manifest[] = [
     {
@@ -87,7 +104,7 @@ export function clusterManifests(topology: Topology, cluster: LabCluster): Kuber
         cooldownSeconds: 10,
       },
     },
-    ...peers(topology, cluster),
+    ...peers(topology, cluster, password),
     {
       apiVersion,
       kind: "BGPAdvertisement",

@@ -10,25 +10,30 @@ import type { KubeClient } from "../kube/index.ts";
 import type { CertificateRequest, KeyPair } from "./certificates.ts";
 import { until } from "./shell.ts";
 
-/** What to tell where {@link findAssets} finds nothing. */
-export const missingAssets = "etcd and kube-apiserver (make assets, or KUBEBUILDER_ASSETS)";
+/** What to tell where {@link findAssets} finds nothing for a lab. */
+export const missingAssets =
+  "etcd, kube-apiserver and kube-controller-manager (make assets, or KUBEBUILDER_ASSETS)";
 
-/** Directory with etcd, kube-apiserver and kube-controller-manager: KUBEBUILDER_ASSETS, else the cache of `make assets`. */
-export function findAssets(): string | undefined {
+/** Programs of a bare API server, and of a whole control plane: other makers of assets often leave the last one out. */
+const programsOf = {
+  server: ["etcd", "kube-apiserver"],
+  plane: ["etcd", "kube-apiserver", "kube-controller-manager"],
+} as const;
+
+/** Directory that has them: KUBEBUILDER_ASSETS, else the newest of the cache that `make assets` fills. */
+export function findAssets(what: keyof typeof programsOf = "server"): string | undefined {
   const named = process.env.KUBEBUILDER_ASSETS;
-  const isThere = (d: string): boolean =>
-    ["etcd", "kube-apiserver"].every((name) => existsSync(join(d, name)));
-  if (named && isThere(named)) return named;
+  const isWhole = (d: string): boolean => programsOf[what].every((name) => existsSync(join(d, name)));
+  if (named && isWhole(named)) return named;
   const cache =
     process.env.WAGGLE_ASSETS ??
     join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "waggle/assets");
   if (!existsSync(cache)) return undefined;
-  // The newest versions last.
   return readdirSync(cache)
     .sort()
     .reverse()
     .map((d) => join(cache, d))
-    .find(isThere);
+    .find(isWhole);
 }
 
 export interface RealOptions {

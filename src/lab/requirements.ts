@@ -25,4 +25,4 @@ export function missingRouter(kind: RouterKind): string {
 /** Why a lab of these options cannot run here; empty where it can. */
 export const missingFor = (options: Pick<LabOptions, "router" | "kubernetes">): string =>
   missingRouter(options.router ?? "bird") ||
-  (options.kubernetes === "real" && !findAssets() ? missingAssets : "");
+  (options.kubernetes === "real" && !findAssets("plane") ? missingAssets : "");

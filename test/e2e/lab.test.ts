@@ -21,7 +21,10 @@ for (const kubernetes of ["embedded", "real"] as const) {
     describe("kubectl", () => kubectlScenario(lab));
     if (embedded) describe("guide", () => guideScenario(lab));
     describe("survival", () =>
-      survivalScenario(lab, { nodeParts: embedded, apiAway: embedded === (findAssets() === undefined) }));
+      survivalScenario(lab, {
+        nodeParts: embedded,
+        apiAway: embedded === (findAssets("plane") === undefined),
+      }));
     describe("password", () => passwordScenario(lab));
   });
 }

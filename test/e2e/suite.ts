@@ -22,7 +22,7 @@ export function labSuite(
     beforeAll(async () => {
       await down(options.lab);
       lab = await raise({ ...options, clusters: 2, nodes: 2 }, () => undefined);
-      await settle(lab, () => undefined);
+      await settle(lab, options, () => undefined);
     }, 240_000);
 
     afterAll(async () => {

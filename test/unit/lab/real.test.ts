@@ -120,6 +120,9 @@ describe("the assets", () => {
     expect(findAssets()).toBe(newer);
     vi.stubEnv("KUBEBUILDER_ASSETS", named);
     expect(findAssets()).toBe(named);
+    expect(findAssets("plane")).toBeUndefined();
+    make(older, "kube-controller-manager");
+    expect(findAssets("plane")).toBe(older);
   });
 });
 
