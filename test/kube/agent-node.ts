@@ -14,8 +14,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { KubernetesObject, NodeNetwork } from "../../src/api/index.ts";
+import type { ClusterNetwork, KubernetesObject, NodeNetwork } from "../../src/api/index.ts";
 import { type KubeClient, kinds, loadKubeConfig, type Resource } from "../../src/kube/index.ts";
+import { claimName, parsePrefix } from "../../src/net/address.ts";
+import { advertisement, clusterNetwork, peer, peering, pool, service, slice } from "../unit/plan/fixture.ts";
 
 const root = join(import.meta.dirname, "../..");
 const bpffsMount = "/sys/fs/bpf";
@@ -34,6 +36,10 @@ export function missing(): string {
     if (!existsSync(path)) return what;
   return "";
 }
+
+export const blocks = ["10.1.0.0/26", "fd10:1::/122"];
+export const vips = ["10.101.0.5/32", "fd20:1::5/128"];
+export const everything = [...blocks, ...vips].sort();
 
 const run = (command: string, ...args: string[]): string =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
@@ -302,4 +308,63 @@ protocol bgp node1 {
     rmSync(`/dev/shm/waggle-agent-${this.#suffix}`, { recursive: true, force: true });
     if (!process.env["WAGGLE_KEEP"]) rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** A ClusterNetwork whose one rule is in this mode. */
+export const networkIn = (mode: "Observe" | "Announce"): ClusterNetwork =>
+  clusterNetwork({ mode, localASN: own.asn }, { drainSeconds: 1 });
+
+/** The cluster of one node as the operator would leave it: claims verified, view written. */
+export async function populate(n: AgentNode, network = networkIn("Announce")): Promise<void> {
+  await n.apply(
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "waggle-system" } },
+    network,
+    {
+      ...pool("pods", "Pods", ["10.1.0.0/16", "fd10:1::/48"]),
+      spec: {
+        ...pool("pods", "Pods", ["10.1.0.0/16", "fd10:1::/48"]).spec,
+        nodeSelector: {},
+        blockSize: { ipv4: 26, ipv6: 122 },
+      },
+    },
+    peer("tor", { address: router.ipv4, peerASN: router.asn, connectRetrySeconds: 1 }),
+    advertisement("all"),
+    peering(),
+    { apiVersion: "v1", kind: "Node", metadata: { name: n.node, labels: { host: n.node } } },
+    {
+      apiVersion: "waggle.dev/v1alpha1",
+      kind: "NodeNetwork",
+      metadata: { name: n.node },
+      // The view, as the operator writes it after the claims.
+      spec: { podBlocks: blocks.map((prefix) => ({ prefix, pool: "pods" })) },
+    },
+  );
+  await n.client.patch(
+    kinds.Node,
+    n.node,
+    "merge",
+    { status: { addresses: [own.ipv4, own.ipv6].map((address) => ({ type: "InternalIP", address })) } },
+    { subresource: "status" },
+  );
+  const node = await n.client.get(kinds.Node, n.node);
+  const { uid: _, ...web } = service("web").metadata;
+  await n.apply({ ...service("web"), metadata: web });
+  const { metadata } = await n.client.get(kinds.Service, "web", { namespace: "default" });
+  const claim = (prefix: string, owner: object, from: string): object => ({
+    apiVersion: "waggle.dev/v1alpha1",
+    kind: "IPAllocation",
+    metadata: { name: claimName(parsePrefix(prefix)) },
+    spec: { prefix, pool: from, owner },
+  });
+  await n.apply(
+    ...blocks.map((b) => claim(b, { kind: "Node", name: n.node, uid: node.metadata.uid }, "pods")),
+    ...vips.map((v) =>
+      claim(v, { kind: "Service", namespace: "default", name: "web", uid: metadata.uid }, "vips"),
+    ),
+    slice("web", 4, [{ address: "10.1.0.2", node: 1 }]),
+    slice("web", 6, [{ address: "fd10:1::2", node: 1 }]),
+  );
+  // As the operator does once it has verified a claim.
+  for (const prefix of [...blocks, ...vips])
+    await n.client.patchStatus(kinds.IPAllocation, claimName(parsePrefix(prefix)), { phase: "Bound" });
 }

@@ -4,15 +4,10 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { kinds } from "../../src/kube/index.ts";
-import { claimName, parsePrefix } from "../../src/net/address.ts";
-import { advertisement, clusterNetwork, peer, peering, pool, service, slice } from "../unit/plan/fixture.ts";
-import { AgentNode, missing, own, router, until } from "./agent-node.ts";
+import { advertisement, peer, slice } from "../unit/plan/fixture.ts";
+import { AgentNode, everything, missing, own, populate, router, until, vips } from "./agent-node.ts";
 
 const needs = missing();
-const blocks = ["10.1.0.0/26", "fd10:1::/122"];
-const vips = ["10.101.0.5/32", "fd20:1::5/128"];
-const everything = [...blocks, ...vips].sort();
 
 describe.skipIf(needs)(`agent on a node${needs ? ` (skipped: needs ${needs})` : ""}`, () => {
   let n: AgentNode;
@@ -31,60 +26,7 @@ describe.skipIf(needs)(`agent on a node${needs ? ` (skipped: needs ${needs})` : 
     n = new AgentNode();
     await n.startApiServer();
     n.startRouter();
-    await n.apply(
-      { apiVersion: "v1", kind: "Namespace", metadata: { name: "waggle-system" } },
-      {
-        ...clusterNetwork({ localASN: own.asn, listen: { mode: "Any", port: 179 } }),
-        spec: { ...clusterNetwork({ localASN: own.asn }).spec, drainSeconds: 1 },
-      },
-      pool("pods", "Pods", ["10.1.0.0/16", "fd10:1::/48"]).spec && {
-        ...pool("pods", "Pods", ["10.1.0.0/16", "fd10:1::/48"]),
-        spec: {
-          ...pool("pods", "Pods", ["10.1.0.0/16", "fd10:1::/48"]).spec,
-          nodeSelector: {},
-          blockSize: { ipv4: 26, ipv6: 122 },
-        },
-      },
-      peer("tor", { address: router.ipv4, peerASN: router.asn, connectRetrySeconds: 1 }),
-      advertisement("all"),
-      peering(),
-      { apiVersion: "v1", kind: "Node", metadata: { name: n.node, labels: { host: n.node } } },
-      {
-        apiVersion: "waggle.dev/v1alpha1",
-        kind: "NodeNetwork",
-        metadata: { name: n.node },
-        // The view, as the operator writes it after the claims.
-        spec: { podBlocks: blocks.map((prefix) => ({ prefix, pool: "pods" })) },
-      },
-    );
-    await n.client.patch(
-      kinds.Node,
-      n.node,
-      "merge",
-      { status: { addresses: [own.ipv4, own.ipv6].map((address) => ({ type: "InternalIP", address })) } },
-      { subresource: "status" },
-    );
-    const node = await n.client.get(kinds.Node, n.node);
-    const { uid: _, ...web } = service("web").metadata;
-    await n.apply({ ...service("web"), metadata: web });
-    const { metadata } = await n.client.get(kinds.Service, "web", { namespace: "default" });
-    const claim = (prefix: string, owner: object, from: string): object => ({
-      apiVersion: "waggle.dev/v1alpha1",
-      kind: "IPAllocation",
-      metadata: { name: claimName(parsePrefix(prefix)) },
-      spec: { prefix, pool: from, owner },
-    });
-    await n.apply(
-      ...blocks.map((b) => claim(b, { kind: "Node", name: n.node, uid: node.metadata.uid }, "pods")),
-      ...vips.map((v) =>
-        claim(v, { kind: "Service", namespace: "default", name: "web", uid: metadata.uid }, "vips"),
-      ),
-      slice("web", 4, [{ address: "10.1.0.2", node: 1 }]),
-      slice("web", 6, [{ address: "fd10:1::2", node: 1 }]),
-    );
-    // As the operator does once it has verified a claim.
-    for (const prefix of [...blocks, ...vips])
-      await n.client.patchStatus(kinds.IPAllocation, claimName(parsePrefix(prefix)), { phase: "Bound" });
+    await populate(n);
     n.startSpeaker();
     n.startAgent();
   }, 60_000);
