@@ -57,5 +57,6 @@ setup: ## what this machine needs, and install what is missing
 clean: ## everything that was built
 	rm -rf bin build src/api/generated src/script/generated
 
-assets: ## kube-apiserver, kube-controller-manager, etcd and kubectl for tests, built once into a cache
+assets: ## what tests want of others: a Kubernetes control plane, and the kernel of VM tests; made once, into a cache
 	@./test/assets/build.sh
+	@./test/vm/prepare.sh >/dev/null
