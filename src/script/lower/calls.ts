@@ -12,6 +12,8 @@ import { type Lowering, plus, zero } from "./state.ts";
 export function comm(l: Lowering, to: Address, capacity: number, padded: boolean): void {
   const { b } = l;
   const size = Math.min(16, capacity);
+  // Before Linux 6.2 the helper leaves what lies behind the NUL as it was: stack bytes would be part of keys and output.
+  zero(l, to, size);
   b.call(HELPER.get_current_comm, [b.address(to), BigInt(size)]);
   if (padded && capacity > size) zero(l, plus(to, size), capacity - size);
 }
