@@ -14,7 +14,7 @@ export type FormatPart = { readonly kind: "text"; readonly text: string } | Conv
 
 const PATTERN = /%([-+ #0]*)(\d+)?(?:\.(\d+))?(hh|h|ll|l|j|z|t)?(rx|rh|r|[diuxXocsp%])/y;
 /** 0.17 knows fewer flags and no %i; what it does not know is text. */
-const OLD_PATTERN = /%(-?0?)(\d+)?(?:\.(\d+))?(hh|h|ll|l|j|z|t)?(rx|r|[duxXocsp%])/y;
+const OLD_PATTERN = /%(-?0?)(\d+)?(?:\.(\d+))?(hh|h|ll|l|j|z|t)?(rx|rh|r|[duxXocsp%])/y;
 
 /** Widest padding that a conversion may ask for. */
 export const MAX_WIDTH = 1024;

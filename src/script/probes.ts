@@ -8,19 +8,20 @@ import type { AttachPoint, FunctionPrototype, ProgramType, Structure, TypeSource
 export type Context =
   | { readonly kind: "none" }
   | { readonly kind: "tracepoint"; readonly structure: Structure; readonly category: string }
-  /** u64 per argument, typed by BTF; `retval` is the word after them (fexit). */
+  /** Words that hold arguments of known types; `retval` is the word after them (fexit). `typed`: the verifier knows the types, too. */
   | {
       readonly kind: "btf";
       readonly prototype: FunctionPrototype;
-      readonly trusted: boolean;
+      readonly typed: boolean;
       readonly ret: boolean;
     }
-  | { readonly kind: "raw" }
   | {
       readonly kind: "registers";
       readonly ret: boolean;
       readonly space: "kernel" | "user";
       readonly prototype?: FunctionPrototype;
+      /** USDT: where the arguments are, as its note says it. */
+      readonly note?: string;
     }
   | { readonly kind: "iterator"; readonly structure: Structure };
 
@@ -33,6 +34,8 @@ export interface ResolvedPoint {
   /** Points with the same key can share one program, unless the body asks which point it is. */
   readonly shareKey: string;
   readonly attachBtfId?: number;
+  /** Tells apart what has the same text: the places of one USDT probe. */
+  readonly place?: bigint;
   /** begin, end and signal programs are run by hand. */
   readonly manual?: "begin" | "end" | "signal";
 }
@@ -79,7 +82,7 @@ export function resolvePoints(texts: readonly AttachText[], options: ProbeOption
       if (options.missing === "error") diagnostics.report(loc, say.noMatch(text));
       else if (options.missing === "warn") diagnostics.report(loc, say.noMatchSkipped(text));
     }
-    for (const point of points) found.set(point.text, point);
+    for (const point of points) found.set(`${point.text} ${point.place ?? ""}`, point);
     if (found.size > options.maxProbes) {
       diagnostics.report(loc, say.tooManyProbes(found.size, options.maxProbes));
       break;

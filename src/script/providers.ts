@@ -112,16 +112,15 @@ const rawTracepoint: Provider = {
           diagnostics.report(loc, say.noTracepoint(name, types.match("rawtracepoint", "*")));
         return [];
       }
-      const typed = types.features.tpBtf && prototype.btfId > 0;
       return [
         {
           text: `rawtracepoint:${prototype.module}:${name}`,
           provider: "rawtracepoint",
-          programType: typed ? "tp_btf" : "raw_tracepoint",
-          context: { kind: "btf", prototype, trusted: typed, ret: false },
+          // Not tp_btf: its programs may not read all arguments.
+          programType: "raw_tracepoint",
+          context: { kind: "btf", prototype, typed: false, ret: false },
           attach: { rawTracepoint: { name, btfId: prototype.btfId } },
-          shareKey: typed ? `tp_btf:${name}` : "raw_tracepoint",
-          ...(typed ? { attachBtfId: prototype.btfId } : {}),
+          shareKey: "rawtracepoint",
         },
       ];
     });
@@ -161,7 +160,7 @@ const kernelFunction = (name: string, alias: readonly string[], ret: boolean, ty
           programType: typed ? (ret ? "fexit" : "fentry") : "kprobe",
           context:
             typed && prototype
-              ? { kind: "btf", prototype, trusted: true, ret }
+              ? { kind: "btf", prototype, typed: true, ret }
               : { kind: "registers", ret, space: "kernel", ...(prototype ? { prototype } : {}) },
           attach: {
             kernelFunction: { name: fn, offset, ret, ...(prototype ? { btfId: prototype.btfId } : {}) },
@@ -202,6 +201,42 @@ const userFunction = (name: string, alias: readonly string[], ret: boolean): Pro
     });
   },
 });
+
+const usdt: Provider = {
+  name: "usdt",
+  aliases: ["U"],
+  usage: "usdt:path:provider:name",
+  resolve: (parts, { types, diagnostics }, loc) => {
+    const [path = "", ...rest] = parts.map((p) => p.replaceAll('"', ""));
+    const [namespace = "", name = ""] = rest.length === 1 ? ["", ...rest] : rest;
+    if (rest.length < 1 || rest.length > 2 || !path || !name) return undefined;
+    const names =
+      namespace === "" || isGlob(namespace) || isGlob(name)
+        ? matchNames(types, "usdt", `${path}:${namespace || "*"}:${name}`)
+        : [`${path}:${namespace}:${name}`];
+    return names.flatMap((full): ResolvedPoint[] => {
+      const [file = "", provider = "", probe = ""] = full.split(":");
+      const places = types.usdt?.(file, provider, probe) ?? [];
+      if (places.length === 0) diagnostics.report(loc, say.noMatch(`usdt:${parts.join(":")}`));
+      return places.map((place) => ({
+        text: `usdt:${place.path}:${provider}:${probe}`,
+        provider: "usdt",
+        programType: "kprobe",
+        context: { kind: "registers", ret: false, space: "user", note: place.arguments },
+        attach: {
+          userFunction: {
+            path: place.path,
+            offset: place.offset,
+            ret: false,
+            ...(place.semaphore === undefined ? {} : { semaphore: place.semaphore }),
+          },
+        },
+        shareKey: `usdt:${place.arguments}`,
+        place: place.offset,
+      }));
+    });
+  },
+};
 
 /** perf_event_attr.config of PERF_TYPE_SOFTWARE and PERF_TYPE_HARDWARE, and the default sample period (bpftrace's). */
 const SOFTWARE: Readonly<Record<string, readonly [config: number, period: bigint]>> = {
@@ -339,6 +374,7 @@ export const PROVIDERS: readonly Provider[] = [
   kernelFunction("fexit", ["fr", "kretfunc"], true, true),
   userFunction("uprobe", ["u"], false),
   userFunction("uretprobe", ["ur"], true),
+  usdt,
   timer("interval", "i"),
   timer("profile", "p"),
   counter("software", "s", SOFTWARE),

@@ -1,4 +1,5 @@
 // script, checker: the builtin variables. One table; the language page is printed from it.
+import { argumentOffset } from "../arguments.ts";
 import type { Loc } from "../ast.ts";
 import { say } from "../diagnostics.ts";
 import { formatType, I32, I64, NONE, stringOf, U32, U64 } from "../layout.ts";
@@ -11,6 +12,7 @@ import { call } from "./functions/table.ts";
 import { checkChoice } from "./operators.ts";
 import { bad, type Checking } from "./state.ts";
 import { findStructure } from "./structures.ts";
+import { usdtArguments, usdtValue } from "./usdt.ts";
 
 export interface Builtin {
   readonly name: string;
@@ -255,9 +257,11 @@ function argument(c: Checking, n: number, loc: Loc): TExpr {
       );
       return bad(loc);
     }
-    return { op: "context_word", offset: n * 8, size: 8, type: U64, loc };
+    c.asksPoint ||= c.points.length > 1;
+    return { op: "context_word", offset: argumentOffset(context.prototype, n), size: 8, type: U64, loc };
   }
-  if (context.kind === "raw") return { op: "context_word", offset: n * 8, size: 8, type: U64, loc };
+  if (context.kind === "registers" && context.note !== undefined)
+    return noteArgument(c, context.note, n, loc);
   if (context.kind === "registers" && !context.ret) {
     const offset = registerOffset(c, n);
     if (offset === undefined) {
@@ -270,6 +274,21 @@ function argument(c: Checking, n: number, loc: Loc): TExpr {
   return bad(loc);
 }
 
+/** Argument n of a USDT probe. */
+function noteArgument(c: Checking, note: string, n: number, loc: Loc): TExpr {
+  c.asksPoint ||= c.points.length > 1;
+  const known = usdtArguments(note);
+  const found = known[n];
+  const value = found && usdtValue(found, (name) => registerByName(c, name), c.old ? U64 : I64, loc);
+  if (value) return value;
+  const why =
+    n >= known.length
+      ? `${c.point.text} has ${known.length} arguments`
+      : `it is in a place that cannot be read: ${note}`;
+  c.report(loc, say.argumentValue(`arg${n}`, why));
+  return bad(loc);
+}
+
 function returnValue(c: Checking, loc: Loc): TExpr {
   const { context, provider } = c.point;
   if (context.kind === "registers" && context.ret) {
@@ -278,7 +297,13 @@ function returnValue(c: Checking, loc: Loc): TExpr {
   }
   if (context.kind === "btf" && context.ret) {
     const { returns, parameters } = context.prototype;
-    const word: TExpr = { op: "context_word", offset: parameters.length * 8, size: 8, type: returns, loc };
+    const word: TExpr = {
+      op: "context_word",
+      offset: argumentOffset(context.prototype, parameters.length),
+      size: 8,
+      type: returns,
+      loc,
+    };
     if (returns.kind === "int" && returns.size < 8)
       return {
         op: "convert",

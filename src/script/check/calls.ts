@@ -27,7 +27,7 @@ export const FUNCTIONS: ReadonlyMap<string, FunctionSpec> = new Map(
 const OLD_FUNCTIONS: ReadonlySet<string> = new Set(
   (
     "printf time join str ksym usym kaddr uaddr ntop pton reg system exit cgroupid kstack ustack cat signal strncmp override buf " +
-    "print strftime macaddr bswap cgroup_path strerror clear zero delete count sum min max avg stats hist lhist kptr uptr " +
+    "print strftime strcontains macaddr bswap cgroup_path strerror clear zero delete count sum min max avg stats hist lhist kptr uptr " +
     "cluster prefix peer asn nexthop community"
   ).split(" "),
 );

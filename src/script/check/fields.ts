@@ -1,4 +1,5 @@
 // script, checker: what lies in something else: fields, array elements, items of tuples.
+import { argumentOffset } from "../arguments.ts";
 import type { ExprOf, Loc } from "../ast.ts";
 import { say } from "../diagnostics.ts";
 import { BOOL, formatType, isInteger, NONE, sizeOf, stringOf, U64 } from "../layout.ts";
@@ -92,7 +93,13 @@ export function contextField(c: Checking, base: TExpr, name: string, nameLoc: Lo
       return bad(loc);
     }
     const { type } = parameter;
-    const word: TExpr = { op: "context_word", offset: at * 8, size: 8, type, loc };
+    const word: TExpr = {
+      op: "context_word",
+      offset: argumentOffset(context.prototype, at),
+      size: 8,
+      type,
+      loc,
+    };
     if (isInteger(type) && sizeOf(type) < 8)
       return { op: "convert", operand: { ...word, type: U64 }, type, loc };
     return word;

@@ -114,6 +114,9 @@ function foldArithmetic(operator: Arithmetic, a: bigint, b: bigint): bigint | un
   }
 }
 
+/** What 0.17 does as if there were no signs. */
+const signless: ReadonlySet<string> = new Set(["/", "%", ">>"]);
+
 function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: TExpr, loc: Loc): TExpr {
   // `$1 + 1` of a string parameter is the string from its second character, as with a pointer in C.
   if (operator === "+" && left.op === "text" && left.type.kind === "string" && isLiteral(right)) {
@@ -142,7 +145,7 @@ function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: 
   const signed = shift ? isSigned(left.type) : (operator === "-" && !c.old) || jointSign(left, right);
   const type: Type = signed ? I64 : U64;
   if (isLiteral(left) && isLiteral(right)) {
-    const unsigned = c.old && (operator === "/" || operator === "%");
+    const unsigned = c.old && signless.has(operator);
     const operand = (v: bigint): bigint => (unsigned ? BigInt.asUintN(64, v) : v);
     const value = foldArithmetic(operator, operand(left.value), operand(right.value));
     if (value !== undefined) {
@@ -152,8 +155,7 @@ function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: 
       return { op: "const", value: wrap(value, result), type: result, literal, loc };
     }
   }
-  if (c.old && signed && (operator === "/" || operator === "%")) {
-    // 0.17 divides as if there were no signs.
+  if (c.old && signed && signless.has(operator)) {
     const divided: TExpr = { op: "arithmetic", operator, left, right, type: U64, loc };
     return { op: "convert", operand: divided, type, loc };
   }

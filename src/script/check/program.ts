@@ -1,4 +1,5 @@
 // script, checker: the whole program. Settings, definitions and probes, checked in rounds until the types of maps are settled.
+import { hasOwner, ownerPlaces } from "../arguments.ts";
 import type { Item, Probe, Program } from "../ast.ts";
 import { type Diagnostics, type Message, say } from "../diagnostics.ts";
 import { type ResolvedPoint, resolvePoints } from "../probes.ts";
@@ -182,9 +183,12 @@ function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics):
 function checkGroup(c: Checking, group: Group): TProbe[] {
   const byKey = new Map<string, ResolvedPoint[]>();
   for (const point of group.points) {
-    const list = byKey.get(point.shareKey);
+    // What the ownership's prologue reads is at another place for each.
+    const places = c.options.ownership && hasOwner(point) ? ownerPlaces(point.context, c.types) : undefined;
+    const key = places ? `${point.shareKey} ${places.socket} ${places.packet}` : point.shareKey;
+    const list = byKey.get(key);
     if (list) list.push(point);
-    else byKey.set(point.shareKey, [point]);
+    else byKey.set(key, [point]);
   }
   return [...byKey.values()].flatMap((points) => {
     const [first] = points;

@@ -2,7 +2,7 @@
 // The whole program is checked again until no type grows any more; messages count only in the last round.
 import type { Expr, Loc, Macro } from "../ast.ts";
 import { type Message, say } from "../diagnostics.ts";
-import { formatType, NONE, stored, unify } from "../layout.ts";
+import { formatType, NONE, sizeOf, stored, unify } from "../layout.ts";
 import type { ResolvedPoint } from "../probes.ts";
 import type { MapInfo, TExpr, Variable } from "../typed.ts";
 import type { Aggregate, CompileOptions, Structure, Type, TypeSource } from "../types.ts";
@@ -96,6 +96,11 @@ const list = (types: readonly Type[]): string =>
 export function noteKey(c: Checking, map: MapInfo, key: readonly TExpr[], loc: Loc): void {
   const types = key.map((k) => stored(k.type));
   if (types.some(unknown)) return;
+  const empty = types.find((t) => sizeOf(t) === 0);
+  if (empty) {
+    c.report(loc, say.cannotAssign(formatType(empty), "a map's key"));
+    return;
+  }
   if (map.key === undefined) {
     map.key = types;
     c.changed = true;
@@ -131,6 +136,10 @@ export function noteValue(c: Checking, map: MapInfo, value: TExpr, loc: Loc): vo
     return;
   }
   const type = stored(value.type);
+  if (sizeOf(type) === 0) {
+    c.report(loc, say.cannotAssign(formatType(value.type), "a map"));
+    return;
+  }
   const literal = value.op === "const" && value.literal === true;
   // A literal takes the sign that the map has, where it fits.
   if (literal && type.kind === "int" && map.value.kind === "int" && value.value >= 0n) return;

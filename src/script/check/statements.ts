@@ -251,10 +251,6 @@ function assignMap(
     if (value.op === "block" || value.op === "map") c.report(value.loc, say.noValue("this expression"));
     return [];
   }
-  if (value.op === "context" || (value.type.kind === "struct" && value.type.size === 0)) {
-    c.report(value.loc, say.cannotAssign(formatType(value.type), "a map"));
-    return [];
-  }
   noteValue(c, map, value, loc);
   if (key.some((k) => unknown(k.type))) return [];
   return [{ op: "set_map", map, key, value, loc }];

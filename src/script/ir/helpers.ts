@@ -31,6 +31,8 @@ export const HELPER = {
   get_current_task_btf: 158,
   for_each_map_elem: 164,
   get_func_ip: 173,
+  get_func_arg: 183,
+  get_func_ret: 184,
   loop: 181,
   strncmp: 182,
   map_lookup_percpu_elem: 195,

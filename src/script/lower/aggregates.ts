@@ -17,7 +17,7 @@ export function aggregate(l: Lowering, map: MapInfo, key: readonly TExpr[], args
   }
   if (map.aggregate === "max" && l.options.compat === "0.17") {
     // Its maxima begin at 0, so that nothing below is ever kept.
-    when(l, "sgt", operand, 0n, () => addValue(l, map, key, operand));
+    when(l, "sge", operand, 0n, () => addValue(l, map, key, operand));
     return;
   }
   addValue(l, map, key, operand);

@@ -23,10 +23,8 @@ export function addressOf(l: Lowering, p: Place): Val {
 /** Where an expression's value lies; it is computed into memory of the program if it lies nowhere. */
 export function place(l: Lowering, e: TExpr): Place {
   switch (e.op) {
-    case "context": {
-      const { context } = l.point;
-      return { space: "ctx", address: at(l.ctx, 0 * Number(context.kind === "tracepoint")) };
-    }
+    case "context":
+      return { space: "ctx", address: at(l.ctx) };
     case "deref": {
       const pointer = value(l, e.pointer);
       const space = e.pointer.type.kind === "pointer" ? e.pointer.type.space : "kernel";
@@ -38,6 +36,13 @@ export function place(l: Lowering, e: TExpr): Place {
     }
     case "element":
       return element(l, e);
+    case "context_word": {
+      // A structure that is passed as it is.
+      const slot = at(temporary(l, e.type));
+      for (let i = 0; i < sizeOf(e.type); i += 8)
+        l.b.store(plus(slot, i), 8, l.b.load(at(l.ctx, e.offset + i), 8));
+      return { space: "bpf", address: slot };
+    }
     case "variable": {
       const home = l.variables.get(e.variable);
       if (home && typeof home !== "number") return { space: "bpf", address: at(home) };

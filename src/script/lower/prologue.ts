@@ -2,26 +2,16 @@
 // Owner of an event: its socket's network namespace, else its packet's (device, then socket), else the current task's cgroup.
 // A socket comes first because in softirq the current task is somebody else's.
 
+import { hasOwner, ownerPlaces } from "../arguments.ts";
 import { HELPER } from "../ir/helpers.ts";
 import type { FrameObject, Val, VReg } from "../ir/ir.ts";
-import type { Context, ResolvedPoint } from "../probes.ts";
 import type { ExternalMap, Structure, TypeSource } from "../types.ts";
-import { at, count, type Lowering, when } from "./state.ts";
+import { asNumber, at, count, type Lowering, when } from "./state.ts";
 
 export interface Owner {
   /** {u32 node; u32 pod; u32 namespace}, copied so that it outlives the map's element. */
   readonly slot: FrameObject;
 }
-
-/** Arguments of a probe that lead to a network namespace, in order of trust. */
-const SOCKETS = ["skaddr", "sk", "rx_sk"];
-const PACKETS = ["skbaddr", "skb"];
-
-/** x86-64: where a function's arguments are. */
-const ARGUMENT_REGISTERS = ["di", "si", "dx", "cx", "r8", "r9"];
-
-/** Providers whose events belong to nobody in particular: they always run. */
-const OWNERLESS = ["begin", "end", "self", "interval", "profile", "software", "hardware", "iter"];
 
 /** Returns at once while the gate is shut; BEGIN and END are run by hand and have none. */
 export function gate(l: Lowering): void {
@@ -30,8 +20,6 @@ export function gate(l: Lowering): void {
   b.branch("eq", b.load(at(b.mapValue(l.plan.gate, 0)), 4), 0n, l.exitBlock(), open);
   b.enter(open);
 }
-
-export const hasOwner = (point: ResolvedPoint): boolean => !OWNERLESS.includes(point.provider);
 
 /** Byte offset of a path of fields in a structure, through embedded structures. */
 function offsetOf(types: TypeSource, structure: string, path: readonly string[]): number | undefined {
@@ -74,30 +62,6 @@ function paths(types: TypeSource) {
     deviceNet: offsetOf(types, "net_device", ["nd_net", "net"]),
     cookie: offsetOf(types, "net", ["net_cookie"]),
   };
-}
-
-/** The value of the first of some arguments that the probe has. */
-function argument(l: Lowering, context: Context, names: readonly string[]): Val | undefined {
-  const { b } = l;
-  for (const name of names) {
-    if (context.kind === "tracepoint") {
-      const field = context.structure.fields.find((f) => f.name === name && f.type.kind === "pointer");
-      if (field) return b.load(at(l.ctx, field.offset), 8);
-    }
-    if (context.kind === "btf") {
-      const i = context.prototype.parameters.findIndex((p) => p.name === name && p.type.kind === "pointer");
-      if (i >= 0) return b.load(at(l.ctx, 8 * i), 8);
-    }
-    if (context.kind === "registers" && !context.ret && context.space === "kernel") {
-      const i =
-        context.prototype?.parameters.findIndex((p) => p.name === name && p.type.kind === "pointer") ?? -1;
-      const register = l.options.types
-        .structure("pt_regs")
-        ?.fields.find((f) => f.name === ARGUMENT_REGISTERS[i]);
-      if (register) return b.load(at(l.ctx, register.offset), 8);
-    }
-  }
-  return undefined;
 }
 
 /** A pointer or word from kernel memory; 0 if it cannot be read. */
@@ -156,12 +120,19 @@ export function claim(l: Lowering): Owner | undefined {
 /** Address of the struct net that the probe's arguments lead to; undefined where they lead to none. */
 function namespacePointer(l: Lowering, types: TypeSource): VReg | undefined {
   const { b } = l;
-  const { context } = l.point;
   const way = paths(types);
   if (way.cookie === undefined) return undefined;
-  const socket = way.socketNet === undefined ? undefined : argument(l, context, SOCKETS);
+  const places = ownerPlaces(l.point.context, types);
+  const { context } = l.point;
+  const watched = context.kind === "btf" && context.typed;
+  const pointer = (offset: number | undefined): Val | undefined => {
+    if (offset === undefined) return undefined;
+    const word = b.load(at(l.ctx, offset), 8);
+    return watched ? asNumber(l, word) : word;
+  };
+  const socket = way.socketNet === undefined ? undefined : pointer(places.socket);
   const packet =
-    way.packetDevice === undefined || way.deviceNet === undefined ? undefined : argument(l, context, PACKETS);
+    way.packetDevice === undefined || way.deviceNet === undefined ? undefined : pointer(places.packet);
   if (socket === undefined && packet === undefined) return undefined;
   const net = b.reg();
   b.set(net, 0n);

@@ -1,17 +1,18 @@
 // script, lowering: expressions whose value fits a register.
 
+import { argumentOffset } from "../arguments.ts";
 import { HELPER } from "../ir/helpers.ts";
 import type { Condition, MemorySize, Val } from "../ir/ir.ts";
 import { isSigned, sizeOf } from "../layout.ts";
 import type { TExpr, TExprOf } from "../typed.ts";
-import type { Type } from "../types.ts";
+import type { FunctionPrototype, Type } from "../types.ts";
 import { arithmetic, convert, increment } from "./arithmetic.ts";
 import { mapLength } from "./loops.ts";
 import { deleteKey, hasKey, loadMap } from "./maps.ts";
 import { addressOf, place, toMemory } from "./memory.ts";
 import { ownerWord } from "./prologue.ts";
 import { routeWord } from "./routes.ts";
-import { at, cached, canonical, type Lowering, type Place, step, when } from "./state.ts";
+import { asNumber, at, cached, canonical, type Lowering, type Place, step, when } from "./state.ts";
 import { lowerStatements } from "./statements.ts";
 import { compareBytes, containsText, equalMemory, textLength } from "./strings.ts";
 
@@ -24,7 +25,7 @@ export function value(l: Lowering, e: TExpr): Val {
     case "builtin":
       return builtin(l, e);
     case "context_word":
-      return cached(l, `word:${e.offset}:${e.size}`, () => b.load(at(l.ctx, e.offset), e.size));
+      return cached(l, `word:${e.offset}:${e.size}`, () => contextWord(l, e));
     case "variable": {
       const home = l.variables.get(e.variable);
       if (typeof home === "number") return b.mov(home);
@@ -54,7 +55,7 @@ export function value(l: Lowering, e: TExpr): Val {
     case "element":
       return loadPlace(l, e);
     case "address":
-      return addressOf(l, place(l, e.place));
+      return ofOwnMemory(l, place(l, e.place));
     case "item":
       return loadFrom(l, place(l, e), e.type);
     case "step":
@@ -106,7 +107,7 @@ function builtin(l: Lowering, e: TExprOf<"builtin">): Val {
     case "jiffies":
       return b.call(HELPER.jiffies64, []);
     case "ctx":
-      return b.mov(l.ctx);
+      return asNumber(l, l.ctx);
     case "username":
       return cached(l, "uid", () => canonical(l, uidGid(), 4, false));
     case "func":
@@ -120,6 +121,39 @@ function builtin(l: Lowering, e: TExprOf<"builtin">): Val {
   }
 }
 
+/** A word of the context. The kernel lets typed programs load most arguments; for the others there is a helper. */
+function contextWord(l: Lowering, e: TExprOf<"context_word">): Val {
+  const { b } = l;
+  const { context } = l.point;
+  const word = context.kind === "btf" && context.typed ? wordAt(context.prototype, e.offset) : undefined;
+  if (word?.type.kind !== "pointer") return b.load(at(l.ctx, e.offset), e.size);
+  const { to } = word.type;
+  if (to.kind === "struct" || to.kind === "int") return asNumber(l, b.load(at(l.ctx, e.offset), e.size));
+  const mark = b.mark();
+  const slot = at(b.frame(8));
+  b.store(slot, 8, 0n);
+  if (word.result) b.call(HELPER.get_func_ret, [l.ctx, b.address(slot)]);
+  else b.call(HELPER.get_func_arg, [l.ctx, BigInt(e.offset / 8), b.address(slot)]);
+  const read = b.load(slot, 8);
+  b.release(mark);
+  return read;
+}
+
+/** What lies at an offset of the context of fentry and fexit. */
+function wordAt(prototype: FunctionPrototype, offset: number): { type: Type; result: boolean } | undefined {
+  const { parameters, returns } = prototype;
+  for (const [n, { type }] of parameters.entries())
+    if (argumentOffset(prototype, n) === offset) return { type, result: false };
+  return argumentOffset(prototype, parameters.length) === offset
+    ? { type: returns, result: true }
+    : undefined;
+}
+
+function ofOwnMemory(l: Lowering, p: Place): Val {
+  const address = addressOf(l, p);
+  return p.space === "bpf" || p.space === "ctx" ? asNumber(l, address) : address;
+}
+
 /** Reads an integer or pointer from where it lies. */
 export function loadFrom(l: Lowering, from: Place, type: Type): Val {
   const size = sizeOf(type) as MemorySize;
@@ -127,7 +161,11 @@ export function loadFrom(l: Lowering, from: Place, type: Type): Val {
   if (from.space === "bpf" || from.space === "ctx") {
     const { address } = from;
     if (step(address.offset, size) >= size) {
-      const load = (): Val => canonicalLoad(l, b.load(address, size), type);
+      const load = (): Val => {
+        const raw = b.load(address, size);
+        const tracked = l.point.context.kind === "iterator" && type.kind === "pointer";
+        return tracked ? asNumber(l, raw) : canonicalLoad(l, raw, type);
+      };
       if (from.space === "ctx" && typeof address.base === "number")
         return cached(l, `ctx:${address.base}:${address.offset}:${size}:${isSigned(type)}`, load);
       return load();

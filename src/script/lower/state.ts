@@ -159,6 +159,12 @@ export function copy(l: Lowering, to: Address, from: Address, size: number): voi
 /** Memory for a value of a type. */
 export const temporary = (l: Lowering, type: Type): FrameObject => l.b.frame(align8(sizeOf(type)));
 
+/**
+ * A pointer as a number. What the kernel hands to typed programs are pointers that the verifier watches: it allows no arithmetic but
+ * sums with them, and none before they are compared with null. It does not watch what has been negated.
+ */
+export const asNumber = (l: Lowering, pointer: Val): Val => l.b.neg(l.b.neg(pointer));
+
 export const inMemory = (type: Type): boolean => !isScalar(type) && type.kind !== "none";
 
 export { at, plus };

@@ -23,7 +23,7 @@ export const logBuckets = (bits: number): number => ((64 - bits) << bits) + (1 <
 export function bucketCount(map: MapInfo): number {
   if (!map.hist) return 0;
   if (map.aggregate === "hist") return logBuckets(map.hist.bits);
-  return Number((map.hist.max - map.hist.min + map.hist.step - 1n) / map.hist.step) + 2;
+  return Number((map.hist.max - map.hist.min) / map.hist.step) + 2;
 }
 
 export function planStorage(map: MapInfo, maxKeys: number): Storage {

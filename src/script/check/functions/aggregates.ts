@@ -87,6 +87,7 @@ export function checkAggregate(c: Checking, map: MapInfo, e: ExprOf<"call">): re
     }
     hist = { bits: 0, min, max, step };
   }
-  const signed = value !== undefined && isSigned(value.type);
+  // 0.17 reads a minimum with a sign whatever it was made of.
+  const signed = value !== undefined && (isSigned(value.type) || (c.old && e.name === "min"));
   return noteAggregate(c, map, e.name, e.name === "count" ? false : signed, hist, e.loc) ? args : undefined;
 }
