@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import type { RouterKind } from "../lab/routing.ts";
 import type { ControlPlane } from "../lab/state.ts";
 import type { IPFamily } from "../lab/topology.ts";
+import { usageError } from "./output.ts";
 
 const count = (text: string): number => {
   const n = Number(text);
@@ -63,6 +64,11 @@ const upOptions = (flags: UpFlags) => ({
   ...(flags.bgpPassword ? { bgpPassword: flags.bgpPassword } : {}),
 });
 
+/** What does not fit the lab's plan is a mistake on the command line. */
+function asUsage(error: unknown): unknown {
+  return error instanceof RangeError ? usageError(error.message) : error;
+}
+
 /**
  * On a signal the story stops where it is, and a process of its own takes the lab down: this one's event loop stands still
  * meanwhile, so that no half-finished step makes anything new.
@@ -108,7 +114,7 @@ function up(): Command {
       } catch (error) {
         if (process.env.WAGGLE_LAB_KEEP) throw error;
         await down(flags.name);
-        throw error;
+        throw asUsage(error);
       }
     });
 }
@@ -131,7 +137,7 @@ function demoCommand(): Command {
       } catch (error) {
         if (process.env.WAGGLE_LAB_KEEP) throw error;
         await down(flags.name);
-        throw error;
+        throw asUsage(error);
       }
       const report = await down(flags.name);
       console.log(`\n   cleaned up: ${report.processes} processes, ${report.namespaces} namespaces`);

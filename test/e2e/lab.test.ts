@@ -22,7 +22,9 @@ for (const kubernetes of ["embedded", "real"] as const) {
     if (embedded) describe("guide", () => guideScenario(lab));
     describe("survival", () =>
       survivalScenario(lab, {
-        nodeParts: embedded,
+        deaths: embedded,
+        upgrade: embedded,
+        controlPlane: true,
         apiAway: embedded === (findAssets("plane") === undefined),
       }));
     describe("password", () => passwordScenario(lab));

@@ -3,6 +3,7 @@ import { describe } from "vitest";
 import { coreScenario } from "./scenarios/core.ts";
 import { ipv6Scenario } from "./scenarios/ipv6.ts";
 import { passwordScenario } from "./scenarios/password.ts";
+import { survivalScenario } from "./scenarios/survival.ts";
 import { torsScenario } from "./scenarios/tors.ts";
 import { transferScenario } from "./scenarios/transfer.ts";
 import { labSuite } from "./suite.ts";
@@ -11,6 +12,8 @@ import { labName } from "./support.ts";
 labSuite("a lab without IPv4", { lab: labName("ipv6"), family: "ipv6" }, (lab) => {
   ipv6Scenario(lab);
   describe("core", () => coreScenario(lab));
+  describe("survival", () =>
+    survivalScenario(lab, { deaths: true, upgrade: false, controlPlane: false, apiAway: false }));
   describe("password", () => passwordScenario(lab));
 });
 
