@@ -14,6 +14,7 @@ import {
   type PlanInputs,
   plan,
   type Reported,
+  type SessionFacts,
   type Snapshot,
   type SpeakerPeer,
   toAddress,
@@ -143,6 +144,15 @@ const localAddressOf =
       : toAddress(session.localAddress);
   };
 
+const sessionFacts = (
+  s: NonNullable<NonNullable<Status>["sessions"]>[number],
+): SessionFacts & { readonly since?: string } => ({
+  state: s.state,
+  ...(s.since !== undefined && { since: s.since }),
+  ...(s.reason !== undefined && { reason: s.reason }),
+  ...(s.families && { families: s.families }),
+});
+
 /** One node of a cluster. `now` in unix ms. */
 export function liveNode(live: LiveCluster, node: string, now: number): LiveNode {
   const network = live.networks.find((n) => n.metadata.name === node);
@@ -172,7 +182,7 @@ export function liveNode(live: LiveCluster, node: string, now: number): LiveNode
     snapshot,
     inputs: { ...inputs, ...(previous && { previous }) },
     facts: {
-      sessions: new Map((status?.sessions ?? []).map((s) => [s.peer, s] as const)),
+      sessions: new Map((status?.sessions ?? []).map((s) => [s.peer, sessionFacts(s)] as const)),
       proofs,
       ...(reported && { reported }),
       localAddress: localAddressOf(status, addressesOf(own)),
@@ -180,7 +190,7 @@ export function liveNode(live: LiveCluster, node: string, now: number): LiveNode
   };
 }
 
-/** Nodes that are named, else all; those of the cluster come in the order of their names. */
+/** Names of the nodes, sorted; of those that are named, where some are. */
 export function nodesOf(live: LiveCluster, named: readonly string[] | undefined): readonly string[] {
   const all = live.objects.nodes.map((n) => n.metadata.name).sort();
   return named ? all.filter((n) => named.includes(n)) : all;

@@ -95,6 +95,8 @@ async function differencesIn({ client }: ChosenCluster, flags: Flags): Promise<O
   const now = Date.now();
   // A node that the change would make is not there before it, and the other way round.
   const names = new Set([...nodesOf(live, flags.node), ...nodesOf(edited, flags.node)]);
+  const missing = flags.node?.filter((n) => !names.has(n)) ?? [];
+  if (missing.length > 0) throw usageError(`no node ${missing.join(", ")}`, "waggle status lists the nodes");
   const nodes = [...names].sort().map((name) => {
     const { snapshot, inputs, facts } = liveNode(live, name, now);
     const after = liveNode(edited, name, now).snapshot;

@@ -21,6 +21,8 @@ interface Flags extends ClusterFlags {
 
 interface Answer {
   readonly explanations: readonly Explanation[];
+  /** Nodes that were looked at. */
+  readonly nodes: readonly string[];
   /** Why there is nothing to explain; absent where there is. */
   readonly nothing?: Verdict;
 }
@@ -33,16 +35,18 @@ async function explainIn({ client }: ChosenCluster, question: Question, flags: F
   const { snapshotOf } = await import("../agent/snapshot.ts");
   const live = await readCluster(client);
   const now = Date.now();
-  const explanations = nodesOf(live, flags.node).flatMap((name) => {
+  const nodes = nodesOf(live, flags.node);
+  const explanations = nodes.flatMap((name) => {
     const node = liveNode(live, name, now);
     return explain(foretold(node), node.facts, question).map((e) => ({
       ...e,
       peers: e.peers.filter((p) => !flags.peer || flags.peer.includes(p.peer)),
     }));
   });
-  if (explanations.length > 0) return { explanations };
+  if (explanations.length > 0) return { explanations, nodes };
   return {
     explanations,
+    nodes,
     nothing: whyNothing(snapshotOf(live.uid, live.objects, undefined, nothingRemembered), question),
   };
 }
@@ -117,6 +121,12 @@ async function explainCommand(text: string, flags: Flags): Promise<void> {
     );
   await withClusters(flags, async (clusters) => {
     const { answers, failed } = await askEach(clusters, (c) => explainIn(c, question, flags));
+    const missing = flags.node?.filter((n) => !answers.some((a) => a.answer.nodes.includes(n))) ?? [];
+    if (failed === 0 && missing.length > 0)
+      throw usageError(
+        `no node ${missing.join(", ")} in ${answers.map((a) => a.cluster).join(", ")}`,
+        "waggle status lists the nodes",
+      );
     const found = answers.filter((a) => a.answer.explanations.length > 0);
     if (flags.output === "json")
       printJson(found.flatMap((a) => a.answer.explanations.map((e) => ({ cluster: a.cluster, ...e }))));

@@ -174,6 +174,11 @@ for (const { name: planeName, skipped, start } of planes)
       );
       expect((await waggle("bgp", "explain", "10.101.0.77")).code).toBe(1);
       expect((await waggle("bgp", "explain", "10.1/8")).code).toBe(2);
+      const elsewhere = await waggle("bgp", "explain", "default/web", "--node", "nope");
+      expect([elsewhere.code, elsewhere.err.split("\n")[0]]).toEqual([
+        2,
+        expect.stringContaining("no node nope in "),
+      ]);
     }, 60_000);
 
     it("diff: 0 without a difference, 1 with some, and nothing is stored", async () => {

@@ -335,7 +335,7 @@ export class PeerSession implements ConnectionsHost {
 }
 
 /** Equal where a session can go on under the other configuration. */
-function sessionKey(c: PeerConfig): string {
+export function sessionKey(c: PeerConfig): string {
   return JSON.stringify(
     [
       c.address,
