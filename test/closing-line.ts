@@ -12,6 +12,13 @@ export default class ClosingLine {
         counts.failed += 1;
         failures.push(`failed: ${module.relativeModuleId}: ${firstLine(module.errors()[0])}`);
       }
+      for (const suite of module.children.allSuites()) {
+        if (suite.errors().length === 0) continue;
+        counts.failed += 1;
+        failures.push(
+          `failed: ${module.relativeModuleId}: ${suite.fullName}: ${firstLine(suite.errors()[0])}`,
+        );
+      }
       for (const test of module.children.allTests() as Iterable<TestCase>) {
         const state = test.result().state;
         const retries = test.diagnostic()?.retryCount ?? 0;

@@ -106,7 +106,11 @@ export class TcxAttacher implements Attacher {
     let removed = 0;
     for (const name of this.#tree.links()) {
       if (kept.has(name)) continue;
-      unlinkSync(this.#tree.link(name));
+      const path = this.#tree.link(name);
+      // The kernel lets go of an unpinned link a little later, and till then refuses the same program once more (EEXIST).
+      using link = BpfLink.openPinnedIfAny(path);
+      link?.detach();
+      unlinkSync(path);
       removed++;
     }
     return removed;

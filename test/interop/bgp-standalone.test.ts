@@ -101,7 +101,7 @@ describe.skipIf(!canRun)(`bgpd -f speaker.yaml${canRun ? "" : " (skipped: needs 
 
   test("no speaker there: failed, and says where it looked", () => {
     expect(() =>
-      execFileSync(process.execPath, ["src/cli/main.ts", "bgp", "peers", "--socket", "/nowhere"], {
+      execFileSync(process.execPath, ["src/cli/main.ts", "bgp", "peers", "--socket", "/proc/self/nowhere"], {
         stdio: "pipe",
       }),
     ).toThrow(/nowhere.*ENOENT/);

@@ -152,7 +152,7 @@ describe.skipIf(!root)("kernel (skipped: needs root)", () => {
 
   test("errors name the call, the errno and what it was about", () => {
     try {
-      open("/nowhere", 0);
+      open("/proc/self/nowhere", 0);
       expect.unreachable();
     } catch (error) {
       expect(error).toBeInstanceOf(KernelError);
@@ -358,9 +358,9 @@ describe.skipIf(!root)("kernel (skipped: needs root)", () => {
   });
 
   test("preflight: everything that the lab needs is judged, nothing throws", () => {
-    const results = preflight({ purpose: "lab", cniPath: "/nowhere" });
+    const results = preflight({ purpose: "lab", cniPath: "/proc/self/nowhere" });
     expect(results.filter((r) => r.state === "failed" && r.fix === undefined)).toEqual([]);
-    const node = preflight({ purpose: "node", bpffs: "/nowhere" });
+    const node = preflight({ purpose: "node", bpffs: "/proc/self/nowhere" });
     expect(node.find((r) => r.name === "bpffs")).toMatchObject({ state: "failed" });
     expect(execFileSync("uname", ["-r"], { encoding: "utf8" })).toContain(
       results.find((r) => r.name === "kernel")!.detail,

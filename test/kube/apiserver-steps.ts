@@ -105,7 +105,7 @@ const byChance: readonly (readonly [RegExp, string])[] = [
 
 /** Output as it is compared between two servers. */
 export function comparable(step: Step, text: string): string {
-  let result = columns(normalise(text));
+  let result = sortCauses(columns(normalise(text)));
   for (const [pattern, word] of byChance) result = result.replace(pattern, word);
   if (!step.args.includes("--show-managed-fields")) return result;
   try {
@@ -120,6 +120,11 @@ export function comparable(step: Step, text: string): string {
     // What is no YAML is compared as text.
     return result;
   }
+}
+
+/** A real server checks a schema's properties in Go's map order: what is wrong with an object comes in another order each time. */
+function sortCauses(text: string): string {
+  return text.replace(/(?:^\* .*\n)+/gm, (causes) => `${causes.trimEnd().split("\n").sort().join("\n")}\n`);
 }
 
 type Node = null | boolean | number | string | Node[] | { [key: string]: Node };

@@ -99,16 +99,17 @@ export async function tokenOf(
   return reply.status.token;
 }
 
-/** A kubeconfig like another, for whoever has the token, with a context of the given name. */
-export function kubeconfigWith(kubeconfig: string, context: string, token: string): string {
+/** A kubeconfig like another with a context of the given name, for whoever has the token; without one, for the same user. */
+export function kubeconfigWith(kubeconfig: string, context: string, token?: string): string {
   const config = parse(execFileSync("cat", [kubeconfig], { encoding: "utf8" })) as {
     clusters: { name: string; cluster: object }[];
+    users: { name: string; user: object }[];
   };
   return stringify({
     apiVersion: "v1",
     kind: "Config",
     clusters: [{ name: context, cluster: config.clusters[0]!.cluster }],
-    users: [{ name: context, user: { token } }],
+    users: [{ name: context, user: token === undefined ? config.users[0]!.user : { token } }],
     contexts: [{ name: context, context: { cluster: context, user: context } }],
     "current-context": context,
   });

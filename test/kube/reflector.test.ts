@@ -176,7 +176,7 @@ describe("reflector on the embedded API server", () => {
     expect(fooled.cache.size).toBe(0);
     fooled[Symbol.dispose]();
     expect(names()).toEqual(["a", "b", "c"]);
-    expect(i.state.fresh).toBe(false);
+    await until("stale", () => !i.state.fresh);
     await box.stop();
     await box.start();
     await until("the right one again", () => i.state.fresh);
