@@ -373,6 +373,9 @@ class SimulatedClient implements KubeApi {
     options: PatchOptions = {},
   ): Promise<T> {
     if (type === "json") throw new Error("JSON patches are not simulated");
+    // An apply makes what is not there.
+    if (type === "apply" && !options.subresource && !this.#server.read(r, name, options.namespace))
+      return this.create(r, body as T, options);
     return this.#update("patch", r, name, options.namespace, options, (old) => merge(old, plain(body)) as T);
   }
 
