@@ -20,6 +20,7 @@ const out = join(root, "build");
 const entries: Readonly<Record<string, string>> = {
   waggle: "src/cli/start.ts",
   "trace-child": "src/trace/child.ts",
+  "bfd-worker": "src/bgp/daemon/bfd-worker.ts",
 };
 
 /** `0.1.0+6d204d3`, with `-dirty` where the tree differs from the commit; without git only the package's version. */

@@ -135,6 +135,20 @@ function peerRow(node: string, s: Session) {
     gracefulRestart: s.gracefulRestart,
     staleRoutes: s.restartingPeer,
     md5: s.md5,
+    ...(s.bfd && {
+      bfd: {
+        state: s.bfd.state,
+        diagnostic: s.bfd.diagnostic,
+        remoteState: s.bfd.remoteState,
+        remoteDiagnostic: s.bfd.remoteDiagnostic,
+        controlPlaneIndependent: s.bfd.remoteIndependent,
+        since: new Date(Number(s.bfd.sinceUnixMs)).toISOString(),
+        transmitMs: s.bfd.transmitMs,
+        detectMs: s.bfd.detectMs,
+        downs: s.bfd.downs,
+        problem: s.bfd.problem,
+      },
+    }),
     counts: s.counts.map((c) => ({
       family: familyNames[c.family],
       received: c.received,
@@ -163,6 +177,7 @@ const peerColumns: readonly Column<PeerRow>[] = [
   { title: "as", value: (r) => r.peerASN, align: "right" },
   { title: "state", value: (r) => (r.staleRoutes ? `${r.state} (stale routes kept)` : r.state) },
   { title: "for", value: (r) => formatAge(Date.now() - Date.parse(r.since)) },
+  { title: "bfd", value: (r) => r.bfd?.state },
   { title: "families", value: (r) => r.families.join("/") || undefined },
   { title: "received", value: (r) => counts(r, "received"), align: "right" },
   { title: "accepted", value: (r) => counts(r, "accepted"), align: "right" },

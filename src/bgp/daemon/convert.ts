@@ -1,6 +1,8 @@
 // bgp/daemon: between the messages of proto/speaker.proto and the speaker's own values.
 import { create } from "@bufbuild/protobuf";
 import {
+  type Bfd,
+  BfdSessionSchema,
   type DesiredState,
   Family,
   FamilyCountSchema,
@@ -19,6 +21,7 @@ import { addressIn, fail, originIn, policyIn } from "../rib/desired.ts";
 import { LOCAL, type Rib } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
 import type { PeerTreatment } from "../rib/treatment.ts";
+import type { BfdConfig } from "../session/bfd.ts";
 import type { PeerSession } from "../session/peer.ts";
 import type { PeerConfig, SpeakerConfig } from "../session/types.ts";
 import { flatten } from "../wire/aspath.ts";
@@ -106,7 +109,21 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     interface: p.interface === "" ? undefined : p.interface,
     adminDown: p.adminDown,
     treatment: treatmentOf(p, p.peerAsn !== (p.localAsn || asn), where),
+    bfd: p.bfd && bfdConfig(p.bfd, where),
   };
+}
+
+/** Packets more often than this cost a node more than they tell it. */
+const BFD_MS_MIN = 10;
+
+function bfdConfig(b: Bfd, where: string): BfdConfig {
+  const transmitMs = b.transmitMs || 300;
+  const receiveMs = b.receiveMs || 300;
+  for (const ms of [transmitMs, receiveMs])
+    if (ms < BFD_MS_MIN || ms > 60_000) fail(where, `BFD interval of ${ms} ms`);
+  const detectMultiplier = b.detectMultiplier || 3;
+  if (detectMultiplier > 255) fail(where, `BFD detect multiplier ${detectMultiplier}`);
+  return { transmitMs, receiveMs, detectMultiplier, multihop: b.multihop };
 }
 
 /** Number of the capability; undefined for none. */
@@ -172,6 +189,9 @@ export function sessionMessage(s: PeerSession): Session {
     updatesReceived: BigInt(s.counters.updates),
     flaps: BigInt(s.flaps),
     md5: s.config.password !== undefined,
+    ...(s.bfd && {
+      bfd: create(BfdSessionSchema, { ...s.bfd, sinceUnixMs: BigInt(Math.floor(s.bfd.sinceUnixMs)) }),
+    }),
     ...(s.localAddress && { localAddress: toBytes(s.localAddress) }),
   });
 }

@@ -23,5 +23,12 @@ export const startError = {
   pathTooLong: (path: string) => `${path} is longer than the 107 octets that a unix socket's path may have`,
 } as const;
 
+export const bfdProblem = {
+  send: (reason: string) => `cannot send BFD packets: ${reason}`,
+  listen: (where: string, reason: string) =>
+    `BFD cannot listen on ${where}: ${reason}; sessions by that address stay down, and with them nothing is decided`,
+  thread: (reason: string) => `the BFD thread failed and is begun anew: ${reason}`,
+} as const;
+
 export const listenProblem = (where: string, reason: string): string =>
   `cannot listen on ${where}: ${reason}; sessions that we open are not affected`;

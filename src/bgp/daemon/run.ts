@@ -4,6 +4,7 @@ import pino from "pino";
 import { formatAddress } from "../../net/address.ts";
 import { Speaker } from "../session/speaker.ts";
 import type { SpeakerConfig } from "../session/types.ts";
+import { Bfd } from "./bfd.ts";
 import { systemClock } from "./clock.ts";
 import { ControlServer } from "./control.ts";
 import { speakerConfig } from "./convert.ts";
@@ -56,8 +57,15 @@ export async function run(options: RunOptions): Promise<number> {
       log: (level, peer, text, fields) => log[level]({ ...fields, peer }, text),
     },
   });
+  const bfd = new Bfd({
+    changed: (peers, status) => {
+      for (const name of peers) speaker.session(name)?.bfdChanged(status);
+    },
+    log: (level, text, fields) => log[level](fields ?? {}, text),
+  });
   const apply = (config: SpeakerConfig): void => {
     speaker.apply(config);
+    bfd.set(config);
     void listening.set(config);
   };
 
@@ -118,6 +126,7 @@ export async function run(options: RunOptions): Promise<number> {
   });
   log.info({ signal }, "stopping");
   listening.close();
+  await bfd.stop();
   speaker.stop();
   control?.close();
   await new Promise((resolve) => setTimeout(resolve, STOP_MS));

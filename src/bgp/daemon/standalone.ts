@@ -81,6 +81,12 @@ interface PeerYaml {
   readonly routeServerClient?: boolean;
   readonly role?: keyof typeof roles;
   readonly strictRole?: boolean;
+  readonly bfd?: {
+    readonly transmitInterval?: number;
+    readonly receiveInterval?: number;
+    readonly detectMultiplier?: number;
+    readonly multihop?: boolean;
+  };
 }
 
 interface SpeakerYaml {
@@ -190,6 +196,14 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
     routeServerClient: p.routeServerClient ?? false,
     role: p.role === undefined ? Role.ROLE_NONE : roles[p.role],
     strictRole: p.strictRole ?? false,
+    ...(p.bfd && {
+      bfd: {
+        transmitMs: p.bfd.transmitInterval ?? 0,
+        receiveMs: p.bfd.receiveInterval ?? 0,
+        detectMultiplier: p.bfd.detectMultiplier ?? 0,
+        multihop: p.bfd.multihop ?? (p.multihopTTL ?? 0) > 1,
+      },
+    }),
   };
 }
 

@@ -271,7 +271,8 @@ const unexpected = (subcode: number, type: number): Notification =>
 
 /** A Cease after which the neighbour is not to keep our routes, nor we the neighbour's. */
 export const isFinal = (n: Notification): boolean =>
-  n.code === 6 && n.subcode >= Cease.maxPrefixes && n.subcode <= Cease.configChange;
+  n.code === 6 &&
+  ((n.subcode >= Cease.maxPrefixes && n.subcode <= Cease.configChange) || n.subcode === Cease.bfdDown);
 
 /** The same as a Hard Reset (RFC 8538 3.1), for a neighbour that otherwise restarts gracefully after any NOTIFICATION. */
 const hardReset = (n: Notification): Notification =>

@@ -24,6 +24,7 @@ export const why = {
   sendHoldTimer: "the neighbour has not read anything for too long",
   replaced: "the neighbour opened a new connection (it has restarted)",
   stopped: "the speaker is stopping",
+  bfdDown: (diagnostic: string) => `BFD says that the path to the neighbour is down (${diagnostic})`,
 } as const;
 
 /** Text for the shutdown communication (RFC 9003) of our own Cease messages. */

@@ -9,6 +9,7 @@ import { type Afi, afis, SAFI_UNICAST } from "../wire/constants.ts";
 import { Cease, describeNotification, type Notification, shutdownData } from "../wire/notification.ts";
 import type { Open } from "../wire/open.ts";
 import { nextHopHash } from "../wire/scan.ts";
+import type { BfdStatus } from "./bfd.ts";
 import { type Channel, cease, type Ending } from "./channel.ts";
 import { Connections, type ConnectionsHost } from "./connections.ts";
 import { farewell, why } from "./messages.ts";
@@ -64,6 +65,8 @@ export class PeerSession implements ConnectionsHost {
   readonly counters: UpdateCounters = updateCounters();
   readonly endOfRibReceived: Record<Afi, boolean> = { 1: false, 2: false };
   updatesSentBefore = 0;
+  /** Of the path to the neighbour; undefined where it is not watched, or nothing is known yet. */
+  bfd: BfdStatus | undefined;
   sender: Sender | undefined;
   readonly #context: SessionContext;
   readonly #connections: Connections;
@@ -158,6 +161,7 @@ export class PeerSession implements ConnectionsHost {
     const before = this.config;
     this.config = config;
     this.#chains = chains;
+    if (!config.bfd) this.bfd = undefined;
     const down = config.adminDown || config.passwordMissing;
     if (sessionKey(before) !== sessionKey(config) || down !== (before.adminDown || before.passwordMissing)) {
       if (config.adminDown) this.stop(Cease.shutdown, farewell.adminDown);
@@ -210,6 +214,25 @@ export class PeerSession implements ConnectionsHost {
       local: this.localAddress,
       treatment: exportTreatment(this.config.treatment, this.#treated()),
     });
+  }
+
+  /**
+   * What BFD says of the path. RFC 5882 4.3.2: while the session is up, a failure is a failure, whatever the C bit says. While the
+   * neighbour restarts, its BFD may just have gone with its control plane: only with the C bit does a failure end the wait.
+   */
+  bfdChanged(status: BfdStatus | undefined): void {
+    this.bfd = status;
+    if (status?.failed) {
+      const reason = why.bfdDown(status.diagnostic);
+      const { session } = this.#connections;
+      if (session) session.fail(cease(Cease.bfdDown, reason));
+      else if (status.remoteIndependent && this.#stale.any) {
+        this.#context.log("warn", this.name, "kept routes go", { reason });
+        this.#stale.drop();
+        this.#context.changed();
+      }
+    }
+    this.#context.sessionChanged(this);
   }
 
   open(): Open {

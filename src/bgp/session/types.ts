@@ -4,6 +4,7 @@ import type { Policy } from "../policy/types.ts";
 import type { Origin } from "../rib/group.ts";
 import type { PeerTreatment } from "../rib/treatment.ts";
 import type { Afi } from "../wire/constants.ts";
+import type { BfdConfig } from "./bfd.ts";
 
 export interface Timer {
   cancel(): void;
@@ -91,6 +92,8 @@ export interface PeerConfig {
   readonly interface: string | undefined;
   readonly adminDown: boolean;
   readonly treatment: PeerTreatment;
+  /** Undefined: the path to the neighbour is not watched. */
+  readonly bfd?: BfdConfig | undefined;
 }
 
 export interface ListenAddress {

@@ -78,6 +78,8 @@ export const Cease = {
   collision: 7,
   resources: 8,
   hardReset: 9,
+  /** RFC 9384. */
+  bfdDown: 10,
 } as const;
 
 const none = new Uint8Array(0);
