@@ -87,19 +87,19 @@ export function receiveUpdate(
     if (layout.withdraw !== undefined) verdict = { withdraw: layout.withdraw };
     // Whatever carries no route is judged as IPv4; what of it is wrong does not depend on the family.
     if (hasNlri || mp === undefined) {
-      const v = read(rib, from.context, 1, b, hasNlri);
+      const v = read(rib, from.context, 1, b, hasNlri, false);
       raw4 = v.raw ?? -1;
       verdict = stronger(verdict, v);
     }
     if (mp !== undefined) {
-      const v = read(rib, from.context, mp, b, true);
+      const v = read(rib, from.context, mp, b, true, true);
       rawMp = v.raw ?? -1;
       verdict = stronger(verdict, v);
     }
     if (verdict?.error) return { error: verdict.error };
     if (verdict?.withdraw !== undefined) {
       // Without a route in sight there may be one that we failed to see (RFC 7606 5.2).
-      if (!hasNlri && !reach.present && layout.hasOther)
+      if (!hasNlri && !(reach.present && reach.nlri.start < reach.nlri.end) && layout.hasOther)
         return { error: notification(3, 1, `${verdict.withdraw}; no route to withdraw`) };
       counters.treatedAsWithdraw++;
       raw4 = -1;
@@ -185,12 +185,21 @@ function stronger(a: Verdict | undefined, b: Verdict): Verdict {
   return b.withdraw !== undefined || a.discard === undefined ? b : a;
 }
 
-/** The number of the attribute set for the routes of one family, parsed only when it has never been seen. */
-function read(rib: Rib, context: AttributeContext, afi: Afi, b: Uint8Array, reachable: boolean): Verdict {
+/**
+ * The number of the attribute set for the routes of one family, parsed only when it has never been seen.
+ * @param useMp the routes are those of MP_REACH_NLRI, and so is the next hop
+ */
+function read(
+  rib: Rib,
+  context: AttributeContext,
+  afi: Afi,
+  b: Uint8Array,
+  reachable: boolean,
+  useMp: boolean,
+): Verdict {
   const { start, end } = layout.attributes;
   const t = rib.attributes;
   const { reach, unreach } = layout;
-  const useMp = reach.present && afi === reach.afi && !(afi === 1 && layout.nlri.start < layout.nlri.end);
   const plain = !reach.present && !unreach.present;
   const keyLength = plain ? 0 : rawKey(b, useMp);
   const kind = kindOf(context, afi);

@@ -207,14 +207,16 @@ export class Channel implements ConnectionHandler {
   }
 
   #onRefresh(b: Uint8Array, start: number, end: number): Notification | undefined {
+    const { enhancedRouteRefresh } = this.negotiated!;
     if (end - start !== 4) {
       // RFC 7313 5 gives it an error of its own; without that capability it is a header error.
-      const data = new Uint8Array(HEADER_BYTES + end - start);
-      data.set(b.subarray(start - HEADER_BYTES, end));
-      if (this.negotiated!.enhancedRouteRefresh) return notification(7, 1, "ROUTE-REFRESH length", data);
-      return notification(1, 2, "ROUTE-REFRESH length", Uint8Array.of(0, HEADER_BYTES + end - start));
+      if (enhancedRouteRefresh)
+        return notification(7, 1, "ROUTE-REFRESH length", b.slice(start - HEADER_BYTES, end));
+      return notification(1, 2, "ROUTE-REFRESH length", b.slice(start - 3, start - 1));
     }
-    this.#owner.refresh(this, (b[start]! << 8) | b[start + 1]!, b[start + 3]!, b[start + 2]!);
+    // Without RFC 7313 the octet is reserved, and to be ignored (RFC 2918 3).
+    const subtype = enhancedRouteRefresh ? b[start + 2]! : 0;
+    this.#owner.refresh(this, (b[start]! << 8) | b[start + 1]!, b[start + 3]!, subtype);
     return undefined;
   }
 
@@ -267,7 +269,8 @@ export class Channel implements ConnectionHandler {
 }
 
 const unexpected = (subcode: number, type: number): Notification =>
-  notification(5, subcode, `unexpected message of type ${type}`);
+  // RFC 6608 4: the type goes along.
+  notification(5, subcode, `unexpected message of type ${type}`, Uint8Array.of(type));
 
 /** A Cease after which the neighbour is not to keep our routes, nor we the neighbour's. */
 export const isFinal = (n: Notification): boolean =>

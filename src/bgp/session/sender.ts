@@ -85,7 +85,8 @@ export class Sender {
   refresh(afi: Afi): void {
     const out = this.out(afi);
     if (!out) return;
-    if (this.#channel.negotiated!.enhancedRouteRefresh) {
+    // RFC 7313 4: no BoRR before the End-of-RIB, which closes the first telling and what is asked for meanwhile.
+    if (this.#channel.negotiated!.enhancedRouteRefresh && !this.#endOfRib.has(afi)) {
       this.#channel.write(routeRefresh(afi, 1));
       this.#refreshed.add(afi);
     }

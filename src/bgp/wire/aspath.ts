@@ -19,10 +19,25 @@ export interface PathReading {
 }
 
 /**
- * Reads AS_PATH (`asBytes` 4, or 2 from a speaker without 4-octet AS numbers) or AS4_PATH. Malformed are an unknown segment
+ * Reads AS_PATH (`asBytes` 4, or 2 from a speaker without 4-octet AS numbers). Malformed are an unknown segment
  * type, an empty segment, an overrun, AS 0, confederation segments (we are in none), and AS_SET (RFC 9774).
  */
 export function readAsPath(b: Uint8Array, start: number, end: number, asBytes: 2 | 4): PathReading {
+  const reading = readSegments(b, start, end, asBytes);
+  const set = reading.path.find((s) => s.type !== Segment.sequence);
+  if (!set || reading.error !== undefined) return reading;
+  if (set.type === Segment.set) return { path: reading.path, error: "AS_SET (RFC 9774)" };
+  return { path: reading.path, error: "confederation segment from outside a confederation" };
+}
+
+/** Reads AS4_PATH: confederation segments have no place in it and are left out (RFC 6793 6); sets are judged once it is known to count. */
+export function readAs4Path(b: Uint8Array, start: number, end: number): PathReading {
+  const { path, error } = readSegments(b, start, end, 4);
+  if (error !== undefined) return { path, error };
+  return { path: path.filter((s) => s.type === Segment.sequence || s.type === Segment.set) };
+}
+
+function readSegments(b: Uint8Array, start: number, end: number, asBytes: 2 | 4): PathReading {
   const path: PathSegment[] = [];
   let at = start;
   while (at < end) {
@@ -33,9 +48,6 @@ export function readAsPath(b: Uint8Array, start: number, end: number, asBytes: 2
     if (type < Segment.set || type > Segment.confedSet) return { path, error: `segment type ${type}` };
     if (count === 0) return { path, error: "empty segment" };
     if (at + count * asBytes > end) return { path, error: "segment is longer than the attribute" };
-    if (type === Segment.confedSequence || type === Segment.confedSet)
-      return { path, error: "confederation segment from outside a confederation" };
-    if (type === Segment.set) return { path, error: "AS_SET (RFC 9774)" };
     const asns: number[] = [];
     for (let i = 0; i < count; i++, at += asBytes) {
       const asn = asBytes === 2 ? (b[at]! << 8) | b[at + 1]! : word(b, at);

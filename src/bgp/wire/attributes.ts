@@ -1,6 +1,6 @@
 // bgp/wire: path attributes as one table: flags, how a malformed one is treated (RFC 7606), how each is read and written.
-import { type AsPath, mergeAs4Path, pathLength, readAsPath, writeAsPath } from "./aspath.ts";
-import { type Afi, AS_TRANS, Attr, Flag } from "./constants.ts";
+import { type AsPath, mergeAs4Path, pathLength, readAs4Path, readAsPath, writeAsPath } from "./aspath.ts";
+import { type Afi, AS_TRANS, Attr, Flag, Segment } from "./constants.ts";
 
 export interface Aggregator {
   readonly asn: number;
@@ -33,11 +33,15 @@ export interface PathAttributes {
   readonly clusterList?: readonly number[];
   /** Opaque: 8 octets each. */
   readonly extendedCommunities?: Uint8Array;
+  /** Opaque: 20 octets each (RFC 5701). */
+  readonly ipv6ExtendedCommunities?: Uint8Array;
   readonly large?: readonly LargeCommunity[];
   /** Only to customer (RFC 9234). */
   readonly otc?: number;
   /** Optional transitive ones that we do not know; passed on with the partial bit. */
   readonly unknown?: readonly UnknownAttribute[];
+  /** Codes of those that we do know but somebody before us did not: the partial bit is never taken away again (RFC 4271 5). */
+  readonly partial?: readonly number[];
 }
 
 /** Attributes while they are read: also what only 2-octet speakers send. */
@@ -132,6 +136,26 @@ const readAggregator = (b: Uint8Array, start: number, asBytes: 2 | 4): Aggregato
 const listLength = (start: number, end: number, size: number): string | undefined =>
   end === start || (end - start) % size !== 0 ? `length ${end - start}` : undefined;
 
+/** Communities that are passed on as they came (RFC 7606 7.14, 7.15). */
+function opaqueList(
+  code: number,
+  name: string,
+  field: "extendedCommunities" | "ipv6ExtendedCommunities",
+  size: number,
+): AttributeDescriptor {
+  return {
+    code,
+    name,
+    flags: optionalTransitive,
+    malformed: "withdraw",
+    read: (b, start, end, into) => {
+      into[field] = b.slice(start, end);
+      return listLength(start, end, size);
+    },
+    write: (a) => (a[field]?.length ? a[field] : undefined),
+  };
+}
+
 /** In the order of their codes, which is the order on the wire. */
 export const attributeTable: readonly AttributeDescriptor[] = [
   {
@@ -225,17 +249,7 @@ export const attributeTable: readonly AttributeDescriptor[] = [
     },
     write: (a) => (a.clusterList?.length ? words(a.clusterList) : undefined),
   },
-  {
-    code: Attr.extendedCommunities,
-    name: "EXTENDED_COMMUNITIES",
-    flags: optionalTransitive,
-    malformed: "withdraw",
-    read: (b, start, end, into) => {
-      into.extendedCommunities = b.slice(start, end);
-      return listLength(start, end, 8);
-    },
-    write: (a) => (a.extendedCommunities?.length ? a.extendedCommunities : undefined),
-  },
+  opaqueList(Attr.extendedCommunities, "EXTENDED_COMMUNITIES", "extendedCommunities", 8),
   {
     code: Attr.as4Path,
     name: "AS4_PATH",
@@ -243,7 +257,7 @@ export const attributeTable: readonly AttributeDescriptor[] = [
     malformed: "discard",
     read: (b, start, end, into, context) => {
       if (context.as4) return "from a speaker of 4-octet AS numbers";
-      const { path, error } = readAsPath(b, start, end, 4);
+      const { path, error } = readAs4Path(b, start, end);
       if (error === undefined) into.as4Path = path;
       return error;
     },
@@ -264,6 +278,7 @@ export const attributeTable: readonly AttributeDescriptor[] = [
     },
     write: () => undefined,
   },
+  opaqueList(Attr.ipv6ExtendedCommunities, "IPV6_EXTENDED_COMMUNITIES", "ipv6ExtendedCommunities", 20),
   {
     code: Attr.largeCommunities,
     name: "LARGE_COMMUNITY",
@@ -302,14 +317,16 @@ export function checkNextHop(b: Uint8Array): string | undefined {
   return b[15]! <= 1 ? "is not a host's address" : undefined;
 }
 
-/** Finishes a draft from a 2-octet speaker (RFC 6793 4.2.3). */
-export function mergeAs4(draft: Draft): void {
+/** Finishes a draft from a 2-octet speaker (RFC 6793 4.2.3). The text says why its routes cannot be used after all. */
+export function mergeAs4(draft: Draft): string | undefined {
   const { as4Path, as4Aggregator, aggregator } = draft;
   delete draft.as4Path;
   delete draft.as4Aggregator;
   // Both are there and disagree: a 2-octet speaker has aggregated since, so what is older than that is ignored.
-  if (aggregator && as4Aggregator && aggregator.asn !== AS_TRANS) return;
+  if (aggregator && as4Aggregator && aggregator.asn !== AS_TRANS) return undefined;
   if (aggregator && as4Aggregator) draft.aggregator = as4Aggregator;
-  if (as4Path && draft.asPath && pathLength(as4Path) <= pathLength(draft.asPath))
-    draft.asPath = mergeAs4Path(draft.asPath, as4Path);
+  if (!as4Path || !draft.asPath || pathLength(as4Path) > pathLength(draft.asPath)) return undefined;
+  if (as4Path.some((s) => s.type === Segment.set)) return "AS4_PATH: AS_SET (RFC 9774)";
+  draft.asPath = mergeAs4Path(draft.asPath, as4Path);
+  return undefined;
 }

@@ -10,7 +10,8 @@ export function encodeCanonical(a: PathAttributes): Uint8Array {
   const parts: { code: number; flags: number; value: Uint8Array }[] = [];
   for (const d of attributeTable) {
     const value = d.write(a);
-    if (value) parts.push({ code: d.code, flags: d.flags, value });
+    if (value)
+      parts.push({ code: d.code, flags: d.flags | (a.partial?.includes(d.code) ? Flag.partial : 0), value });
   }
   for (const u of a.unknown ?? []) parts.push({ code: u.code, flags: u.flags, value: u.value });
   parts.sort((x, y) => x.code - y.code);
@@ -70,6 +71,7 @@ const internal = { ebgp: false, as4: true };
 export function decodeCanonical(b: Uint8Array, start: number, end: number, afi: Afi): PathAttributes {
   const draft: Draft = { afi, origin: 0, asPath: [], nextHop: new Uint8Array(0) };
   const unknown = [];
+  const partial = [];
   let at = start;
   while (at < end) {
     const flags = b[at]!;
@@ -84,9 +86,12 @@ export function decodeCanonical(b: Uint8Array, start: number, end: number, afi: 
       continue;
     }
     const descriptor = attributeByCode.get(code);
-    if (descriptor) descriptor.read(b, from, at, draft, internal);
-    else unknown.push({ code, flags: flags & ~Flag.extendedLength, value: b.slice(from, at) });
+    if (descriptor) {
+      descriptor.read(b, from, at, draft, internal);
+      if (flags & Flag.partial) partial.push(code);
+    } else unknown.push({ code, flags: flags & ~Flag.extendedLength, value: b.slice(from, at) });
   }
   if (unknown.length > 0) draft.unknown = unknown;
+  if (partial.length > 0) draft.partial = partial;
   return draft as PathAttributes;
 }

@@ -2,13 +2,13 @@
 import { EXTENDED_MESSAGE_BYTES_MAX, HEADER_BYTES, MESSAGE_BYTES_MAX, MessageType } from "./constants.ts";
 import { type Notification, notification } from "./notification.ts";
 
-/** Shortest legal message of each type; KEEPALIVE and ROUTE-REFRESH are checked further where they are read. */
+/** Shortest legal message of each type. The length of a ROUTE-REFRESH is judged where it is read: its error depends on the session. */
 const lengthMin: Readonly<Record<number, number>> = {
   [MessageType.open]: 29,
   [MessageType.update]: 23,
   [MessageType.notification]: 21,
   [MessageType.keepalive]: 19,
-  [MessageType.routeRefresh]: 23,
+  [MessageType.routeRefresh]: HEADER_BYTES,
 };
 
 /** Called with a whole message: its type and where its body (after the header) lies. False stops the reader. */

@@ -28,7 +28,8 @@ export function decodeOpen(b: Uint8Array, start: number, end: number): Open | No
   let length = b[start + 9]!;
   let at = start + 10;
   let wide = false;
-  if (length === 255 && b[at] === PARAMETER_EXTENDED && at + 3 <= end) {
+  // RFC 9072 2: it is the type that tells; the short length says nothing any more, but that it is not 0.
+  if (length !== 0 && b[at] === PARAMETER_EXTENDED && at + 3 <= end) {
     wide = true;
     length = (b[at + 1]! << 8) | b[at + 2]!;
     at += 3;

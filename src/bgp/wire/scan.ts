@@ -44,6 +44,7 @@ export function nextHopHash(b: Uint8Array, start = 0, end = b.length): number {
 }
 
 const optionalTransitive = Flag.optional | Flag.transitive;
+const partialOrLong = Flag.partial | Flag.extendedLength;
 
 /** Flags of the attributes that are read here; 0 for all others. */
 const flagsOf = new Uint8Array(256);
@@ -56,6 +57,7 @@ flagsOf[Attr.med] =
     Flag.optional;
 flagsOf[Attr.aggregator] = flagsOf[Attr.communities] = flagsOf[Attr.extendedCommunities] = optionalTransitive;
 flagsOf[Attr.largeCommunities] = flagsOf[Attr.onlyToCustomer] = optionalTransitive;
+flagsOf[Attr.ipv6ExtendedCommunities] = optionalTransitive;
 
 /** Bits for what must be there. */
 const Seen = { origin: 1, asPath: 2, nextHop: 4, localPref: 8 } as const;
@@ -103,7 +105,9 @@ function scan(b: Uint8Array, start: number, end: number, external: boolean, into
     }
     const to = from + length;
     const expected = flagsOf[code]!;
-    if (to > end || expected === 0 || (flags & ~Flag.extendedLength) !== expected) return -1;
+    // The partial bit of an optional transitive one belongs to the set.
+    const plain = flags & ~(expected === optionalTransitive ? partialOrLong : Flag.extendedLength);
+    if (to > end || expected === 0 || plain !== expected) return -1;
     if (code <= before || (code === Attr.mpReach && at !== start)) return -1;
     // The MP next hop leads, out of order.
     before = code === Attr.mpReach ? 0 : code;
@@ -165,6 +169,9 @@ function scan(b: Uint8Array, start: number, end: number, external: boolean, into
         break;
       case Attr.extendedCommunities:
         if (length === 0 || length % 8 !== 0) return -1;
+        break;
+      case Attr.ipv6ExtendedCommunities:
+        if (length === 0 || length % 20 !== 0) return -1;
         break;
       case Attr.largeCommunities:
         if (length === 0 || length % 12 !== 0 || hasDuplicate(b, from, to)) return -1;

@@ -177,6 +177,7 @@ export function parseAttributes(
 ): ParsedAttributes {
   const draft: Draft = { afi };
   const unknown: UnknownAttribute[] = [];
+  const partial: number[] = [];
   const problems: Problem[] = [];
   const seen = new Set<number>();
   let at = start;
@@ -218,6 +219,7 @@ export function parseAttributes(
     }
     // NEXT_HOP is ignored where the routes are in MP_REACH_NLRI (RFC 4760 3), so its errors are too.
     if (code === Attr.nextHop && mpNextHop) continue;
+    if (flags & Flag.partial && flags & Flag.transitive && flags & Flag.optional) partial.push(code);
     const wrong = d.read(b, from, to, draft, context);
     if (wrong !== undefined) problems.push({ verb: d.malformed, text: `${d.name}: ${wrong}` });
   }
@@ -235,11 +237,16 @@ export function parseAttributes(
     ];
     for (const name of missing) problems.push({ verb: "withdraw", text: `${name} is missing` });
   }
+  if (reachable) {
+    const wrong = mergeAs4(draft);
+    if (wrong !== undefined) problems.push({ verb: "withdraw", text: wrong });
+  }
   let verb: Verb | undefined;
   for (const p of problems) if (!verb || rank[p.verb] > rank[verb]) verb = p.verb;
   if (verb === "withdraw" || verb === "reset" || !reachable) return verb ? { verb, problems } : { problems };
-  mergeAs4(draft);
   if (unknown.length > 0) draft.unknown = unknown;
+  const kept = partial.filter((code) => attributeByCode.get(code)!.write(draft as PathAttributes));
+  if (kept.length > 0) draft.partial = kept.sort((x, y) => x - y);
   draft.nextHop ??= new Uint8Array(0);
   const attributes = draft as PathAttributes;
   return verb ? { attributes, verb, problems } : { attributes, problems };

@@ -18,6 +18,15 @@ const unicast4 = fc
   .map((b) => Uint8Array.from(b));
 const unicast6 = fc.uint8Array({ minLength: 15, maxLength: 15 }).map((b) => Uint8Array.from([0x20, ...b]));
 
+const partialFields: Readonly<Record<number, Exclude<keyof PathAttributes, "afi" | "partial">>> = {
+  7: "aggregator",
+  8: "communities",
+  16: "extendedCommunities",
+  25: "ipv6ExtendedCommunities",
+  32: "large",
+  35: "otc",
+};
+
 /** Any set of attributes that may be used, for routes of a family. */
 export const attributes = (afi: 1 | 2): fc.Arbitrary<PathAttributes> =>
   fc
@@ -37,6 +46,8 @@ export const attributes = (afi: 1 | 2): fc.Arbitrary<PathAttributes> =>
         originatorId: u32,
         clusterList: fc.array(u32, { minLength: 1, maxLength: 3 }),
         extendedCommunities: fc.uint8Array({ minLength: 8, maxLength: 8 }),
+        ipv6ExtendedCommunities: fc.uint8Array({ minLength: 20, maxLength: 20 }),
+        partial: fc.subarray([7, 8, 16, 25, 32, 35], { minLength: 1 }),
         large: unique(fc.tuple(u32, u32, u32), (l) => l.join(), 30).filter((l) => l.length > 0),
         otc: u32,
         unknown: unique(
@@ -53,4 +64,8 @@ export const attributes = (afi: 1 | 2): fc.Arbitrary<PathAttributes> =>
       },
       { requiredKeys: ["origin", "asPath", "nextHop"] },
     )
-    .map((a) => ({ afi, ...a }));
+    .map(({ partial, ...a }) => {
+      // Only what is there can have the bit.
+      const kept = partial?.filter((code) => a[partialFields[code]!] !== undefined);
+      return { afi, ...a, ...(kept?.length ? { partial: kept } : {}) };
+    });

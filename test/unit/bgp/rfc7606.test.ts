@@ -156,6 +156,15 @@ const rows: readonly Row[] = [
   ),
   row("EXTENDED_COMMUNITIES empty (7.14)", withdraw, withAttributes(attr(0xc0, 16, []))),
   row(
+    "IPV6_EXTENDED_COMMUNITIES of 19 octets (7.15)",
+    withdraw,
+    withAttributes(attr(0xc0, 25, new Array<number>(19).fill(1))),
+  ),
+  row("IPV6_EXTENDED_COMMUNITIES empty (7.15)", withdraw, withAttributes(attr(0xc0, 25, []))),
+  row("an error beside an MP_REACH_NLRI without NLRI (5.2)", "reset 3/1", (b) =>
+    update([...replaced(without(b, 3), attr(0x40, 1, [3])), reach6([])], []),
+  ),
+  row(
     "LARGE_COMMUNITY of 13 octets (RFC 8092 6)",
     withdraw,
     withAttributes(attr(0xc0, 32, new Array<number>(13).fill(1))),
@@ -238,6 +247,12 @@ describe("what is kept of a route whose attribute is discarded", () => {
     expect(attributes!.unknown).toEqual([{ code: 99, flags: 0xe0, value: Uint8Array.of(1) }]);
   });
 
+  test("the partial bit of a recognized one stays (RFC 4271 5)", () => {
+    const { attributes } = outcome("external", withAttributes(attr(0xe0, 8, [0, 1, 0, 1])));
+    expect(attributes).toMatchObject({ communities: [0x10001], partial: [8] });
+    expect([...encodeCanonical(attributes!)].join()).toContain([0xe0, 8, 4, 0, 1, 0, 1].join());
+  });
+
   test("large communities without their duplicates (RFC 8092 5)", () => {
     const one = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
     expect(outcome("external", withAttributes(attr(0xc0, 32, [...one, ...one]))).attributes!.large).toEqual([
@@ -252,6 +267,18 @@ describe("both families in one message", () => {
     s.send(update([...replaced(s.base, attr(0x40, 1, [9])), reach6()]));
     expect(s.peer.received).toEqual({ 1: 0, 2: 0 });
     expect(s.counters.treatedAsWithdraw).toBe(1);
+  });
+
+  test("IPv4 routes in MP_REACH_NLRI and in the NLRI field have a next hop each", () => {
+    const s = scene("external");
+    const mp4 = attr(0x80, 14, [0, 1, 1, 4, 192, 0, 2, 9, 0, 24, 198, 51, 101]);
+    s.send(update([...s.base, mp4]));
+    const table = s.rib.tables[1];
+    const hops = [0xc6336400, 0xc6336500].map((address) => {
+      const path = table.head[table.prefixes.find(Uint32Array.of(address), 0, 24)]!;
+      return s.rib.attributes.attributes(table.pathRaw[path]!, 1).nextHop.join(".");
+    });
+    expect(hops).toEqual(["192.0.2.1", "192.0.2.9"]);
   });
 
   test("MP_REACH_NLRI leads or follows: the same set", () => {
