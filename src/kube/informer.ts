@@ -8,6 +8,9 @@ export type IndexFunction<T> = (object: T) => readonly string[];
 /** Hears that an object was added, changed or deleted. It gets the key and reads the cache: by then more may have happened. */
 export type KeyHandler = (key: string) => void;
 
+/** Hears how far a cache has come; see {@link Store.progressed}. It must not throw. */
+export type ProgressHandler = (resourceVersion: string, listedAt: number | undefined) => void;
+
 /** Objects of one kind by key, with indexes. Objects are frozen; a reader may keep them. */
 export class Cache<T extends KubernetesObject> implements Store<T> {
   /** Handlers that threw; they are counted and otherwise ignored, so that one cannot stop the others. */
@@ -18,6 +21,8 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
     { readonly of: IndexFunction<T>; readonly keys: Map<string, Set<string>> }
   >();
   readonly #handlers = new Set<KeyHandler>();
+  readonly #progress = new Set<ProgressHandler>();
+  #resourceVersion: string | undefined;
   readonly #onHandlerError: (error: unknown) => void;
 
   constructor(
@@ -55,6 +60,20 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
   onChange(handler: KeyHandler): Disposable {
     this.#handlers.add(handler);
     return { [Symbol.dispose]: () => void this.#handlers.delete(handler) };
+  }
+
+  /** Calls the handler whenever the cache has come further; dispose to stop. */
+  onProgress(handler: ProgressHandler): Disposable {
+    this.#progress.add(handler);
+    return { [Symbol.dispose]: () => void this.#progress.delete(handler) };
+  }
+  /** Up to where it follows the server; undefined before the first LIST. */
+  get resourceVersion(): string | undefined {
+    return this.#resourceVersion;
+  }
+  progressed(resourceVersion: string, listedAt?: number): void {
+    this.#resourceVersion = resourceVersion;
+    for (const handler of this.#progress) handler(resourceVersion, listedAt);
   }
 
   replaceAll(items: ReadonlyMap<string, T>): void {

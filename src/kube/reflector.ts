@@ -14,6 +14,11 @@ export interface Store<T> {
   replaceAll(items: ReadonlyMap<string, T>): void;
   set(key: string, object: T): void;
   delete(key: string, last: T): void;
+  /**
+   * The store holds everything up to this resourceVersion now. `listedAt`: it comes from a complete LIST that was asked for at
+   * this monotonic ms, and may be lower than one before where the server's data has been restored.
+   */
+  progressed?(resourceVersion: string, listedAt?: number): void;
 }
 
 export interface ReflectorOptions<T extends KubernetesObject> {
@@ -166,6 +171,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     const items = new Map<string, T>();
     for (const item of list.items) items.set(keyOf(item), ingest(item));
     store.replaceAll(items);
+    store.progressed?.(list.resourceVersion, asked);
     this.#listedAt = this.#clock.monotonic();
     this.#succeeded();
     return list.resourceVersion;
@@ -194,6 +200,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
         this.stats.bookmarks += 1;
         progress.resourceVersion = event.resourceVersion;
         progress.events += 1;
+        store.progressed?.(event.resourceVersion);
         continue;
       }
       this.stats.events += 1;
@@ -204,6 +211,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
       } else store.set(keyOf(object), object);
       progress.events += 1;
       progress.resourceVersion = object.metadata.resourceVersion ?? progress.resourceVersion;
+      store.progressed?.(progress.resourceVersion);
     }
   }
 

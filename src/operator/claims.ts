@@ -61,6 +61,18 @@ const guard = (claim: IPAllocation): { readonly uid: string; readonly resourceVe
   resourceVersion: claim.metadata.resourceVersion ?? "",
 });
 
+/** What the API server has answered. */
+interface Written {
+  /** Undefined: the claim of UID `gone` is there no more. */
+  readonly claim: IPAllocation | undefined;
+  readonly gone?: string;
+  /** Monotonic ms. */
+  readonly at: number;
+}
+
+/** A cache that does not show a claim this long after it was deleted will not show it any more. */
+const goneMs = 60_000;
+
 interface Known {
   readonly claim: IPAllocation;
   readonly prefix: Prefix;
@@ -81,22 +93,25 @@ export class ClaimLedger implements Disposable {
   readonly #byOwnerName = new Map<string, Set<string>>();
   readonly #perPool = new Map<string, number>();
   readonly #releasing = new Set<string>();
-  /** Newer than the cache; undefined: deleted. */
-  readonly #written = new Map<string, IPAllocation | undefined>();
+  /** What is newer than the cache; goes as soon as the cache has come as far. */
+  readonly #written = new Map<string, Written>();
   /** Names that are being claimed by this process, so that its workers do not try the same. */
   readonly #pending = new Map<string, number>();
-  readonly #subscription: Disposable;
+  readonly #subscriptions: readonly Disposable[];
 
   constructor(api: KubeApi, informer: Informer<IPAllocation>, clock: Clock) {
     this.#api = api;
     this.#clock = clock;
     this.#informer = informer;
-    this.#subscription = informer.onChange((name) => this.#changed(name));
+    this.#subscriptions = [
+      informer.onChange((name) => this.#refresh(name)),
+      informer.cache.onProgress((version, listedAt) => this.#progressed(BigInt(version), listedAt)),
+    ];
     for (const name of informer.cache.keys()) this.#refresh(name);
   }
 
   [Symbol.dispose](): void {
-    this.#subscription[Symbol.dispose]();
+    for (const s of this.#subscriptions) s[Symbol.dispose]();
   }
 
   get(name: string): IPAllocation | undefined {
@@ -156,11 +171,13 @@ export class ClaimLedger implements Disposable {
    * shown was claimed when it was written, and the cache of claims may be older than the view.
    */
   async read(name: string): Promise<IPAllocation | undefined> {
+    // Another may be made while this one is asked for: only what is known by now can be found to be gone.
+    const known = this.get(name)?.metadata.uid;
     try {
       return this.#wrote(await this.#api.get(kinds.IPAllocation, name));
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      this.#gone(name);
+      this.#gone(name, known);
       return undefined;
     }
   }
@@ -273,7 +290,7 @@ export class ClaimLedger implements Disposable {
     } catch (error) {
       if (!isNotFound(error)) throw await this.#stale(claim, error);
     }
-    this.#gone(claim.metadata.name);
+    this.#gone(claim.metadata.name, claim.metadata.uid);
   }
 
   async #patchStatus(claim: IPAllocation, status: object): Promise<IPAllocation> {
@@ -289,7 +306,7 @@ export class ClaimLedger implements Disposable {
         ),
       );
     } catch (error) {
-      if (isNotFound(error)) this.#gone(claim.metadata.name);
+      if (isNotFound(error)) this.#gone(claim.metadata.name, claim.metadata.uid);
       throw await this.#stale(claim, error);
     }
   }
@@ -300,26 +317,50 @@ export class ClaimLedger implements Disposable {
     try {
       this.#wrote(await this.#api.get(kinds.IPAllocation, claim.metadata.name, { retries: 0 }));
     } catch (readError) {
-      if (isNotFound(readError)) this.#gone(claim.metadata.name);
+      if (isNotFound(readError)) this.#gone(claim.metadata.name, claim.metadata.uid);
     }
     return error;
   }
 
+  /** An answer that comes late must hide neither what the cache has heard since nor that the claim has gone since. */
   #wrote(claim: IPAllocation): IPAllocation {
-    this.#written.set(claim.metadata.name, claim);
-    this.#refresh(claim.metadata.name);
+    const { name } = claim.metadata;
+    if (BigInt(this.#informer.cache.resourceVersion ?? "0") < versionOf(claim))
+      this.#written.set(name, { claim, at: this.#clock.monotonic() });
+    else this.#written.delete(name);
+    this.#refresh(name);
     return claim;
   }
-  #gone(name: string): void {
-    this.#written.set(name, undefined);
+  #gone(name: string, uid: string | undefined): void {
+    if (uid !== undefined)
+      this.#written.set(name, { claim: undefined, gone: uid, at: this.#clock.monotonic() });
     this.#refresh(name);
   }
 
-  #changed(name: string): void {
+  /** Drops what the cache knows by itself now. A complete LIST ends all that was written before it was asked for. */
+  #progressed(version: bigint, listedAt: number | undefined): void {
+    const late = this.#clock.monotonic() - goneMs;
+    for (const [name, { claim, at }] of this.#written) {
+      const known = claim ? versionOf(claim) <= version : at < late && !this.#informer.cache.has(name);
+      if (!known && (listedAt === undefined || at > listedAt)) continue;
+      this.#written.delete(name);
+      this.#refresh(name);
+    }
+  }
+
+  /** The claim of a name as far as this process knows. */
+  #current(name: string): IPAllocation | undefined {
     const cached = this.#informer.cache.get(name);
     const written = this.#written.get(name);
-    if (!cached || !written || versionOf(cached) >= versionOf(written)) this.#written.delete(name);
-    this.#refresh(name);
+    if (!written) return cached;
+    if (!written.claim) {
+      if (!cached || cached.metadata.uid === written.gone) return undefined;
+      this.#written.delete(name);
+      return cached;
+    }
+    if (!cached || versionOf(cached) < versionOf(written.claim)) return written.claim;
+    this.#written.delete(name);
+    return cached;
   }
 
   #refresh(name: string): void {
@@ -331,7 +372,7 @@ export class ClaimLedger implements Disposable {
       this.#known.delete(name);
       this.#releasing.delete(name);
     }
-    const claim = this.#written.has(name) ? this.#written.get(name) : this.#informer.cache.get(name);
+    const claim = this.#current(name);
     if (!claim) {
       if (!this.#pending.has(name)) this.taken.delete(name);
       return;

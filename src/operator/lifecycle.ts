@@ -230,7 +230,11 @@ export class ClaimLifecycle {
       );
     return caches.services.cache
       .byIndex(indexes.ingress, describePrefix(prefixOf(claim)))
-      .some((s) => s.metadata.uid === owner.uid);
+      .some((s) =>
+        owner.kind === "IPReservation"
+          ? s.metadata.namespace === owner.namespace
+          : s.metadata.uid === owner.uid,
+      );
   }
 
   async #say(claim: IPAllocation, waiting: readonly string[], say: Say): Promise<void> {

@@ -7,6 +7,7 @@ import {
   type Node,
   type NodeNetwork,
 } from "../api/index.ts";
+import { describePrefix } from "../ipam/index.ts";
 import {
   type ClusterIdentity,
   Controller,
@@ -14,7 +15,7 @@ import {
   describeError,
   keyOf,
 } from "../kube/index.ts";
-import { ownerKey } from "./claims.ts";
+import { ownerKey, prefixOf } from "./claims.ts";
 import { type Caches, indexes, type OperatorContext } from "./context.ts";
 import { ClaimLifecycle } from "./lifecycle.ts";
 import { NodeReconciler } from "./nodes.ts";
@@ -205,6 +206,9 @@ export class Reconcilers implements AsyncDisposable {
       this.#controllers.reservations.queue.add(key);
       const reservation = this.#c.caches.reservations.cache.get(key);
       if (reservation) this.#controllers.services.queue.add(`${namespace}/${reservation.spec.serviceName}`);
+      // Without its reservation the Service that shows the address is all that can take the claim back.
+      const shown = this.#c.caches.services.cache.byIndex(indexes.ingress, describePrefix(prefixOf(claim)));
+      for (const service of shown) this.#controllers.services.queue.add(keyOf(service));
     }
   }
 

@@ -115,6 +115,9 @@ export class ReservationReconciler {
     if (pool.disabled) return refusals.disabled(pool.name);
     const foreign = this.#c.pools.foreign.find((f) => overlaps(f.prefix, prefix));
     if (foreign) return refusals.otherCluster(text, foreign.peering);
+    // Claiming would find out as well, but each attempt that fails makes and deletes a claim, and that wakes the next one.
+    if (pool.quota !== undefined && this.#c.claims.used(pool.name) >= pool.quota)
+      return refusals.quota(pool.name, pool.quota);
     return undefined;
   }
 }

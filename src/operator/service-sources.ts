@@ -10,7 +10,7 @@ import {
   type Space,
 } from "../ipam/index.ts";
 import { getCondition, keyOf } from "../kube/index.ts";
-import { bitsOf, type Family, formatPrefix, type Prefix } from "../net/address.ts";
+import { bitsOf, claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { chooseUnshown } from "./allocate.ts";
 import { describeOwner, isBound, isGoing, phaseOf, prefixOf } from "./claims.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
@@ -102,6 +102,12 @@ export class ServiceSources {
     );
   }
 
+  /** Whether a claim on its way out, which the Service shows, may stay with it: it has excluded everybody all the time. */
+  mayTakeBack(service: Service, { spec: { owner } }: IPAllocation): boolean {
+    if (owner.kind === "IPReservation") return owner.namespace === service.metadata.namespace;
+    return owner.uid === service.metadata.uid;
+  }
+
   #reservationGone(claim: IPAllocation): boolean {
     const { namespace = "", name, uid } = claim.spec.owner;
     return this.#c.caches.reservations.cache.get(`${namespace}/${name}`)?.metadata.uid !== uid;
@@ -171,6 +177,11 @@ export class ServiceSources {
     for (const prefix of shown) {
       const claim = prefix && usable.find((c) => c.spec.prefix === formatPrefix(prefix));
       if (claim) return { kind: "held", claim };
+    }
+    // The cache may have come to know only now that another operator lets go of what is shown: it is taken back.
+    for (const prefix of shown) {
+      const claim = prefix && claims.get(claimName(prefix));
+      if (claim && isGoing(claim) && this.mayTakeBack(service, claim)) return { kind: "held", claim };
     }
     for (const prefix of shown)
       if (prefix && this.adoptable(service, prefix)) return { kind: "adopt", prefix };

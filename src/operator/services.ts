@@ -86,7 +86,8 @@ export class ServiceReconciler {
 
   /**
    * Looks at the API server for the claims of what is shown, where the cache knows none that fits: the cache may be behind.
-   * An own one that is being released, because another operator thought that it was not needed, is taken back.
+   * One that is being released, because another operator thought that it was not needed or because its reservation went
+   * just when it was shown, is taken back.
    */
   async #recall(key: string, service: Service): Promise<void> {
     const { claims } = this.#c;
@@ -94,8 +95,7 @@ export class ServiceReconciler {
       const prefix = tryHost(ip);
       if (!prefix || this.#sources.mayShow(key, service, prefix)) continue;
       const claim = await claims.read(claimName(prefix));
-      if (claim && claim.spec.owner.uid === service.metadata.uid && isGoing(claim))
-        await claims.revive(claim);
+      if (claim && isGoing(claim) && this.#sources.mayTakeBack(service, claim)) await claims.revive(claim);
     }
   }
 

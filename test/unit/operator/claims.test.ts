@@ -169,6 +169,74 @@ describe("writes that arrive late, from processes that are dead by then", () => 
   });
 });
 
+describe("what a process believes of claims", () => {
+  /** A process whose cache follows, and answers that arrive when the test says. */
+  async function follower() {
+    const clock = new VirtualClock();
+    const api = new SimulatedApi({ clock, random: seeded(1), latencyMs: 0 });
+    const client = api.client("p");
+    const informer = new Informer({ api: client, resource: kinds.IPAllocation, clock, random: () => 0.5 });
+    const ledger = new ClaimLedger(client, informer, clock);
+    informer.start();
+    await clock.advance(100);
+    const claimOf = (name: string, uid: string) => ({
+      apiVersion: "waggle.dev/v1alpha1" as const,
+      kind: "IPAllocation" as const,
+      metadata: { name, uid },
+      spec: { prefix: "10.0.0.1/32", pool: "pool", owner: { ...owner(uid), uid } },
+    });
+    return { clock, api, client, ledger, claimOf };
+  }
+  const name = "v4-10-0-0-1-32";
+
+  it("is not undone by an answer that was true when it was given", async () => {
+    const { clock, api, ledger, claimOf } = await follower();
+    // The answer "not found" is on its way when the claim is made and heard of.
+    let slow = 0;
+    api.fault = (operation, effect) => {
+      if (operation.verb === "get" && !effect) slow += 1;
+      return undefined;
+    };
+    const reading = (async () => {
+      const original = api.pause.bind(api);
+      let pauses = 0;
+      api.pause = async () => {
+        pauses += 1;
+        if (pauses !== 2) return original();
+        api.put(kinds.IPAllocation, claimOf(name, "a"));
+        await new Promise<void>((resolve) => clock.after(500, resolve));
+        return true;
+      };
+      return ledger.read(name);
+    })();
+    await clock.advance(1_000);
+    await reading;
+    expect(slow).toBe(1);
+    expect(ledger.get(name)?.metadata.uid).toBe("a");
+  });
+
+  it("does not keep what has gone before the answer of its making came", async () => {
+    const { clock, api, ledger, client, claimOf } = await follower();
+    const answer = await Promise.all([
+      client.create(kinds.IPAllocation, claimOf(name, "a")),
+      clock.advance(10),
+    ]);
+    await clock.advance(100);
+    expect(ledger.get(name)).toBeDefined();
+    api.remove(kinds.IPAllocation, name);
+    await clock.advance(100);
+    expect(ledger.get(name)).toBeUndefined();
+    // The same answer again, as if it had come only now.
+    api.fault = () => undefined;
+    const late = { ...answer[0] };
+    const reading = ledger.verify({ ...late }, undefined).catch(() => undefined);
+    await clock.advance(1_000);
+    await reading;
+    expect(ledger.get(name)).toBeUndefined();
+    expect(ledger.taken.size).toBe(0);
+  });
+});
+
 describe("operators with late caches", () => {
   it("do not give up an address that a node has just reported", async () => {
     const w = new World(3);

@@ -107,7 +107,11 @@ class Rules {
         if (other.metadata.uid !== uid && ingress(other).includes(ip))
           this.#fail(`Services ${changed.metadata.name} and ${other.metadata.name} both show ${ip}`);
       const claim = this.#w.api.all(kinds.IPAllocation).find((c) => c.spec.prefix === host(ip));
-      const going = claim?.status?.phase === "Releasing" && claim.spec.owner.uid === uid;
+      const mine =
+        claim?.spec.owner.uid === uid ||
+        (claim?.spec.owner.kind === "IPReservation" &&
+          claim.spec.owner.namespace === changed.metadata.namespace);
+      const going = mine && claim.status?.phase === "Releasing";
       if (claim?.status?.phase !== "Bound" && !going)
         this.#fail(
           `Service ${changed.metadata.name} shows ${ip}, whose claim is ${claim?.status?.phase ?? "absent"}`,

@@ -330,6 +330,26 @@ describe("services", () => {
 });
 
 describe("reservations", () => {
+  it("that a quota refuses write nothing while they wait, and get their address when there is room", async () => {
+    const w = await cluster();
+    w.api.put(kinds.IPPool, vips("vips", ["10.101.0.0/24"], { quota: 1 }));
+    w.api.put(kinds.Service, service("a"));
+    await w.settle();
+    w.api.put(kinds.IPReservation, reservation("r", "10.101.0.9", "later"));
+    await w.settle();
+    const writes = w.api.version;
+    await w.settle(9 * 60_000);
+    expect(w.condition(w.api.read(kinds.IPReservation, "r", "shop"), "Ready")).toBe("False QuotaReached");
+    // The Lease alone.
+    expect(w.api.version - writes).toBeLessThan(9 * 60 + 1);
+    expect(
+      w.api.log.slice(-200).filter((l) => l.operation.kind !== "Lease" && l.operation.verb === "create"),
+    ).toEqual([]);
+    w.api.remove(kinds.Service, "a", "shop");
+    await w.settle(20_000);
+    expect(w.condition(w.api.read(kinds.IPReservation, "r", "shop"), "Ready")).toBe("True Kept");
+  });
+
   it("keep an address for a name, before, between and after Services of it", async () => {
     const w = await cluster();
     w.api.put(kinds.IPReservation, reservation("r", "10.101.0.0", "web"));
