@@ -116,6 +116,8 @@ const familyNames: Readonly<Record<Family, string>> = {
   [Family.IPV6_UNICAST]: "ipv6",
 };
 
+const familyName = (family: Family): string => familyNames[family];
+
 const addressText = (bytes: Uint8Array): string =>
   bytes.length === 0 ? "" : formatAddress(fromBytes(bytes));
 const dotted = (id: number): string => formatAddress({ family: 4, hi: 0n, lo: BigInt(id) });
@@ -134,6 +136,8 @@ function peerRow(node: string, s: Session) {
     families: s.families.map((f) => familyNames[f]),
     gracefulRestart: s.gracefulRestart,
     staleRoutes: s.restartingPeer,
+    addPath: { receive: s.addPathReceive.map(familyName), send: s.addPathSend.map(familyName) },
+    extendedNextHop: s.extendedNextHop,
     md5: s.md5,
     ...(s.bfd && {
       bfd: {
@@ -194,6 +198,7 @@ function routeRow(node: string, route: Route, path: Path) {
   return {
     node,
     prefix: `${addressText(route.prefix)}/${route.length}`,
+    pathID: path.pathId === 0 ? undefined : path.pathId,
     best: path.best,
     stale: path.stale,
     from: path.peer,
@@ -213,6 +218,7 @@ const routeColumns: readonly Column<RouteRow>[] = [
   { title: "node", value: (r) => r.node },
   { title: "prefix", value: (r) => r.prefix },
   { title: "", value: (r) => `${r.best ? "*" : " "}${r.stale ? "s" : ""}` },
+  { title: "id", value: (r) => r.pathID, align: "right" },
   { title: "from", value: (r) => r.from || "(here)" },
   { title: "next hop", value: (r) => r.nextHop || undefined },
   { title: "as path", value: (r) => r.asPath.join(" ") || undefined },
@@ -272,7 +278,9 @@ async function routes(
 ): Promise<void> {
   const filter = filterOf(prefix);
   const rows = await askAll(flags, (client, target) => askRoutes(client, target.node, kind, peer, filter));
-  printRows(flags.output, rows, routeColumns, "no routes");
+  const withIds = rows.some((r) => r.pathID !== undefined);
+  const columns = withIds ? routeColumns : routeColumns.filter((c) => c.title !== "id");
+  printRows(flags.output, rows, columns, "no routes");
 }
 
 async function peers(flags: Flags): Promise<void> {

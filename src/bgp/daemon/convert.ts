@@ -17,16 +17,21 @@ import {
   SessionSchema,
 } from "../../api/generated/proto/speaker_pb.js";
 import { type Address, toBytes } from "../../net/address.ts";
+import { AdjRibOut } from "../rib/adjout.ts";
 import { addressIn, fail, originIn, policyIn } from "../rib/desired.ts";
+import { PathsOut } from "../rib/pathsout.ts";
 import { LOCAL, type Rib } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
 import type { PeerTreatment } from "../rib/treatment.ts";
 import type { BfdConfig } from "../session/bfd.ts";
 import type { PeerSession } from "../session/peer.ts";
-import type { PeerConfig, SpeakerConfig } from "../session/types.ts";
+import { type AddPathConfig, noAddPath, type PeerConfig, type SpeakerConfig } from "../session/types.ts";
 import { flatten } from "../wire/aspath.ts";
 import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afis, PORT, Role } from "../wire/constants.ts";
+
+/** "All" paths of a prefix. */
+const PATHS_SENT_MAX = 0xffff;
 
 /** Bounds on what one message may ask for. */
 const LIMITS = { peers: 4000, origins: 100_000, policies: 4096 } as const;
@@ -110,7 +115,15 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     adminDown: p.adminDown,
     treatment: treatmentOf(p, p.peerAsn !== (p.localAsn || asn), where),
     bfd: p.bfd && bfdConfig(p.bfd, where),
+    addPath: { 1: addPathOf(p, 1), 2: addPathOf(p, 2) },
+    extendedNextHop: p.extendedNextHop,
   };
+}
+
+function addPathOf(p: Peer, afi: Afi): AddPathConfig {
+  const given = p.addPath.find((a) => afiIn[a.family] === afi);
+  if (!given) return noAddPath[afi];
+  return { receive: given.receive, send: given.send ? given.sendMax || PATHS_SENT_MAX : 0 };
 }
 
 /** Packets more often than this cost a node more than they tell it. */
@@ -171,6 +184,9 @@ export function sessionMessage(s: PeerSession): Session {
     holdSeconds: n?.holdSeconds ?? 0,
     families: n ? afis.filter((afi) => n.families[afi]).map((afi) => familyOf[afi]) : [],
     gracefulRestart: n?.gracefulRestart !== undefined,
+    addPathReceive: n ? afis.filter((afi) => n.pathsIn[afi]).map((afi) => familyOf[afi]) : [],
+    addPathSend: n ? afis.filter((afi) => n.pathsOut[afi]).map((afi) => familyOf[afi]) : [],
+    extendedNextHop: n?.extendedNextHop ?? false,
     restartingPeer: s.stale[1] || s.stale[2],
     counts: s.config.families.map((afi) =>
       create(FamilyCountSchema, {
@@ -213,7 +229,7 @@ const largeOut = ([global, local1, local2]: LargeCommunity) =>
 /** One path from its attributes. */
 export function pathMessage(
   a: PathAttributes,
-  rest: { peer: string; stale: boolean; best: boolean; decidedBy: string },
+  rest: { peer: string; stale: boolean; best: boolean; decidedBy: string; pathId: number },
 ): Path {
   return create(PathSchema, {
     ...rest,
@@ -242,46 +258,64 @@ export function locRoute(rib: Rib, afi: Afi, pid: number, all: boolean): Route {
         stale: (table.pathFlags[c.path]! & PathFlag.stale) !== 0,
         best: i === 0,
         decidedBy: rib.names.name(table.pathRule[c.path]!),
+        pathId: c.id,
       }),
     ),
   });
 }
 
-/** A path of a neighbour as it was received. */
-export function receivedRoute(rib: Rib, afi: Afi, pid: number, path: number, peer: string): Route {
+/** What a neighbour has sent of a prefix, before policy; undefined for nothing. */
+export function receivedRoute(
+  rib: Rib,
+  afi: Afi,
+  pid: number,
+  from: { readonly index: number; readonly name: string },
+): Route | undefined {
   const table = rib.tables[afi];
+  const paths: Path[] = [];
+  for (let path = table.head[pid]!; path >= 0; path = table.pathNext[path]!)
+    if (table.pathPeer[path] === from.index)
+      paths.push(
+        pathMessage(rib.attributes.attributes(table.pathRaw[path]!, afi), {
+          peer: from.name,
+          stale: (table.pathFlags[path]! & PathFlag.stale) !== 0,
+          best: table.best[pid] === path,
+          decidedBy: rib.names.name(table.pathRule[path]!),
+          pathId: table.idOf(path),
+        }),
+      );
+  if (paths.length === 0) return undefined;
+  paths.sort((a, b) => a.pathId - b.pathId);
   return create(RouteSchema, {
     prefix: prefixBytes(rib, afi, pid),
     length: table.prefixes.lengths[pid]!,
-    paths: [
-      pathMessage(rib.attributes.attributes(table.pathRaw[path]!, afi), {
-        peer,
-        stale: (table.pathFlags[path]! & PathFlag.stale) !== 0,
-        best: table.best[pid] === path,
-        decidedBy: rib.names.name(table.pathRule[path]!),
-      }),
-    ],
+    paths,
   });
 }
 
 /** What a neighbour is told of a prefix; undefined for nothing. */
 export function advertisedRoute(rib: Rib, afi: Afi, pid: number, session: PeerSession): Route | undefined {
   const out = session.sender?.out(afi);
-  if (!out || out.out(pid) < 0) return undefined;
-  const decision = out.group.explain(afi, pid, { index: session.rib.index, name: session.name });
-  if (!decision.accepted) return undefined;
-  const best = rib.tables[afi].best[pid]!;
-  const from = rib.tables[afi].pathPeer[best]!;
+  if (!out) return undefined;
+  const table = rib.tables[afi];
+  const told =
+    out instanceof PathsOut
+      ? out.paths(pid)
+      : out instanceof AdjRibOut && out.out(pid) >= 0
+        ? [{ path: table.best[pid]!, id: 0 }]
+        : [];
+  const paths = told.flatMap(({ path, id }) => {
+    const decision = out.group.explain(afi, pid, session.rib, path);
+    if (!decision.accepted) return [];
+    const peer = rib.peer(table.pathPeer[path]!)?.name ?? "";
+    const best = path === table.best[pid];
+    const { attributes, decidedBy } = decision;
+    return [pathMessage(attributes, { peer, stale: false, best, decidedBy, pathId: id })];
+  });
+  if (paths.length === 0) return undefined;
   return create(RouteSchema, {
     prefix: prefixBytes(rib, afi, pid),
-    length: rib.tables[afi].prefixes.lengths[pid]!,
-    paths: [
-      pathMessage(decision.attributes, {
-        peer: rib.peer(from)?.name ?? "",
-        stale: false,
-        best: true,
-        decidedBy: decision.decidedBy,
-      }),
-    ],
+    length: table.prefixes.lengths[pid]!,
+    paths,
   });
 }

@@ -49,8 +49,7 @@ export function* answer(speaker: Speaker, query: Query): Generator<QueryReply> {
     if (query.kind === QueryKind.QUERY_ROUTES)
       return table.best[pid]! >= 0 ? locRoute(rib, afi, pid, true) : undefined;
     if (query.kind === QueryKind.QUERY_ADVERTISED) return advertisedRoute(rib, afi, pid, session!);
-    const path = table.pathOf(pid, session!.rib.index);
-    return path < 0 ? undefined : receivedRoute(rib, afi, pid, path, session!.name);
+    return receivedRoute(rib, afi, pid, session!.rib);
   };
   let routes: Route[] = [];
   for (const afi of afis) {

@@ -87,6 +87,13 @@ interface PeerYaml {
     readonly detectMultiplier?: number;
     readonly multihop?: boolean;
   };
+  readonly addPath?: { readonly ipv4?: AddPathYaml; readonly ipv6?: AddPathYaml };
+  readonly extendedNextHop?: boolean;
+}
+
+interface AddPathYaml {
+  readonly mode: "receive" | "send" | "both";
+  readonly best?: number;
 }
 
 interface SpeakerYaml {
@@ -204,6 +211,19 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
         multihop: p.bfd.multihop ?? (p.multihopTTL ?? 0) > 1,
       },
     }),
+    addPath: (["ipv4", "ipv6"] as const).flatMap((family) => {
+      const given = p.addPath?.[family];
+      if (!given) return [];
+      return [
+        {
+          family: families[family],
+          receive: given.mode !== "send",
+          send: given.mode !== "receive",
+          sendMax: given.best ?? 0,
+        },
+      ];
+    }),
+    ...(p.extendedNextHop === undefined ? {} : { extendedNextHop: p.extendedNextHop }),
   };
 }
 

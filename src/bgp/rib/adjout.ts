@@ -6,7 +6,7 @@ import { toTwoOctet } from "../wire/writer.ts";
 import type { AttributeTable } from "./attributes.ts";
 import type { LogCursor } from "./changelog.ts";
 import { grown } from "./columns.ts";
-import type { ExportGroup, GroupMember } from "./group.ts";
+import type { ExportGroup, GroupMember, Hearer } from "./group.ts";
 import type { FamilyTable } from "./table.ts";
 
 /** Entries that one call of {@link AdjRibOut.fill} looks at, at most. */
@@ -26,10 +26,22 @@ const scratch: Scratch = {
   next: new Int32Array(ENTRIES_MAX),
 };
 
-export class AdjRibOut implements GroupMember {
+/** Adj-RIB-Out as a session uses it: {@link AdjRibOut}, or PathsOut where several paths of a prefix are sent. */
+export interface SessionOut extends Disposable {
   readonly afi: Afi;
   readonly group: ExportGroup;
-  readonly #peer: { readonly index: number; readonly name: string };
+  /** Routes announced and not withdrawn. */
+  readonly advertised: number;
+  readonly idle: boolean;
+  restart(): void;
+  mark(used: Uint8Array): void;
+  fill(writer: UpdateWriter, budget: number): void;
+}
+
+export class AdjRibOut implements GroupMember, SessionOut {
+  readonly afi: Afi;
+  readonly group: ExportGroup;
+  readonly #peer: Hearer;
   readonly #table: FamilyTable;
   readonly #attributes: AttributeTable;
   readonly #as4: boolean;
@@ -48,7 +60,7 @@ export class AdjRibOut implements GroupMember {
   constructor(
     afi: Afi,
     group: ExportGroup,
-    peer: { readonly index: number; readonly name: string },
+    peer: Hearer,
     table: FamilyTable,
     attributes: AttributeTable,
     as4: boolean,

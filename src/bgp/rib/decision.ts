@@ -16,6 +16,8 @@ export interface PeerRank {
 /** One candidate: which neighbour, which attributes. */
 export interface Candidate {
   readonly path: number;
+  /** Path identifier (RFC 7911): between paths of one neighbour it decides last. */
+  readonly id: number;
   readonly attribute: number;
   readonly peer: PeerRank;
 }
@@ -37,7 +39,7 @@ function compareHead(t: AttributeTable, x: Candidate, y: Candidate): number {
 /** After MED: external over internal. (There is no IGP here: the cost to every next hop is the same.) */
 const compareKind = (x: Candidate, y: Candidate): number => Number(y.peer.ebgp) - Number(x.peer.ebgp);
 
-/** The last steps: cluster list length (RFC 4456 9), router identifier or originator, address. */
+/** The last steps: cluster list length (RFC 4456 9), router identifier or originator, address, path identifier. */
 function compareTail(t: AttributeTable, x: Candidate, y: Candidate): number {
   const a = x.attribute;
   const b = y.attribute;
@@ -46,7 +48,7 @@ function compareTail(t: AttributeTable, x: Candidate, y: Candidate): number {
   if (idX !== idY) return idX - idY;
   return (
     t.clusterLength[a]! - t.clusterLength[b]! ||
-    (x.peer.address < y.peer.address ? -1 : x.peer.address > y.peer.address ? 1 : 0)
+    (x.peer.address < y.peer.address ? -1 : x.peer.address > y.peer.address ? 1 : x.id - y.id)
   );
 }
 

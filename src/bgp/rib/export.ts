@@ -2,7 +2,7 @@
 import { type Address, toBytes } from "../../net/address.ts";
 import { applySet, type Chain, matchesAttributes, matchesPrefix, matchesSource } from "../policy/chain.ts";
 import { pathContains, prepend } from "../wire/aspath.ts";
-import type { PathAttributes } from "../wire/attributes.ts";
+import { isLinkLocalNextHop, type PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afiName, WellKnown } from "../wire/constants.ts";
 import { type ExportTreatment, otcOut, treatPath } from "./treatment.ts";
 
@@ -17,6 +17,10 @@ export interface ExportTarget {
   readonly nextHopSelf: boolean;
   /** Undefined for an ordinary neighbour. */
   readonly treatment?: ExportTreatment | undefined;
+  /** Paths of a prefix that are sent at most (RFC 7911); undefined: the best one, without an identifier. */
+  readonly paths?: Readonly<Record<Afi, number | undefined>> | undefined;
+  /** IPv4 routes may go out with IPv6 next hops (RFC 8950). */
+  readonly extendedNextHop?: boolean;
 }
 
 /** What is known of a session when its {@link ExportTarget} is made. */
@@ -29,14 +33,37 @@ export interface ExportSession {
   /** Our own address on it, which is the next hop of its family where none is configured. */
   readonly local: Address | undefined;
   readonly treatment?: ExportTreatment | undefined;
+  readonly paths?: ExportTarget["paths"];
+  readonly extendedNextHop?: boolean;
 }
 
 /** The target of a session. */
 export function exportTarget(session: ExportSession): ExportTarget {
-  const { ebgp, localAsn, chain, nextHop, local, treatment } = session;
-  const own = (afi: Afi): Uint8Array | undefined =>
-    nextHop[afi] ?? (local && (local.family === 4) === (afi === 1) ? toBytes(local) : undefined);
-  return { ebgp, localAsn, chain, nextHop: { 1: own(1), 2: own(2) }, nextHopSelf: false, treatment };
+  const { ebgp, localAsn, chain, nextHop, local, treatment, paths, extendedNextHop } = session;
+  const v6 = local?.family === 6 ? ownNextHop6(toBytes(local), nextHop[2]) : nextHop[2];
+  const v4 = nextHop[1] ?? (local?.family === 4 ? toBytes(local) : extendedNextHop ? v6 : undefined);
+  return {
+    ebgp,
+    localAsn,
+    chain,
+    nextHop: { 1: v4, 2: v6 },
+    nextHopSelf: false,
+    treatment,
+    ...(paths && (paths[1] !== undefined || paths[2] !== undefined) && { paths }),
+    ...(extendedNextHop && { extendedNextHop }),
+  };
+}
+
+/**
+ * Our IPv6 next hop on a session over IPv6. On a link-local session the link-local address goes along (RFC 2545 3), twice where there
+ * is no global one, as other speakers do.
+ */
+function ownNextHop6(local: Uint8Array, configured: Uint8Array | undefined): Uint8Array {
+  if (!isLinkLocalNextHop(local)) return configured ?? local;
+  const out = new Uint8Array(32);
+  out.set(configured ?? local);
+  out.set(local, 16);
+  return out;
 }
 
 /** The prefix as words (see PrefixTable) and its length. */
@@ -108,15 +135,18 @@ export function rewriteExport(
   let out = set ? applySet(attributes, set) : attributes;
   const { treatment } = target;
   const unchanged = treatment !== undefined && (treatment.nextHopUnchanged || treatment.routeServerClient);
-  const self =
-    !source.learned || (target.ebgp && !unchanged) || target.nextHopSelf || out.nextHop.length === 0;
+  // A next hop that is of one link only is of no use elsewhere (RFC 2545 3).
+  const usable = out.nextHop.length > 0 && !isLinkLocalNextHop(out.nextHop);
+  const self = !source.learned || (target.ebgp && !unchanged) || target.nextHopSelf || !usable;
   if (self) {
     const nextHop = target.nextHop[afi];
     if (!nextHop) return `no next hop for ${afiName[afi]}`;
     out = { ...out, nextHop };
   }
   // The second half of an IPv6 next hop is of the link it came from (RFC 2545 3).
-  else if (target.ebgp && out.nextHop.length === 32) out = { ...out, nextHop: out.nextHop.slice(0, 16) };
+  else if (out.nextHop.length === 32) out = { ...out, nextHop: out.nextHop.slice(0, 16) };
+  if (afi === 1 && out.nextHop.length > 4 && !target.extendedNextHop)
+    return "an IPv6 next hop, and RFC 8950 is not negotiated";
   if (!target.ebgp) {
     out = { ...out, localPref: out.localPref ?? 100 };
     // Only what came from within the AS has an originator (see Importer), and what goes on from there is reflected.

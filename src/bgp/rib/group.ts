@@ -55,6 +55,13 @@ export interface GroupMember {
   nudge(pid: number): void;
 }
 
+/** A neighbour that hears. */
+export interface Hearer {
+  readonly index: number;
+  /** Under which name origins are for it. */
+  readonly audience: string;
+}
+
 export class ExportGroup {
   readonly key: string;
   readonly target: ExportTarget;
@@ -111,7 +118,7 @@ export class ExportGroup {
   /** Computes everything; for a group that has just been made. */
   fill(): void {
     for (const afi of [1, 2] as const)
-      for (let pid = 0; pid < this.#source.tables[afi].prefixes.limit; pid++)
+      for (let pid = 0; pid < this.#source.tables[afi].prefixes.limit && !this.sendsPaths(afi); pid++)
         if (this.#source.tables[afi].best[pid]! >= 0) this.update(afi, pid, false, NO_PEER);
   }
 
@@ -120,6 +127,11 @@ export class ExportGroup {
    * @param peerBefore neighbour whose path was the best one until now
    */
   update(afi: Afi, pid: number, originChanged: boolean, peerBefore: number): void {
+    if (this.sendsPaths(afi)) {
+      // What is sent of it depends on all its paths: each session works that out when it comes to it (PathsOut).
+      this.logs[afi].append(pid);
+      return;
+    }
     if (pid >= this.out[afi].length)
       this.out[afi] = grown(this.out[afi], capacityFor(this.out[afi].length, pid + 1), NOTHING);
     const before = this.out[afi][pid]!;
@@ -141,18 +153,26 @@ export class ExportGroup {
     this.#members[afi].get(peer)?.nudge(pid);
   }
 
+  /** Several paths of a prefix are sent (RFC 7911). */
+  sendsPaths(afi: Afi): boolean {
+    return this.target.paths?.[afi] !== undefined;
+  }
+
   #compute(afi: Afi, pid: number): number {
+    const best = this.#source.tables[afi].best[pid]!;
+    return best < 0 ? NOTHING : this.#computePath(afi, pid, best);
+  }
+
+  #computePath(afi: Afi, pid: number, path: number): number {
     const table = this.#source.tables[afi];
-    const best = table.best[pid]!;
-    if (best < 0) return NOTHING;
-    const peer = table.pathPeer[best]!;
+    const peer = table.pathPeer[path]!;
     if (peer === 0) return ORIGINATED;
     const { target } = this;
     const fromEbgp = this.#source.fromEbgp(peer);
     if (!fromEbgp && !target.ebgp && !target.treatment?.reflectorClient && !this.#source.fromClient(peer))
       return NOTHING;
     if (target.chain.rules.length === 0) return NOTHING;
-    const attribute = table.pathAttr[best]!;
+    const attribute = table.pathAttr[path]!;
     const flags = this.#source.attributes.flags[attribute]!;
     if (flags & AttrFlag.noAdvertise || (target.ebgp && flags & AttrFlag.noExport)) return NOTHING;
     const { keys, words, lengths } = table.prefixes;
@@ -193,13 +213,21 @@ export class ExportGroup {
   }
 
   /** What a neighbour hears of a prefix: attributes, or -1 for nothing. Its own routes do not go back to it. */
-  outFor(afi: Afi, pid: number, peer: { readonly index: number; readonly name: string }): number {
+  outFor(afi: Afi, pid: number, peer: Hearer): number {
     const out = pid < this.out[afi].length ? this.out[afi][pid]! : NOTHING;
-    if (out === ORIGINATED) return this.#originFor(afi, pid, peer.name);
+    if (out === ORIGINATED) return this.#originFor(afi, pid, peer.audience);
     if (out < 0) return NOTHING;
     const table = this.#source.tables[afi];
     const best = table.best[pid]!;
     return best >= 0 && table.pathPeer[best] === peer.index ? NOTHING : out;
+  }
+
+  /** The same of one of several paths. */
+  outForPath(afi: Afi, pid: number, path: number, peer: Hearer): number {
+    const table = this.#source.tables[afi];
+    if (table.pathPeer[path] === peer.index) return NOTHING;
+    const out = this.#computePath(afi, pid, path);
+    return out === ORIGINATED ? this.#originFor(afi, pid, peer.audience) : out;
   }
 
   #originFor(afi: Afi, pid: number, name: string): number {
@@ -219,19 +247,20 @@ export class ExportGroup {
     return out;
   }
 
-  /** The same as {@link outFor}, with its reason, computed afresh. */
+  /** The same as {@link outFor}, with its reason, computed afresh; of one path, else of the best. */
   explain(
     afi: Afi,
     pid: number,
-    peer: { readonly index: number; readonly name: string },
+    peer: Hearer,
+    path?: number,
   ): ExportDecision & { readonly learned: boolean } {
     const table = this.#source.tables[afi];
-    const best = table.best[pid]!;
+    const best = path ?? table.best[pid]!;
     const no = (decidedBy: string) => ({ accepted: false as const, decidedBy, learned: false });
     if (best < 0) return no("no accepted path");
     const from = table.pathPeer[best]!;
     if (from === 0) {
-      const origin = originFor(this.#source.origins[afi].get(pid) ?? [], peer.name);
+      const origin = originFor(this.#source.origins[afi].get(pid) ?? [], peer.audience);
       if (!origin) return no("originated here, but not for this neighbour");
       return { ...exportOrigin(this.target, origin), learned: false };
     }
@@ -282,4 +311,6 @@ export const exportKey = (t: ExportTarget): string =>
     t.nextHop[2]?.join(".") ?? "-",
     t.chain.key,
     JSON.stringify(t.treatment ?? null),
+    t.paths ? `${t.paths[1] ?? 0}/${t.paths[2] ?? 0}` : "",
+    t.extendedNextHop ? "8950" : "",
   ].join(" ");

@@ -3,7 +3,13 @@ import type { AttributeContext } from "../wire/attributes.ts";
 import { type Afi, Attr, Flag, SAFI_UNICAST } from "../wire/constants.ts";
 import { type Notification, notification } from "../wire/notification.ts";
 import { scanReceived, setSummary } from "../wire/scan.ts";
-import { layoutUpdate, type ParsedAttributes, parseAttributes, updateLayout } from "../wire/update.ts";
+import {
+  layoutUpdate,
+  type ParsedAttributes,
+  parseAttributes,
+  UpdateForm,
+  updateLayout,
+} from "../wire/update.ts";
 import type { Rib, RibPeer } from "./rib.ts";
 
 /** What reading UPDATEs needs to know of the session they come from. */
@@ -12,6 +18,8 @@ export interface UpdateSource {
   readonly context: AttributeContext;
   /** Negotiated families. */
   readonly families: Readonly<Record<Afi, boolean>>;
+  /** Bits of UpdateForm. */
+  readonly form: number;
   /** Most prefixes by family; one more ends the session (RFC 4486). */
   readonly prefixesMax: Readonly<Record<Afi, number>>;
 }
@@ -64,7 +72,7 @@ export function receiveUpdate(
   end: number,
 ): UpdateOutcome {
   counters.updates++;
-  const error = layoutUpdate(b, start, end, layout);
+  const error = layoutUpdate(b, start, end, layout, from.form);
   if (error) return { error };
   const { withdrawn, attributes, nlri, reach, unreach } = layout;
   const hasNlri = nlri.start < nlri.end;
@@ -115,10 +123,11 @@ export function receiveUpdate(
     complaint ??= "routes of a family that was not negotiated";
   }
   if (from.families[1]) {
-    if (withdrawn.start < withdrawn.end) rib.withdraw(peer, 1, b, withdrawn.start, withdrawn.end);
+    if (withdrawn.start < withdrawn.end)
+      rib.withdraw(peer, 1, b, withdrawn.start, withdrawn.end, hasIds(from, 1));
   }
   if (unreach.present && unreachAfi && from.families[unreachAfi])
-    rib.withdraw(peer, unreachAfi, b, unreach.nlri.start, unreach.nlri.end);
+    rib.withdraw(peer, unreachAfi, b, unreach.nlri.start, unreach.nlri.end, hasIds(from, unreachAfi));
   if (hasNlri && from.families[1]) {
     const over = apply(rib, from, counters, 1, b, nlri.start, nlri.end, raw4);
     if (over) return over;
@@ -141,6 +150,8 @@ export function receiveUpdate(
 const ours = (afi: number, safi: number): Afi | undefined =>
   safi === SAFI_UNICAST && (afi === 1 || afi === 2) ? afi : undefined;
 
+const hasIds = (from: UpdateSource, afi: Afi): boolean => (from.form & UpdateForm.pathIds[afi]) !== 0;
+
 function apply(
   rib: Rib,
   from: UpdateSource,
@@ -153,12 +164,12 @@ function apply(
 ): UpdateOutcome | undefined {
   const { peer } = from;
   if (raw < 0) {
-    rib.withdraw(peer, afi, b, start, end);
+    rib.withdraw(peer, afi, b, start, end, hasIds(from, afi));
     return undefined;
   }
   const max = from.prefixesMax[afi];
   // A message that might go over the limit is counted through: only new prefixes count, so the count comes after.
-  counters.unroutable += rib.announce(peer, afi, b, start, end, raw);
+  counters.unroutable += rib.announce(peer, afi, b, start, end, raw, hasIds(from, afi));
   if (peer.received[afi] <= max) return undefined;
   const data = Uint8Array.of(
     0,

@@ -1,6 +1,6 @@
 // bgp/rib: the routing information base of a speaker: neighbours, their paths, what this node originates, and who is to hear what.
 import { type Afi, afis } from "../wire/constants.ts";
-import { NlriCursor } from "../wire/nlri.ts";
+import { NlriCursor, PATH_ID_BYTES, readPathId } from "../wire/nlri.ts";
 import { AttributeTable } from "./attributes.ts";
 import { ChangeLog } from "./changelog.ts";
 import type { PeerRank } from "./decision.ts";
@@ -18,6 +18,8 @@ export const PEERS_MAX = 4096;
 /** One neighbour as the RIB sees it. Changed by the session when it comes up. */
 export interface RibPeer extends PeerRank {
   readonly name: string;
+  /** Under which name origins are for it: its own, or that of the range it came by. */
+  readonly audience: string;
   ebgp: boolean;
   routerId: number;
   address: bigint;
@@ -55,15 +57,15 @@ export class Rib {
       2: new FamilyTable(2, seed ^ 0x5bd1e995, this.attributes, rank),
     };
     this.locLogs = { 1: new ChangeLog(this.tables[1]), 2: new ChangeLog(this.tables[2]) };
-    this.#peers.push(newPeer(LOCAL, ""));
+    this.#peers.push(newPeer(LOCAL, "", ""));
   }
 
   /** A new neighbour; undefined when there are too many. */
-  addPeer(name: string): RibPeer | undefined {
+  addPeer(name: string, audience = name): RibPeer | undefined {
     let index = 1;
     while (index < PEERS_MAX && this.#peers[index]) index++;
     if (index >= PEERS_MAX) return undefined;
-    const peer = newPeer(index, name);
+    const peer = newPeer(index, name, audience);
     this.#peers[index] = peer;
     return peer;
   }
@@ -142,12 +144,28 @@ export class Rib {
     if (now !== before) table.touch(pid);
   }
 
-  /** Takes the NLRI in `b[start, end)`, which have been checked, with a set of attributes. Returns the prefixes ignored as unroutable. */
-  announce(peer: RibPeer, afi: Afi, b: Uint8Array, start: number, end: number, raw: number): number {
+  /**
+   * Takes the NLRI in `b[start, end)`, which have been checked, with a set of attributes. Returns the prefixes ignored as unroutable.
+   * @param pathIds whether each has a path identifier (RFC 7911)
+   */
+  announce(
+    peer: RibPeer,
+    afi: Afi,
+    b: Uint8Array,
+    start: number,
+    end: number,
+    raw: number,
+    pathIds = false,
+  ): number {
     const table = this.tables[afi];
     const cursor = this.#cursor;
     let ignored = 0;
+    let id = 0;
     for (let at = start; at < end; ) {
+      if (pathIds) {
+        id = readPathId(b, at);
+        at += PATH_ID_BYTES;
+      }
       at = cursor.read(b, at, afi);
       if (!cursor.routable(afi)) {
         ignored++;
@@ -155,9 +173,13 @@ export class Rib {
       }
       const pid = table.intern(cursor.words, 0, cursor.length);
       if (pid < 0) continue;
-      let path = table.pathOf(pid, peer.index);
+      let path = pathIds ? table.pathWithId(pid, peer.index, id) : table.pathOf(pid, peer.index);
+      if (path < -1) {
+        table.pathsRefused++;
+        continue;
+      }
       if (path < 0) {
-        path = table.addPath(pid, peer.index);
+        path = table.addPath(pid, peer.index, id);
         peer.received[afi]++;
         // Even a path that is rejected must be looked at once, so that its prefix is not lost.
         table.touch(pid);
@@ -179,14 +201,19 @@ export class Rib {
   }
 
   /** Takes routes back. */
-  withdraw(peer: RibPeer, afi: Afi, b: Uint8Array, start: number, end: number): void {
+  withdraw(peer: RibPeer, afi: Afi, b: Uint8Array, start: number, end: number, pathIds = false): void {
     const table = this.tables[afi];
     const cursor = this.#cursor;
+    let id = 0;
     for (let at = start; at < end; ) {
+      if (pathIds) {
+        id = readPathId(b, at);
+        at += PATH_ID_BYTES;
+      }
       at = cursor.read(b, at, afi);
       const pid = table.prefixes.find(cursor.words, 0, cursor.length);
       if (pid < 0) continue;
-      const path = table.pathOf(pid, peer.index);
+      const path = pathIds ? table.pathWithId(pid, peer.index, id) : table.pathOf(pid, peer.index);
       if (path >= 0) this.#dropPath(peer, table, path);
     }
   }
@@ -331,10 +358,11 @@ export class Rib {
   }
 }
 
-function newPeer(index: number, name: string): RibPeer {
+function newPeer(index: number, name: string, audience: string): RibPeer {
   return {
     index,
     name,
+    audience,
     ebgp: false,
     routerId: 0,
     address: 0n,

@@ -14,9 +14,12 @@ export const NO_PEER = 0xffff;
 /** Most prefixes of a family; beyond it new ones are refused and counted. */
 export const PREFIXES_MAX = 8_000_000;
 
+/** Most paths of one prefix from one neighbour (RFC 7911); further ones are refused and counted. */
+export const PATHS_MAX = 64;
+
 /**
  * Prefixes have numbers (pid), paths have numbers; the paths of a prefix are a list through `next`, at most one a
- * neighbour. A change only marks its prefix dirty; the best path is found when the dirty ones are taken, so that a prefix
+ * neighbour and path identifier. A change only marks its prefix dirty; the best path is found when the dirty ones are taken, so that a prefix
  * that changes many times between is decided once.
  */
 export class FamilyTable {
@@ -45,12 +48,16 @@ export class FamilyTable {
   pathRule = new Uint16Array(64);
   pathFlags = new Uint8Array(64);
   pathNext = new Int32Array(64);
+  /** By path: identifier that its neighbour gave it (RFC 7911). Made when the first one comes: most tables never need it. */
+  #pathId: Uint32Array | undefined;
   pathLimit = 0;
   pathCount = 0;
   #freePath = -1;
 
   /** Prefixes that found no room. */
   refused = 0;
+  /** Paths beyond {@link PATHS_MAX}. */
+  pathsRefused = 0;
 
   constructor(afi: Afi, seed: number, attributes: AttributeTable, peerOf: (index: number) => PeerRank) {
     this.afi = afi;
@@ -84,8 +91,25 @@ export class FamilyTable {
     return path;
   }
 
-  /** A new path, not yet accepted; the caller knows that the neighbour has none there. */
-  addPath(pid: number, peer: number): number {
+  /** The same for one of its path identifiers. -2: there is none and no further one is taken. */
+  pathWithId(pid: number, peer: number, id: number): number {
+    const ids = this.#pathId;
+    let count = 0;
+    for (let path = this.head[pid]!; path >= 0; path = this.pathNext[path]!) {
+      if (this.pathPeer[path] !== peer) continue;
+      if ((ids ? ids[path] : 0) === id) return path;
+      count++;
+    }
+    return count < PATHS_MAX ? -1 : -2;
+  }
+
+  /** The path identifier that the neighbour gave a path; 0 where it gave none. */
+  idOf(path: number): number {
+    return this.#pathId?.[path] ?? 0;
+  }
+
+  /** A new path, not yet accepted; the caller knows that the neighbour has none with this identifier there. */
+  addPath(pid: number, peer: number, id = 0): number {
     let path = this.#freePath;
     if (path >= 0) this.#freePath = this.pathNext[path]!;
     else {
@@ -98,6 +122,8 @@ export class FamilyTable {
     this.pathAttr[path] = -1;
     this.pathRule[path] = 0;
     this.pathFlags[path] = 0;
+    if (id !== 0) this.#pathId ??= new Uint32Array(this.pathPid.length);
+    if (this.#pathId) this.#pathId[path] = id;
     this.pathNext[path] = this.head[pid]!;
     this.head[pid] = path;
     this.pathCount++;
@@ -128,6 +154,7 @@ export class FamilyTable {
     this.pathRule = grown(this.pathRule, capacity);
     this.pathFlags = grown(this.pathFlags, capacity);
     this.pathNext = grown(this.pathNext, capacity);
+    if (this.#pathId) this.#pathId = grown(this.#pathId, capacity);
   }
 
   /** Marks a prefix as changed. */
@@ -194,7 +221,8 @@ export class FamilyTable {
     const list: Candidate[] = [];
     for (let path = this.head[pid]!; path >= 0; path = this.pathNext[path]!) {
       const attribute = this.pathAttr[path]!;
-      if (attribute >= 0) list.push({ path, attribute, peer: this.#peerOf(this.pathPeer[path]!) });
+      if (attribute >= 0)
+        list.push({ path, id: this.idOf(path), attribute, peer: this.#peerOf(this.pathPeer[path]!) });
     }
     return decide(this.#attributes, list);
   }

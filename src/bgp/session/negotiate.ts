@@ -1,7 +1,6 @@
 // bgp/session: what we offer in an OPEN, whether the neighbour's is acceptable, and what the two agree on.
 import { counterpart } from "../rib/treatment.ts";
-import type { GracefulRestart } from "../wire/capabilities.ts";
-import { writeCapabilities } from "../wire/capabilities.ts";
+import { AddPathMode, type GracefulRestart, writeCapabilities } from "../wire/capabilities.ts";
 import {
   type Afi,
   afis,
@@ -11,6 +10,7 @@ import {
 } from "../wire/constants.ts";
 import { type Notification, notification } from "../wire/notification.ts";
 import type { Open } from "../wire/open.ts";
+import { UpdateForm } from "../wire/update.ts";
 import type { PeerConfig } from "./types.ts";
 
 /** Both sides' OPENs put together. */
@@ -29,6 +29,11 @@ export interface Negotiated {
   readonly gracefulRestart: GracefulRestart | undefined;
   /** Both keep routes also after a NOTIFICATION (RFC 8538). */
   readonly restartOnNotification: boolean;
+  /** Several paths of a prefix come, and are sent, each with an identifier (RFC 7911). */
+  readonly pathsIn: Readonly<Record<Afi, boolean>>;
+  readonly pathsOut: Readonly<Record<Afi, boolean>>;
+  /** IPv4 routes may have IPv6 next hops (RFC 8950). */
+  readonly extendedNextHop: boolean;
   /** The neighbour will look for an End-of-RIB. */
   readonly endOfRib: boolean;
 }
@@ -36,6 +41,11 @@ export interface Negotiated {
 /** Our OPEN towards a neighbour. `restarting` sets the R bit. */
 export function ourOpen(config: PeerConfig, routerId: number, restarting: boolean): Open {
   const families = config.families.map((afi) => ({ afi, safi: SAFI_UNICAST }));
+  const addPath = families.flatMap((f) => {
+    const { receive, send } = config.addPath[f.afi];
+    const mode = (receive ? AddPathMode.receive : 0) | (send > 0 ? AddPathMode.send : 0);
+    return mode === 0 ? [] : [{ ...f, mode }];
+  });
   return {
     asn: config.localAsn,
     holdSeconds: config.holdSeconds,
@@ -46,6 +56,10 @@ export function ourOpen(config: PeerConfig, routerId: number, restarting: boolea
       enhancedRouteRefresh: true,
       extendedMessages: true,
       as4: config.localAsn,
+      ...(addPath.length > 0 && { addPath }),
+      ...(offersExtendedNextHop(config) && {
+        extendedNextHop: [{ afi: 1, safi: SAFI_UNICAST, nextHopAfi: 2 }],
+      }),
       ...(config.treatment.role === undefined ? {} : { role: config.treatment.role }),
       ...(config.gracefulRestart
         ? {
@@ -60,6 +74,10 @@ export function ourOpen(config: PeerConfig, routerId: number, restarting: boolea
     },
   };
 }
+
+/** RFC 8950 is of use where IPv4 routes are told over IPv6. */
+const offersExtendedNextHop = (config: PeerConfig): boolean =>
+  config.families.includes(1) && (config.extendedNextHop ?? config.address.family === 6);
 
 /** Checks the neighbour's OPEN against the configuration (RFC 4271 6.2) and negotiates. */
 export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotiated | Notification {
@@ -89,6 +107,20 @@ export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotia
     const wanted = writeCapabilities({ families: ours.capabilities.families ?? [] });
     return notification(2, 7, "no address family in common", wanted);
   }
+  const paths = (afi: Afi, wanted: boolean, theirMode: number): boolean =>
+    families[afi] &&
+    wanted &&
+    (capabilities.addPath?.some(
+      (f) => f.afi === afi && f.safi === SAFI_UNICAST && (f.mode & theirMode) !== 0,
+    ) ??
+      false);
+  const pathsIn = (afi: Afi) => paths(afi, config.addPath[afi].receive, AddPathMode.send);
+  const pathsOut = (afi: Afi) => paths(afi, config.addPath[afi].send > 0, AddPathMode.receive);
+  const extendedNextHop =
+    offersExtendedNextHop(config) &&
+    (capabilities.extendedNextHop ?? []).some(
+      (f) => f.afi === 1 && f.safi === SAFI_UNICAST && f.nextHopAfi === 2,
+    );
   const gr = config.gracefulRestart ? capabilities.gracefulRestart : undefined;
   const extended = capabilities.extendedMessages === true;
   return {
@@ -103,6 +135,9 @@ export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotia
     messageBytesMax: extended ? EXTENDED_MESSAGE_BYTES_MAX : MESSAGE_BYTES_MAX,
     gracefulRestart: gr,
     restartOnNotification: gr?.notification === true,
+    pathsIn: { 1: pathsIn(1), 2: pathsIn(2) },
+    pathsOut: { 1: pathsOut(1), 2: pathsOut(2) },
+    extendedNextHop,
     endOfRib: capabilities.gracefulRestart !== undefined,
   };
 }
@@ -110,6 +145,12 @@ export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotia
 const roleNames = ["provider", "route server", "route server client", "customer", "peer"];
 const roleName = (role: number | undefined): string =>
   role === undefined ? "missing" : (roleNames[role] ?? `${role}`);
+
+/** How UPDATEs of the session are laid out: bits of {@link UpdateForm}. */
+export const updateForm = (n: Negotiated): number =>
+  (n.pathsIn[1] ? UpdateForm.pathIds[1] : 0) |
+  (n.pathsIn[2] ? UpdateForm.pathIds[2] : 0) |
+  (n.extendedNextHop ? UpdateForm.extendedNextHop : 0);
 
 /** Families whose routes are kept while the neighbour restarts. */
 export const keptFamilies = (n: Negotiated): Afi[] =>

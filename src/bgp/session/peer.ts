@@ -13,7 +13,7 @@ import type { BfdStatus } from "./bfd.ts";
 import { type Channel, cease, type Ending } from "./channel.ts";
 import { Connections, type ConnectionsHost } from "./connections.ts";
 import { farewell, why } from "./messages.ts";
-import { ourOpen } from "./negotiate.ts";
+import { ourOpen, updateForm } from "./negotiate.ts";
 import { Sender } from "./sender.ts";
 import { StaleRoutes } from "./stale.ts";
 import {
@@ -74,6 +74,8 @@ export class PeerSession implements ConnectionsHost {
   readonly #stale: StaleRoutes;
   /** No End-of-RIB has been sent to the neighbour since this process started: the R bit tells it so. */
   #restarting = true;
+  /** Of the last session: whether paths came with identifiers. */
+  readonly #pathsIn: Record<Afi, boolean> = { 1: false, 2: false };
   #complaints = { minute: 0, count: 0 };
 
   constructor(
@@ -204,8 +206,10 @@ export class PeerSession implements ConnectionsHost {
   }
 
   #target(): ExportTarget {
-    const { localAsn, nextHop } = this.config;
-    const { ebgp } = this.negotiated!;
+    const { localAsn, nextHop, addPath } = this.config;
+    const { ebgp, pathsOut, extendedNextHop } = this.negotiated!;
+    // What is not sent at all ends the session when it changes; how many paths are sent does not.
+    const paths = (afi: Afi) => (pathsOut[afi] ? Math.max(addPath[afi].send, 1) : undefined);
     return exportTarget({
       ebgp,
       localAsn,
@@ -213,6 +217,8 @@ export class PeerSession implements ConnectionsHost {
       nextHop,
       local: this.localAddress,
       treatment: exportTreatment(this.config.treatment, this.#treated()),
+      paths: { 1: paths(1), 2: paths(2) },
+      extendedNextHop,
     });
   }
 
@@ -258,6 +264,11 @@ export class PeerSession implements ConnectionsHost {
       this.rib.ownNextHop[afi] = own ? nextHopHash(own) : 0;
       this.endOfRibReceived[afi] = false;
     }
+    for (const afi of afis) {
+      // Without identifiers a path that is kept cannot be found again, so it is not kept.
+      if (this.#pathsIn[afi] !== n.pathsIn[afi]) this.#stale.endOfRib(afi);
+      this.#pathsIn[afi] = n.pathsIn[afi];
+    }
     this.#stale.resume(n);
     this.sender = new Sender(rib, channel, this.rib, clock);
     this.#applyPolicy();
@@ -273,7 +284,13 @@ export class PeerSession implements ConnectionsHost {
     const n = channel.negotiated!;
     const outcome = receiveUpdate(
       rib,
-      { peer: this.rib, context: n, families: n.families, prefixesMax: this.config.prefixesMax },
+      {
+        peer: this.rib,
+        context: n,
+        families: n.families,
+        form: updateForm(n),
+        prefixesMax: this.config.prefixesMax,
+      },
       this.counters,
       b,
       start,
@@ -379,6 +396,8 @@ export function sessionKey(c: PeerConfig): string {
       c.treatment.role,
       c.treatment.strictRole,
       c.treatment.reflectorClient,
+      c.families.map((afi) => [c.addPath[afi].receive, c.addPath[afi].send > 0]),
+      c.extendedNextHop,
     ],
     (_k, v: unknown) => (typeof v === "bigint" ? v.toString() : v),
   );

@@ -1,6 +1,7 @@
 // bgp/session: what goes out on an established session: UPDATEs as the connection takes them, End-of-RIB, acknowledgements.
-import { AdjRibOut } from "../rib/adjout.ts";
+import { AdjRibOut, type SessionOut } from "../rib/adjout.ts";
 import type { ExportTarget } from "../rib/export.ts";
+import { PathsOut } from "../rib/pathsout.ts";
 import type { Rib, RibPeer } from "../rib/rib.ts";
 import { type Afi, afis } from "../wire/constants.ts";
 import { endOfRib, routeRefresh, UpdateWriter } from "../wire/writer.ts";
@@ -22,7 +23,7 @@ export class Sender {
   readonly #channel: Channel;
   readonly #clock: Clock;
   readonly #peer: RibPeer;
-  #out: AdjRibOut[] = [];
+  #out: SessionOut[] = [];
   /** Families whose End-of-RIB is still to be sent, and whether the speaker may send it. */
   readonly #endOfRib = new Set<Afi>();
   /** Families that were sent again on request, to be closed with EoRR (RFC 7313). */
@@ -59,7 +60,7 @@ export class Sender {
     this.#waiting = [];
   }
 
-  out(afi: Afi): AdjRibOut | undefined {
+  out(afi: Afi): SessionOut | undefined {
     return this.#out.find((o) => o.afi === afi);
   }
 
@@ -72,9 +73,13 @@ export class Sender {
     this.#out = afis
       .filter((afi) => families[afi])
       .map((afi) => {
-        const out = new AdjRibOut(afi, group, this.#peer, this.#rib.tables[afi], this.#rib.attributes, as4);
+        const { tables, attributes } = this.#rib;
+        const Out = group.sendsPaths(afi) ? PathsOut : AdjRibOut;
+        const out = new Out(afi, group, this.#peer, tables[afi], attributes, as4);
         const old = before.find((o) => o.afi === afi);
-        if (old) out.inherit(old);
+        // Which of the two it is was negotiated, so it is the same for the whole session.
+        if (out instanceof PathsOut && old instanceof PathsOut) out.inherit(old);
+        if (out instanceof AdjRibOut && old instanceof AdjRibOut) out.inherit(old);
         return out;
       });
     for (const old of before) old[Symbol.dispose]();

@@ -67,6 +67,19 @@ export interface Transport {
   connect(target: ConnectTarget, handler: ConnectionHandler): Connection;
 }
 
+/** ADD-PATH (RFC 7911) for one family. */
+export interface AddPathConfig {
+  /** Take several paths of a prefix. */
+  readonly receive: boolean;
+  /** Send up to this many paths of a prefix, best first; 0: only the best, without an identifier. */
+  readonly send: number;
+}
+
+export const noAddPath: Readonly<Record<Afi, AddPathConfig>> = {
+  1: { receive: false, send: 0 },
+  2: { receive: false, send: 0 },
+};
+
 export interface PeerConfig {
   readonly name: string;
   readonly address: Address;
@@ -94,6 +107,9 @@ export interface PeerConfig {
   readonly treatment: PeerTreatment;
   /** Undefined: the path to the neighbour is not watched. */
   readonly bfd?: BfdConfig | undefined;
+  readonly addPath: Readonly<Record<Afi, AddPathConfig>>;
+  /** IPv4 routes with IPv6 next hops (RFC 8950); undefined: on sessions over IPv6. */
+  readonly extendedNextHop: boolean | undefined;
 }
 
 export interface ListenAddress {

@@ -22,7 +22,7 @@ export interface PathAttributes {
   readonly afi: Afi;
   readonly origin: 0 | 1 | 2;
   readonly asPath: AsPath;
-  /** 4 octets, 16, or 32 (global and link-local, RFC 2545); empty for a route of our own. */
+  /** 4 octets, 16, or 32 (global and link-local, RFC 2545; link-local twice where there is no global); empty for a route of our own. */
   readonly nextHop: Uint8Array;
   readonly med?: number;
   readonly localPref?: number;
@@ -305,6 +305,19 @@ export const attributeTable: readonly AttributeDescriptor[] = [
 export const attributeByCode: ReadonlyMap<number, AttributeDescriptor> = new Map(
   attributeTable.map((d) => [d.code, d]),
 );
+
+/** A next hop that exists on its link only: fe80::/10 in front. */
+export const isLinkLocalNextHop = (b: Uint8Array): boolean =>
+  b.length >= 16 && b[0] === 0xfe && (b[1]! & 0xc0) === 0x80;
+
+/** The next hop with an address in front: some speakers send an unspecified one before the link-local one that they mean. */
+export function usableNextHop(b: Uint8Array): Uint8Array {
+  if (b.length !== 32 || !isLinkLocalNextHop(b.subarray(16))) return b;
+  for (let i = 0; i < 16; i++) if (b[i] !== 0) return b;
+  const out = b.slice();
+  out.set(b.subarray(16), 0);
+  return out;
+}
 
 /** Why an address cannot be a next hop: neither a host's address nor reachable from elsewhere. Undefined where it can. */
 export function checkNextHop(b: Uint8Array): string | undefined {

@@ -6,6 +6,19 @@ export interface WireFamily {
   readonly safi: number;
 }
 
+/** RFC 8950: routes of one family may have next hops of another. */
+export interface NextHopFamily extends WireFamily {
+  readonly nextHopAfi: number;
+}
+
+/** RFC 7911 4, from the sender's point of view. */
+export const AddPathMode = { receive: 1, send: 2, both: 3 } as const;
+
+export interface AddPathFamily extends WireFamily {
+  /** One of {@link AddPathMode}. */
+  readonly mode: number;
+}
+
 export interface GracefulRestart {
   /** R bit: the sender has restarted (RFC 4724). */
   readonly restarting: boolean;
@@ -25,6 +38,8 @@ export interface Capabilities {
   readonly extendedMessages?: true;
   readonly as4?: number;
   readonly gracefulRestart?: GracefulRestart;
+  readonly addPath?: readonly AddPathFamily[];
+  readonly extendedNextHop?: readonly NextHopFamily[];
   /** RFC 9234: 0 provider, 1 route server, 2 route server client, 3 customer, 4 peer. */
   readonly role?: number;
   /** Those that have no descriptor here, as they came. */
@@ -77,6 +92,28 @@ export const capabilityTable: readonly Descriptor[] = [
     write: (from) => (from.families ?? []).map((f) => Uint8Array.of(f.afi >> 8, f.afi & 255, 0, f.safi)),
   },
   flag(2, "Route Refresh (RFC 2918)", "routeRefresh"),
+  {
+    code: 5,
+    name: "Extended Next Hop (RFC 8950)",
+    read: (value, into) => {
+      if (value.length % 6 !== 0) return false;
+      const families = [...(into.extendedNextHop ?? [])];
+      for (let at = 0; at < value.length; at += 6)
+        families.push({ afi: u16(value, at), safi: u16(value, at + 2), nextHopAfi: u16(value, at + 4) });
+      into.extendedNextHop = families;
+      return true;
+    },
+    write: (from) =>
+      from.extendedNextHop?.length
+        ? [
+            Uint8Array.from(
+              from.extendedNextHop.flatMap(({ afi, safi, nextHopAfi }) =>
+                [afi, safi, nextHopAfi].flatMap((n) => [n >> 8, n & 255]),
+              ),
+            ),
+          ]
+        : [],
+  },
   flag(6, "Extended Messages (RFC 8654)", "extendedMessages"),
   {
     code: 9,
@@ -131,6 +168,26 @@ export const capabilityTable: readonly Descriptor[] = [
       from.as4 === undefined
         ? []
         : [Uint8Array.of(from.as4 >>> 24, (from.as4 >> 16) & 255, (from.as4 >> 8) & 255, from.as4 & 255)],
+  },
+  {
+    code: 69,
+    name: "ADD-PATH (RFC 7911)",
+    read: (value, into) => {
+      if (value.length % 4 !== 0) return false;
+      const families = [...(into.addPath ?? [])];
+      for (let at = 0; at < value.length; at += 4) {
+        const mode = value[at + 3]!;
+        // RFC 7911 4: another value means nothing and is passed over.
+        if (mode >= AddPathMode.receive && mode <= AddPathMode.both)
+          families.push({ afi: u16(value, at), safi: value[at + 2]!, mode });
+      }
+      into.addPath = families;
+      return true;
+    },
+    write: (from) =>
+      from.addPath?.length
+        ? [Uint8Array.from(from.addPath.flatMap((f) => [f.afi >> 8, f.afi & 255, f.safi, f.mode]))]
+        : [],
   },
   flag(70, "Enhanced Route Refresh (RFC 7313)", "enhancedRouteRefresh"),
 ];

@@ -15,6 +15,27 @@ export function countNlri(b: Uint8Array, start: number, end: number, afi: Afi): 
   return at === end ? n : -1;
 }
 
+/** Octets of a path identifier (RFC 7911 3). */
+export const PATH_ID_BYTES = 4;
+
+/** The same where every prefix has a path identifier in front of it (RFC 7911). */
+export function countNlriWithIds(b: Uint8Array, start: number, end: number, afi: Afi): number {
+  const bitsMax = addressBytes(afi) * 8;
+  let at = start;
+  let n = 0;
+  while (at + PATH_ID_BYTES < end) {
+    const bits = b[at + PATH_ID_BYTES]!;
+    if (bits > bitsMax) return -1;
+    at += PATH_ID_BYTES + 1 + ((bits + 7) >> 3);
+    n++;
+  }
+  return at === end ? n : -1;
+}
+
+/** The path identifier in front of a prefix. */
+export const readPathId = (b: Uint8Array, at: number): number =>
+  ((b[at]! << 24) | (b[at + 1]! << 16) | (b[at + 2]! << 8) | b[at + 3]!) >>> 0;
+
 /** Octets of a prefix on the wire. */
 export const nlriBytes = (length: number): number => 1 + ((length + 7) >> 3);
 

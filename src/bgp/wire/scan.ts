@@ -38,7 +38,7 @@ const u32 = (b: Uint8Array, at: number): number =>
 
 /** Hash of the first address of a next hop; equal next hops have equal hashes. */
 export function nextHopHash(b: Uint8Array, start = 0, end = b.length): number {
-  let h = end - start;
+  let h = end - start > 4 ? 16 : end - start;
   for (let i = start; i < end && i < start + 16; i++) h = Math.imul(h ^ b[i]!, 0x01000193);
   return h;
 }

@@ -7,10 +7,11 @@ import {
   mergeAs4,
   type PathAttributes,
   type UnknownAttribute,
+  usableNextHop,
   type Verb,
 } from "./attributes.ts";
 import { type Afi, Attr, Flag, SAFI_UNICAST } from "./constants.ts";
-import { countNlri } from "./nlri.ts";
+import { countNlri, countNlriWithIds } from "./nlri.ts";
 import { type Notification, notification } from "./notification.ts";
 
 /** A part of the message by offsets; `start === end` is empty. */
@@ -41,6 +42,14 @@ export interface UpdateLayout {
   withdraw: string | undefined;
 }
 
+/** What was negotiated that changes where things lie in an UPDATE. Bits of {@link layoutUpdate}'s `form`. */
+export const UpdateForm = {
+  /** NLRI of the family have path identifiers (RFC 7911). */
+  pathIds: { 1: 1, 2: 2 },
+  /** IPv4 routes may have IPv6 next hops (RFC 8950). */
+  extendedNextHop: 4,
+} as const;
+
 const span = (): Span => ({ start: 0, end: 0 });
 const mpPart = (): MpPart => ({ present: false, afi: 0, safi: 0, nextHop: span(), nlri: span() });
 
@@ -57,12 +66,14 @@ export const updateLayout = (): UpdateLayout => ({
 /**
  * Finds the parts of an UPDATE and checks all NLRI. The NLRI field is located by the total attribute length, whatever the
  * attributes say of themselves (RFC 7606 4). Returns the error that ends the session, if there is one.
+ * @param form bits of {@link UpdateForm}
  */
 export function layoutUpdate(
   b: Uint8Array,
   start: number,
   end: number,
   into: UpdateLayout,
+  form = 0,
 ): Notification | undefined {
   into.reach.present = false;
   into.unreach.present = false;
@@ -79,13 +90,17 @@ export function layoutUpdate(
   into.attributes.end = attributesEnd;
   into.nlri.start = attributesEnd;
   into.nlri.end = end;
-  if (countNlri(b, start + 2, withdrawnEnd, 1) < 0) return notification(3, 10, "malformed withdrawn routes");
-  if (countNlri(b, attributesEnd, end, 1) < 0) return notification(3, 10, "malformed NLRI");
-  return scan(b, into);
+  const count = counter(form, 1);
+  if (count(b, start + 2, withdrawnEnd, 1) < 0) return notification(3, 10, "malformed withdrawn routes");
+  if (count(b, attributesEnd, end, 1) < 0) return notification(3, 10, "malformed NLRI");
+  return scan(b, into, form);
 }
 
+const counter = (form: number, afi: Afi): typeof countNlri =>
+  form & UpdateForm.pathIds[afi] ? countNlriWithIds : countNlri;
+
 /** Walks the attributes: finds the MP ones, checks that all fit. */
-function scan(b: Uint8Array, into: UpdateLayout): Notification | undefined {
+function scan(b: Uint8Array, into: UpdateLayout, form: number): Notification | undefined {
   const { end } = into.attributes;
   let at = into.attributes.start;
   while (at < end) {
@@ -109,7 +124,7 @@ function scan(b: Uint8Array, into: UpdateLayout): Notification | undefined {
     }
     if (mp) {
       if (mp.present) return notification(3, 1, `attribute ${code} appears twice`);
-      const wrong = readMp(b, from, to, mp, code === Attr.mpReach);
+      const wrong = readMp(b, from, to, mp, code === Attr.mpReach, form);
       if (wrong) return notification(3, 9, wrong, b.slice(at, to));
       if ((flags & (Flag.optional | Flag.transitive)) !== Flag.optional)
         into.withdraw = `attribute ${code} has flags ${flags.toString(16)}`;
@@ -120,7 +135,14 @@ function scan(b: Uint8Array, into: UpdateLayout): Notification | undefined {
 }
 
 /** Reads the head of an MP attribute and checks its NLRI. The text says what makes it unusable. */
-function readMp(b: Uint8Array, start: number, end: number, into: MpPart, reach: boolean): string | undefined {
+function readMp(
+  b: Uint8Array,
+  start: number,
+  end: number,
+  into: MpPart,
+  reach: boolean,
+  form: number,
+): string | undefined {
   if (end - start < (reach ? 5 : 3)) return `length ${end - start}`;
   into.present = true;
   into.afi = (b[start]! << 8) | b[start + 1]!;
@@ -138,9 +160,10 @@ function readMp(b: Uint8Array, start: number, end: number, into: MpPart, reach: 
   into.nlri.end = end;
   // NLRI of a family that is not ours has a form that we do not know: it is skipped, not judged.
   if ((into.afi === 1 || into.afi === 2) && into.safi === SAFI_UNICAST) {
-    if (countNlri(b, at, end, into.afi) < 0) return "malformed NLRI";
+    if (counter(form, into.afi)(b, at, end, into.afi) < 0) return "malformed NLRI";
     const length = into.nextHop.end - into.nextHop.start;
-    const fits = into.afi === 1 ? length === 4 : length === 16 || length === 32;
+    const v6 = length === 16 || length === 32;
+    const fits = into.afi === 1 ? length === 4 || (v6 && (form & UpdateForm.extendedNextHop) !== 0) : v6;
     if (reach && !fits) return `next hop of ${length} octets`;
   }
   return undefined;
@@ -224,8 +247,8 @@ export function parseAttributes(
     if (wrong !== undefined) problems.push({ verb: d.malformed, text: `${d.name}: ${wrong}` });
   }
   if (mpNextHop) {
-    draft.nextHop = mpNextHop;
-    const wrong = checkNextHop(mpNextHop);
+    draft.nextHop = usableNextHop(mpNextHop);
+    const wrong = checkNextHop(draft.nextHop);
     if (wrong) problems.push({ verb: "withdraw", text: `next hop ${wrong}` });
   }
   if (reachable) {

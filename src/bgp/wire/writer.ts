@@ -13,7 +13,7 @@ import {
   SAFI_UNICAST,
 } from "./constants.ts";
 import { message, writeHeader } from "./frame.ts";
-import { nlriBytes, writeNlri } from "./nlri.ts";
+import { nlriBytes, PATH_ID_BYTES, writeNlri } from "./nlri.ts";
 
 /** Octets of an UPDATE before its attributes when it withdraws nothing: header and two lengths. */
 const EMPTY_UPDATE_BYTES = HEADER_BYTES + 4;
@@ -34,6 +34,8 @@ export class UpdateWriter {
   #attributesStart = 0;
   #attributesEnd = 0;
   #limit = MESSAGE_BYTES_MAX;
+  /** Octets in front of each prefix of the open message. */
+  #idBytes: 0 | 4 = 0;
   /** Messages written since `begin`. */
   messages = 0;
 
@@ -50,9 +52,11 @@ export class UpdateWriter {
     return this.#end;
   }
 
-  withdraw(afi: Afi): void {
+  /** @param pathIds whether each prefix is to have a path identifier (RFC 7911) */
+  withdraw(afi: Afi, pathIds = false): void {
     this.#close();
     this.#afi = afi;
+    this.#idBytes = pathIds ? PATH_ID_BYTES : 0;
     this.#attributes = undefined;
     this.#open();
   }
@@ -61,10 +65,12 @@ export class UpdateWriter {
    * Opens a message with the canonical attributes in `b[start, end)`.
    * False when they leave no room for a single prefix: such a route cannot be announced to this session.
    */
-  announce(afi: Afi, b: Uint8Array, start: number, end: number): boolean {
+  announce(afi: Afi, b: Uint8Array, start: number, end: number, pathIds = false): boolean {
     this.#close();
     this.#afi = afi;
-    if (EMPTY_UPDATE_BYTES + 1 + (end - start) + nlriBytes(addressBytes(afi) * 8) > this.#limit) return false;
+    this.#idBytes = pathIds ? PATH_ID_BYTES : 0;
+    const needed = EMPTY_UPDATE_BYTES + 1 + (end - start) + this.#idBytes + nlriBytes(addressBytes(afi) * 8);
+    if (needed > this.#limit) return false;
     this.#attributes = b;
     this.#attributesStart = start;
     this.#attributesEnd = end;
@@ -72,11 +78,16 @@ export class UpdateWriter {
     return true;
   }
 
-  /** Adds the prefix whose words begin at `keys[key]`. */
-  add(keys: Uint32Array, key: number, length: number): void {
-    if (this.#end - this.#messageStart + this.#tailBytes + nlriBytes(length) > this.#limit) {
+  /** Adds the prefix whose words begin at `keys[key]`; `id` counts only where the message has path identifiers. */
+  add(keys: Uint32Array, key: number, length: number, id = 0): void {
+    if (this.#end - this.#messageStart + this.#tailBytes + nlriBytes(length) + this.#idBytes > this.#limit) {
       this.#close();
       this.#open();
+    }
+    if (this.#idBytes > 0) {
+      put16(this.#out, this.#end, id >>> 16);
+      put16(this.#out, this.#end + 2, id & 0xffff);
+      this.#end += PATH_ID_BYTES;
     }
     this.#end = writeNlri(this.#out, this.#end, keys, key, length);
   }

@@ -50,6 +50,7 @@ function scene(kind: "external" | "internal", max = 1000) {
     peer,
     context: { ebgp, as4: true },
     families: { 1: true, 2: true },
+    form: 0,
     prefixesMax: { 1: max, 2: max },
   };
   const base = ebgp

@@ -164,6 +164,7 @@ describe("decision process", () => {
   let path = 0;
   const candidate = (attributes: PathAttributes, p = peer(1)): Candidate => ({
     path: path++,
+    id: 0,
     attribute: t.intern(attributes),
     peer: p,
   });

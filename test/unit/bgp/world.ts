@@ -4,14 +4,15 @@ import type { Policy, Rule } from "../../../src/bgp/policy/types.ts";
 import type { Origin } from "../../../src/bgp/rib/group.ts";
 import { noTreatment } from "../../../src/bgp/rib/treatment.ts";
 import { Speaker, type SpeakerEvents } from "../../../src/bgp/session/speaker.ts";
-import type {
-  Clock,
-  Connection,
-  ConnectionHandler,
-  PeerConfig,
-  SpeakerConfig,
-  Timer,
-  Transport,
+import {
+  type Clock,
+  type Connection,
+  type ConnectionHandler,
+  noAddPath,
+  type PeerConfig,
+  type SpeakerConfig,
+  type Timer,
+  type Transport,
 } from "../../../src/bgp/session/types.ts";
 import { type Address, formatAddress, parseAddress } from "../../../src/net/address.ts";
 
@@ -442,6 +443,8 @@ export const peerConfig = (
   interface: undefined,
   adminDown: false,
   treatment: noTreatment,
+  addPath: noAddPath,
+  extendedNextHop: undefined,
   ...more,
 });
 
