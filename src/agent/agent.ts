@@ -2,6 +2,7 @@
 import type { Ack, HelloReply, RouteBatch, Session } from "../api/generated/proto/speaker_pb.js";
 import { isPaused } from "../api/index.ts";
 import { describeError } from "../kube/index.ts";
+import { Histogram } from "../metrics/index.ts";
 import {
   canonical,
   drainOrder,
@@ -55,6 +56,8 @@ const emptyProgress: Progress = { drain: noDrain, retiring: [], guardSerial: 0, 
 export class Agent implements Disposable {
   /** Desired states that went to the speaker. */
   sent = 0;
+  /** Of rounds. */
+  readonly durations = new Histogram();
   readonly #p: AgentParts;
   readonly #startedAt: number;
   readonly #begun: number;
@@ -96,6 +99,7 @@ export class Agent implements Disposable {
       failed: (error) =>
         parts.log.error({ error: describeError(error), stack: stackOf(error) }, "a round failed"),
       dueIn: () => this.#dueIn(),
+      onDone: (ms) => this.durations.observe(ms / 1000),
     });
     this.#acks = new Acks((peer) => this.#sessions.get(peer)?.state !== "Established");
     this.#learned = new LearnedRoutes(parts.names, parts.log);
@@ -107,6 +111,20 @@ export class Agent implements Disposable {
   /** The plan in force, for those who explain it. */
   get plan(): Plan | undefined {
     return this.#plan;
+  }
+
+  /** What the status was last made of. */
+  get view(): StatusInputs | undefined {
+    return this.#lastStatus;
+  }
+
+  get rounds(): { readonly count: number; readonly failures: number } {
+    return this.#rounds;
+  }
+
+  /** Routes of the speaker that could not be read. */
+  get malformedRoutes(): number {
+    return this.#learned.malformed;
   }
 
   /** Reads the stored snapshot and begins. */

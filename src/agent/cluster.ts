@@ -85,6 +85,11 @@ export class ClusterView implements ClusterPort, Disposable {
     for (const informer of this.#informers) informer.start();
   }
 
+  /** For metrics. */
+  get informers(): readonly Informer<KubernetesObject>[] {
+    return this.#informers;
+  }
+
   /** Every kind has been listed in full since the start. */
   get complete(): boolean {
     return this.#informers.every((i) => i.reflector.state.synced);

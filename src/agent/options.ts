@@ -1,4 +1,5 @@
 // agent: what `waggle agent` is started with.
+import type { MetricsOptions } from "../metrics/index.ts";
 
 export interface AgentOptions {
   /** Name of this node's Node object. */
@@ -28,6 +29,7 @@ export interface AgentOptions {
   readonly countsUnattributed: boolean;
   readonly cacheDir: string;
   readonly logLevel: string;
+  readonly metrics: Pick<MetricsOptions, "listen" | "tls"> | undefined;
   readonly version: string;
 }
 

@@ -11,6 +11,8 @@ export interface RoundsOptions {
   /** One round. A failure leaves everything as it was; the next round begins from the newest state again. */
   readonly run: () => Promise<void>;
   readonly failed: (error: unknown) => void;
+  /** After each round, however it ended. */
+  readonly onDone?: (ms: number) => void;
   /** Ms until a round is due although nothing has changed. */
   readonly dueIn: () => number;
 }
@@ -54,7 +56,12 @@ export class Rounds implements Disposable {
       do {
         this.#again = false;
         this.count += 1;
-        await this.#o.run();
+        const begun = this.#o.clock.monotonic();
+        try {
+          await this.#o.run();
+        } finally {
+          this.#o.onDone?.(this.#o.clock.monotonic() - begun);
+        }
       } while (this.#again && !this.#disposed && this.count % burst !== 0);
     } catch (error) {
       this.failures += 1;

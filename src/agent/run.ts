@@ -1,7 +1,8 @@
 // agent: `waggle agent`: wires the loop to the real cluster, speaker, datapath and disk, and lives until it is told to stop.
 import { join } from "node:path";
 import pino from "pino";
-import { describeError, EventRecorder, loadKubeConfig, systemClock } from "../kube/index.ts";
+import { describeError, EventRecorder, kubeSource, loadKubeConfig, systemClock } from "../kube/index.ts";
+import { listenMetrics, processSource } from "../metrics/index.ts";
 import { Agent } from "./agent.ts";
 import { ClusterView } from "./cluster.ts";
 import { syncConflist } from "./conflist-file.ts";
@@ -9,6 +10,7 @@ import { tcpConnect } from "./connect-proof.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { hostFacts } from "./host.ts";
 import { startErrors } from "./messages.ts";
+import { agentSource } from "./metrics.ts";
 import { Names } from "./names.ts";
 import { NodeDatapath, NodeKernelRoutes } from "./node-datapath.ts";
 import { type AgentOptions, passwordDirectories } from "./options.ts";
@@ -130,10 +132,24 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       },
     }),
   );
+  let tracing: ReturnType<typeof startTracing> | undefined;
+  if (options.metrics)
+    stack.use(
+      await listenMetrics({
+        ...options.metrics,
+        sources: [
+          processSource("agent", options.version),
+          kubeSource(api, cluster.informers, recorder),
+          agentSource({ agent, speaker, status, member: () => tracing?.member }),
+        ],
+        notReady: () => (agent?.plan ? undefined : "there is no plan yet"),
+        log,
+      }),
+    );
   cluster.start();
   agent.start();
   speaker.start(agent.listener);
-  const tracing = startTracing(options, {
+  tracing = startTracing(options, {
     api,
     clock,
     random,

@@ -35,11 +35,15 @@ export async function hubEndpoint(hub: HubOptions, api: KubeApi): Promise<HubEnd
   };
 }
 
+export interface Tracing extends AsyncDisposable {
+  readonly member: Member | undefined;
+}
+
 /** Starts the warm tracer child and joins the hub, where a token is given. Never throws. */
-export function startTracing(options: AgentOptions, parts: TracingParts): AsyncDisposable {
+export function startTracing(options: AgentOptions, parts: TracingParts): Tracing {
   const { hub } = options;
   const { tokenFile } = hub;
-  if (tokenFile === undefined) return { [Symbol.asyncDispose]: async () => undefined };
+  if (tokenFile === undefined) return { member: undefined, [Symbol.asyncDispose]: async () => undefined };
   const { log } = parts;
   let tracer: ProcessTracer | undefined;
   let member: Member | undefined;
@@ -70,6 +74,7 @@ export function startTracing(options: AgentOptions, parts: TracingParts): AsyncD
     log.error({ error: describeError(error) }, "traces cannot be run on this node");
   }
   return {
+    member,
     async [Symbol.asyncDispose]() {
       await member?.close();
       await tracer?.close();

@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { AgentOptions } from "../agent/options.ts";
+import { type MetricsFlags, metricsOptions, metricsPlace } from "./metrics-options.ts";
 import { type OutputFormat, outputOption, printJson, usageError } from "./output.ts";
 import { versionText } from "./version.ts";
 
@@ -27,7 +28,7 @@ interface NodeFlags {
   readonly cniConfDir: string;
 }
 
-interface AgentFlags extends NodeFlags {
+interface AgentFlags extends NodeFlags, MetricsFlags {
   readonly kubeconfig?: string;
   readonly socket?: string;
   readonly speakerSocket: string;
@@ -78,6 +79,7 @@ const optionsOf = (flags: AgentFlags): AgentOptions => ({
   countsUnattributed: flags.countsUnattributed ?? false,
   cacheDir: flags.cacheDir,
   logLevel: flags.logLevel,
+  metrics: metricsPlace(flags),
   version: versionText(),
 });
 
@@ -107,7 +109,7 @@ function cleanup(): Command {
 }
 
 export function command(): Command {
-  const agent = nodeOptions(new Command("agent"))
+  const agent = metricsOptions(nodeOptions(new Command("agent")))
     .description(
       "Runs a node's agent inside the node's network namespace. On SIGTERM it leaves links, programs, maps, kernel routes and " +
         "the speaker's sessions as they are; take a node out with waggle drain first, and remove everything with cleanup.",

@@ -1,12 +1,20 @@
 // cli: waggle bgpd: the BGP speaker as a process.
 import { Command, Option } from "commander";
+import { type MetricsFlags, metricsOptions, metricsPlace } from "./metrics-options.ts";
 import { printJson, usageError } from "./output.ts";
 import { versionText } from "./version.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 
+interface Flags extends MetricsFlags {
+  readonly socket?: string;
+  readonly file?: string;
+  readonly schema?: boolean;
+  readonly logLevel: string;
+}
+
 export function command(): Command {
-  return new Command("bgpd")
+  return metricsOptions(new Command("bgpd"))
     .description(
       "Runs the BGP speaker. It starts with nothing and does what an agent tells it over --socket, or what a file says. On " +
         "SIGTERM it leaves without a NOTIFICATION where graceful restart is negotiated, so that neighbours keep its routes.",
@@ -17,7 +25,7 @@ export function command(): Command {
     .addOption(
       new Option("--log-level <level>", "what goes to stderr, as JSON lines").choices(levels).default("info"),
     )
-    .action(async (flags: { socket?: string; file?: string; schema?: boolean; logLevel: string }) => {
+    .action(async (flags: Flags) => {
       if (flags.schema) {
         printJson((await import("../bgp/daemon/speaker.schema.json", { with: { type: "json" } })).default);
         return;
@@ -25,6 +33,7 @@ export function command(): Command {
       if (flags.socket === undefined && flags.file === undefined)
         throw usageError("give --socket PATH for an agent, -f FILE to run alone, or both");
       const { file } = flags;
+      const metrics = metricsPlace(flags);
       const { run } = await import("../bgp/daemon/run.ts");
       const read =
         file === undefined ? undefined : (await import("../bgp/daemon/standalone.ts")).readSpeakerFile;
@@ -32,6 +41,7 @@ export function command(): Command {
         socket: flags.socket,
         version: versionText(),
         logLevel: flags.logLevel,
+        ...(metrics && { metrics }),
         ...(read && file !== undefined ? { file: () => read(file) } : {}),
       });
       process.exit(code);

@@ -1,7 +1,9 @@
 // cli: waggle operator: the daemon that allocates, reports and hosts the hub, one active of any number of replicas.
 import { Command, Option } from "commander";
+import { type MetricsFlags, metricsOptions, metricsPlace } from "./metrics-options.ts";
+import { versionText } from "./version.ts";
 
-interface Flags {
+interface Flags extends MetricsFlags {
   readonly kubeconfig?: string;
   readonly context?: string;
   readonly socket?: string;
@@ -14,7 +16,7 @@ interface Flags {
 }
 
 export function command(): Command {
-  return new Command("operator")
+  return metricsOptions(new Command("operator"))
     .description(
       "Allocates pod blocks and virtual IPs, writes statuses and hosts the hub of traces. Several replicas may run; one is active.",
     )
@@ -38,9 +40,10 @@ export function command(): Command {
         .default("info"),
     )
     .action(async (flags: Flags) => {
+      const metrics = metricsPlace(flags);
       const { run } = await import("../operator/index.ts");
       const stop = new AbortController();
       for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
-      await run(flags, stop.signal);
+      await run({ ...flags, version: versionText(), ...(metrics && { metrics }) }, stop.signal);
     });
 }

@@ -30,6 +30,8 @@ export interface KubeClientOptions {
 /** What the client has done, for metrics. */
 export interface ClientStats {
   requests: number;
+  /** Those that are no GET. */
+  writes: number;
   retries: number;
   /** Answers with an error status, and requests without an answer. */
   failures: number;
@@ -61,7 +63,7 @@ interface ListBody<T> {
 }
 
 export class KubeClient implements KubeApi, AsyncDisposable {
-  readonly stats: ClientStats = { requests: 0, retries: 0, failures: 0 };
+  readonly stats: ClientStats = { requests: 0, writes: 0, retries: 0, failures: 0 };
   readonly #transport: Transport;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -300,6 +302,7 @@ export class KubeClient implements KubeApi, AsyncDisposable {
     limits: { readonly timeoutMs: number; readonly idleMs: number },
   ): Promise<HttpResponse> {
     this.stats.requests += 1;
+    if (request.method !== "GET") this.stats.writes += 1;
     try {
       return await this.#transport.send({
         method: request.method,

@@ -32,6 +32,8 @@ export interface ControllerOptions {
   /** Default 0: never. */
   readonly resyncMs?: number;
   readonly onError?: (key: string, error: unknown, failures: number) => void;
+  /** After each reconcile, however it ended. */
+  readonly onDone?: (ms: number) => void;
 }
 
 export interface ControllerStats {
@@ -115,6 +117,7 @@ export class Controller implements AsyncDisposable {
       limit.abort(new Error(`${this.#options.name} gave up on ${key}: it took too long`));
     });
     this.stats.reconciles += 1;
+    const begun = clock.monotonic();
     try {
       const result = await reconcile(key, limit.signal);
       this.queue.forget(key);
@@ -126,6 +129,7 @@ export class Controller implements AsyncDisposable {
       else this.queue.addRateLimited(key);
       onError?.(key, error, this.queue.failuresOf(key));
     } finally {
+      this.#options.onDone?.(clock.monotonic() - begun);
       timer[Symbol.dispose]();
       this.#stop.signal.removeEventListener("abort", stop);
     }

@@ -12,6 +12,7 @@ export { ClusterIdentity, clusterUID, OtherClusterError } from "./identity.ts";
 export * from "./informer.ts";
 export { LeaseElector, type LeaseElectorOptions } from "./leader.ts";
 export { type ConnectedCluster, loadKubeConfig } from "./load.ts";
+export { kubeSource } from "./metrics.ts";
 export { Reflector, type ReflectorOptions, type ReflectorState, type Store } from "./reflector.ts";
 export * from "./resource.ts";
 export { requestToken } from "./tokens.ts";

@@ -105,6 +105,10 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     });
   }
 
+  get resource(): Resource<T> {
+    return this.#options.resource;
+  }
+
   get state(): ReflectorState {
     return this.#state;
   }

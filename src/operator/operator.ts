@@ -52,6 +52,7 @@ export class Operator implements AsyncDisposable {
   #term: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
   #serving = false;
+  #reconcilers: Reconcilers | undefined;
 
   constructor(options: OperatorOptions) {
     this.#o = options;
@@ -108,6 +109,15 @@ export class Operator implements AsyncDisposable {
     };
   }
 
+  /** Of this term of office, where there is one. */
+  get reconcilers(): Reconcilers | undefined {
+    return this.#reconcilers;
+  }
+
+  get events(): EventRecorder {
+    return this.#context.events;
+  }
+
   start(): this {
     for (const informer of allCaches(this.caches)) informer.start();
     this.#elector.start();
@@ -147,6 +157,7 @@ export class Operator implements AsyncDisposable {
     });
     await Promise.race([Promise.all(allCaches(this.caches).map((i) => i.synced)), ended]);
     const reconcilers = new Reconcilers(this.#context, this.#identity);
+    this.#reconcilers = reconcilers;
     const pause = backoff(200, 10_000, random);
     while (!signal.aborted)
       try {
@@ -166,6 +177,7 @@ export class Operator implements AsyncDisposable {
     }
     await ended;
     this.#serving = false;
+    this.#reconcilers = undefined;
     await reconcilers[Symbol.asyncDispose]();
   }
 

@@ -15,6 +15,7 @@ import {
   describeError,
   keyOf,
 } from "../kube/index.ts";
+import { Histogram } from "../metrics/index.ts";
 import { ownerKey, prefixOf } from "./claims.ts";
 import { type Caches, indexes, type OperatorContext } from "./context.ts";
 import { ClaimLifecycle } from "./lifecycle.ts";
@@ -95,6 +96,9 @@ export class Reconcilers implements AsyncDisposable {
   readonly #reservations: ReservationReconciler;
   readonly #controllers: Readonly<Record<Name, Controller>>;
   readonly #subscriptions: Disposable[] = [];
+  readonly durations = Object.fromEntries(names.map((n) => [n, new Histogram()])) as Readonly<
+    Record<Name, Histogram>
+  >;
 
   constructor(context: OperatorContext, identity: ClusterIdentity) {
     this.#c = context;
@@ -130,6 +134,7 @@ export class Reconcilers implements AsyncDisposable {
           resyncMs,
           minBackoffMs: 20,
           maxBackoffMs: 30_000,
+          onDone: (ms) => this.durations[name].observe(ms / 1000),
           onError: (key, error, failures) => {
             // The first few are conflicts with our own caches, usually; they are no news.
             const level = failures > 3 ? "warn" : "debug";
@@ -170,6 +175,10 @@ export class Reconcilers implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const s of this.#subscriptions) s[Symbol.dispose]();
     await Promise.all(Object.values(this.#controllers).map((c) => c[Symbol.asyncDispose]()));
+  }
+
+  get controllers(): readonly Controller[] {
+    return Object.values(this.#controllers);
   }
 
   /** Keys in work or waiting, over all controllers. */

@@ -5,15 +5,20 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { systemNamespace } from "../api/index.ts";
+import type { Hub } from "../fleet/hub/index.ts";
+import { hubSource } from "../fleet/hub/metrics.ts";
 import {
   backoff,
   describeError,
   type KubeClient,
+  kubeSource,
   loadKubeConfig,
   sleep,
   systemClock,
 } from "../kube/index.ts";
-import { clusterNetworkOf, type Log } from "./context.ts";
+import { listenMetrics, type MetricsOptions, processSource } from "../metrics/index.ts";
+import { allCaches, clusterNetworkOf, type Log } from "./context.ts";
+import { operatorSource } from "./metrics.ts";
 import { Operator } from "./operator.ts";
 
 export interface RunOptions {
@@ -28,6 +33,8 @@ export interface RunOptions {
   /** Remembers which cluster this is (without it the first one that answers is believed) and this replica's name. */
   readonly stateDir?: string;
   readonly logLevel: string;
+  readonly version: string;
+  readonly metrics?: Pick<MetricsOptions, "listen" | "tls">;
   /** Unique among replicas; default one that is made up. */
   readonly identity?: string;
 }
@@ -67,13 +74,14 @@ async function keepHub(
   clusterName: () => string | undefined,
   log: Log,
   signal: AbortSignal,
+  told: (hub: Hub | undefined) => void,
 ): Promise<void> {
   if (options.hubListen === undefined && options.hubSocket === undefined) return;
   const { startHub } = await import("../fleet/hub/index.ts");
   const pause = backoff(500, 30_000, Math.random);
   while (!signal.aborted) {
     try {
-      await using _hub = await startHub({
+      await using hub = await startHub({
         client,
         clock: systemClock,
         random: Math.random,
@@ -83,6 +91,7 @@ async function keepHub(
         ...(options.hubAdvertise !== undefined && { advertise: options.hubAdvertise }),
         ...(options.hubSocket !== undefined && { socket: options.hubSocket }),
       });
+      told(hub);
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve();
         signal.addEventListener("abort", () => resolve(), { once: true });
@@ -120,6 +129,21 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<voi
     random: Math.random,
     log,
   });
+  let hub: Hub | undefined;
+  await using _metrics =
+    options.metrics &&
+    (await listenMetrics({
+      ...options.metrics,
+      sources: [
+        processSource("operator", options.version),
+        kubeSource(client, allCaches(operator.caches), operator.events),
+        operatorSource(operator),
+        hubSource(() => hub),
+      ],
+      // A replica that stands by is ready, too.
+      notReady: () => Object.entries(operator.state.stale).map(([kind, why]) => `${kind}: ${why}`)[0],
+      log,
+    }));
   operator.start();
   log.info({ server, identity }, "started");
   const ended = new Promise<void>((resolve) => {
@@ -131,6 +155,6 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<voi
   if (options.stateDir !== undefined && clusterUID !== undefined && expectedUID === undefined)
     remember(options.stateDir, "cluster-uid", clusterUID);
   const cluster = (): string | undefined => clusterNetworkOf(operator.caches)?.spec.clusterName;
-  await Promise.all([ended, keepHub(options, client, cluster, log, signal)]);
+  await Promise.all([ended, keepHub(options, client, cluster, log, signal, (now) => void (hub = now))]);
   log.info({}, "stopping");
 }

@@ -35,16 +35,17 @@ const pure = new Set([
 
 /** What a room may import besides itself and the pure rooms. Anything not listed here may see the pure rooms only. */
 const mayUse: Readonly<Record<string, readonly string[]>> = {
+  metrics: [],
   kernel: [],
   trace: ["kernel"],
   datapath: ["kernel"],
-  kube: [],
+  kube: ["metrics"],
   "bgp/session": [],
   "bgp/bfd": ["bgp/session"],
-  "bgp/daemon": ["kernel", "bgp/session", "bgp/bfd"],
-  fleet: ["kube", "trace"],
-  operator: ["kube", "fleet"],
-  agent: ["kube", "kernel", "datapath", "trace", "fleet"],
+  "bgp/daemon": ["metrics", "kernel", "bgp/session", "bgp/bfd"],
+  fleet: ["metrics", "kube", "trace"],
+  operator: ["metrics", "kube", "fleet"],
+  agent: ["metrics", "kube", "kernel", "datapath", "trace", "fleet"],
   apiserver: [],
   lab: ["kube", "kernel", "trace", "apiserver", "datapath", "cli"],
   cli: ["*"],

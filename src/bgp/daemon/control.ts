@@ -28,6 +28,8 @@ export class ControlServer implements ClientHost {
   readonly #server: Server;
   readonly #clients = new Set<Client>();
   #controller: Client | undefined;
+  #refused = 0;
+  #statesRefused = 0;
 
   private constructor(options: ControlOptions) {
     this.#options = options;
@@ -66,10 +68,17 @@ export class ControlServer implements ClientHost {
     return this.#options.version;
   }
 
+  /** For metrics. */
+  get counts(): { readonly clients: number; readonly refused: number; readonly statesRefused: number } {
+    return { clients: this.#clients.size, refused: this.#refused, statesRefused: this.#statesRefused };
+  }
+
   #accept(socket: Socket): void {
     const client = new Client(socket, this);
-    if (this.#clients.size >= CLIENTS_MAX) client.refuse(refusal.tooManyClients);
-    else this.#clients.add(client);
+    if (this.#clients.size >= CLIENTS_MAX) {
+      this.#refused++;
+      client.refuse(refusal.tooManyClients);
+    } else this.#clients.add(client);
   }
 
   takeControl(client: Client): string | undefined {
@@ -89,6 +98,7 @@ export class ControlServer implements ClientHost {
     try {
       this.#options.apply(state);
     } catch (error) {
+      this.#statesRefused++;
       const reason = `generation ${state.generation}: ${(error as Error).message}`;
       this.#options.log("warn", "desired state refused", { reason });
       client.complain(reason);

@@ -1,6 +1,7 @@
 // bgp/daemon: wires the speaker to sockets, clock, control socket and log; lives until it is told to stop.
 import type { Socket } from "node:net";
 import pino from "pino";
+import { listenMetrics, type MetricsOptions, processSource } from "../../metrics/index.ts";
 import { formatAddress } from "../../net/address.ts";
 import { Speaker } from "../session/speaker.ts";
 import type { SpeakerConfig } from "../session/types.ts";
@@ -9,6 +10,7 @@ import { systemClock } from "./clock.ts";
 import { ControlServer } from "./control.ts";
 import { speakerConfig } from "./convert.ts";
 import { listenProblem } from "./messages.ts";
+import { type DaemonCounts, speakerSource } from "./metrics.ts";
 import {
   addressOf,
   Listener,
@@ -22,6 +24,7 @@ export interface RunOptions {
   readonly socket: string | undefined;
   readonly version: string;
   readonly logLevel: string;
+  readonly metrics?: Pick<MetricsOptions, "listen" | "tls">;
   /** Reads the configuration of a speaker that runs from a file; read again on SIGHUP. */
   readonly file?: () => SpeakerConfig;
 }
@@ -38,6 +41,7 @@ export async function run(options: RunOptions): Promise<number> {
     pino.destination(2),
   );
   let control: ControlServer | undefined;
+  const counts: DaemonCounts = { connectionsRefused: 0 };
   const listening = new Listening(
     (socket) => accept(socket),
     (text) => log.warn(text),
@@ -73,6 +77,7 @@ export async function run(options: RunOptions): Promise<number> {
     const remote = addressOf(socket.remoteAddress);
     const peer = remote && speaker.peerFor(remote, addressOf(socket.localAddress));
     if (!peer) {
+      counts.connectionsRefused++;
       log.debug({ from: socket.remoteAddress }, "connection from a stranger refused");
       socket.destroy();
       return;
@@ -88,6 +93,7 @@ export async function run(options: RunOptions): Promise<number> {
       handler.connected();
       socket.resume();
     } catch (error) {
+      counts.connectionsRefused++;
       log.warn(
         { peer: peer.name, reason: (error as Error).message },
         "connection refused: its protection cannot be had",
@@ -106,6 +112,17 @@ export async function run(options: RunOptions): Promise<number> {
       apply: (state) => apply(speakerConfig(state)),
       log: (level, text, fields) => log[level](fields ?? {}, text),
     });
+  await using _metrics =
+    options.metrics &&
+    (await listenMetrics({
+      ...options.metrics,
+      sources: [
+        processSource("speaker", options.version),
+        speakerSource(speaker, counts, () => control?.counts),
+      ],
+      notReady: () => undefined,
+      log,
+    }));
   log.info({ socket: options.socket, version: options.version }, "speaker ready");
 
   process.on("SIGHUP", () => {

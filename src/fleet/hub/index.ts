@@ -36,6 +36,8 @@ export interface Hub extends AsyncDisposable {
   readonly caBundle: string;
   /** Nodes with a live agent, sorted. */
   nodes(): readonly string[];
+  /** Agents and callers are sent here. */
+  readonly active: boolean;
   readonly stats: { readonly agents: AgentStats; readonly callers: CallerStats; readonly runs: number };
   /** Ends runs and streams. Agents detach at once. */
   close(): Promise<void>;
@@ -166,6 +168,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     socket: options.socket,
     caBundle: certificates.ca,
     nodes: () => agents.nodes(),
+    get active() {
+      return active;
+    },
     get stats() {
       return { agents: agents.stats, callers: callers.stats, runs: callers.size };
     },

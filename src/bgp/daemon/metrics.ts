@@ -1,0 +1,51 @@
+// bgp/daemon: the speaker's samples.
+import type { Source } from "../../metrics/index.ts";
+import type { Speaker } from "../session/speaker.ts";
+import { State } from "../session/types.ts";
+import { afis } from "../wire/constants.ts";
+
+/** What the daemon itself has refused. */
+export interface DaemonCounts {
+  connectionsRefused: number;
+}
+
+interface ControlCounts {
+  readonly clients: number;
+  readonly refused: number;
+  readonly statesRefused: number;
+}
+
+const familyName = { 1: "ipv4", 2: "ipv6" } as const;
+
+export const speakerSource =
+  (speaker: Speaker, daemon: Readonly<DaemonCounts>, control: () => ControlCounts | undefined): Source =>
+  (emit) => {
+    for (const s of speaker.sessions) {
+      const { name, counters } = s;
+      emit("waggle_bgp_session_up", s.state === State.established, name);
+      emit("waggle_bgp_session_flaps_total", s.flaps, name);
+      emit("waggle_bgp_updates_sent_total", s.updatesSent, name);
+      emit("waggle_bgp_updates_received_total", counters.updates, name);
+      emit("waggle_bgp_update_errors_total", counters.treatedAsWithdraw, name, "treat_as_withdraw");
+      emit("waggle_bgp_update_errors_total", counters.attributeDiscard, name, "attribute_discard");
+      emit("waggle_bgp_update_errors_total", counters.unroutable, name, "unroutable");
+      emit("waggle_bgp_update_errors_total", counters.familyIgnored, name, "family_ignored");
+      emit("waggle_bgp_stale_families", afis.filter((afi) => s.stale[afi]).length, name);
+      for (const afi of s.config.families) {
+        const family = familyName[afi];
+        emit("waggle_bgp_prefixes_received", s.rib.received[afi], name, family);
+        emit("waggle_bgp_prefixes_accepted", s.rib.accepted[afi], name, family);
+        emit("waggle_bgp_prefixes_advertised", s.sender?.out(afi)?.advertised ?? 0, name, family);
+        const most = s.config.prefixesMax[afi];
+        if (most > 0) emit("waggle_bgp_prefixes_max", most, name, family);
+      }
+    }
+    emit("waggle_bgp_origins", speaker.config?.origins.length ?? 0);
+    emit("waggle_bgp_generation", Number(speaker.config?.generation ?? 0n));
+    emit("waggle_bgp_connections_refused_total", daemon.connectionsRefused);
+    const counts = control();
+    if (!counts) return;
+    emit("waggle_bgp_control_clients", counts.clients);
+    emit("waggle_bgp_control_clients_refused_total", counts.refused);
+    emit("waggle_bgp_desired_refused_total", counts.statesRefused);
+  };
