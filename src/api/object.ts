@@ -69,6 +69,17 @@ export function selects(
   return true;
 }
 
+/** Labels that stand for where and what a Service is, under the names that selectors of Services know them by. */
+export const serviceNamespaceLabel = "io.kubernetes.service.namespace";
+export const serviceNameLabel = "io.kubernetes.service.name";
+
+/** A Service's labels as selectors of Services see them. */
+export const serviceLabels = (service: Service): Readonly<Record<string, string>> => ({
+  ...service.metadata.labels,
+  [serviceNamespaceLabel]: service.metadata.namespace ?? "",
+  [serviceNameLabel]: service.metadata.name,
+});
+
 export interface Node extends KubernetesObject {
   readonly kind: "Node";
   readonly spec?: {
@@ -149,6 +160,8 @@ export const approveAnnotation = "waggle.dev/approve";
 export const pausedAnnotation = "waggle.dev/paused";
 /** Annotation on the ClusterNetwork: every node lets go of everything, as in a forced drain. Its value is the cluster's name. */
 export const withdrawAnnotation = "waggle.dev/withdraw";
+/** Annotation on a Service: Keep or Withdraw, what becomes of its addresses once it has no ready endpoint. */
+export const whenEmptyAnnotation = "waggle.dev/when-empty";
 /** Label on a Node: none of its Services' addresses are announced there (Kubernetes KEP-1143). */
 export const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers";
 

@@ -1,5 +1,5 @@
 // operator: where each family's address of a Service comes from, by caches alone; what is shown and claimed comes first.
-import type { IPAllocation, IPReservation, Service } from "../api/index.ts";
+import { type IPAllocation, type IPReservation, type Service, serviceLabels } from "../api/index.ts";
 import {
   type Applicant,
   type Choice,
@@ -141,7 +141,7 @@ export class ServiceSources {
     const applicant: Applicant = {
       purpose: "LoadBalancers",
       family,
-      labels: service.metadata.labels,
+      labels: serviceLabels(service),
       namespace: service.metadata.namespace ?? "",
     };
     const requested = wish.requested.get(family);

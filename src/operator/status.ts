@@ -10,8 +10,8 @@ import type {
   Node,
   NodeNetwork,
 } from "../api/index.ts";
-import { selects } from "../api/index.ts";
-import { overlapOf } from "../ipam/index.ts";
+import { selects, serviceLabels } from "../api/index.ts";
+import { describePrefix, overlapOf } from "../ipam/index.ts";
 import { applyStatus, kinds, type Resource, type Result, setCondition } from "../kube/index.ts";
 import { formatPrefix } from "../net/address.ts";
 import { compileAdvertisement } from "../plan/announce.ts";
@@ -19,7 +19,8 @@ import { collectFaults, type Fault } from "../plan/fields.ts";
 import { compilePeering } from "../plan/peerings.ts";
 import { compilePeer, sourcesOf } from "../plan/peers.ts";
 import { compilePolicy } from "../plan/policies.ts";
-import { clusterNetworkOf, fieldManager, ingressOf, type OperatorContext } from "./context.ts";
+import { prefixOf } from "./claims.ts";
+import { clusterNetworkOf, fieldManager, indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { advertisementSays, networkSays, peeringSays, peerSays, policySays, type Say } from "./messages.ts";
 import { type MissingBlocks, routerIDOf, ruleFor } from "./nodes.ts";
 import { observedOf, withPaused } from "./paused.ts";
@@ -239,16 +240,17 @@ export class StatusReconcilers {
   #askedPrefixes(object: BGPAdvertisement, nodes: readonly Node[]): ReadonlySet<string> {
     const out = new Set<string>();
     const add = (text: string | undefined): void => {
-      const prefix = text === undefined ? undefined : tryHost(text);
+      const prefix = text === undefined ? undefined : (tryPrefix(text) ?? tryHost(text));
       if (prefix) out.add(formatPrefix(prefix));
     };
     for (const item of object.spec.advertise) {
       if (item.type === "PodBlocks")
         for (const node of nodes)
           for (const block of networkOf(this.#c, node)?.spec.podBlocks ?? []) out.add(block.prefix);
+      else if (item.type === "Pools") this.#inPools(item, nodes).forEach(add);
       else
         for (const service of this.#c.caches.services.cache.list()) {
-          if (!selects(item.serviceSelector, service.metadata.labels)) continue;
+          if (!selects(item.serviceSelector, serviceLabels(service))) continue;
           const types = item.addresses ?? [];
           if (types.includes("LoadBalancerIP")) ingressOf(service).forEach(add);
           if (types.includes("ClusterIP")) service.spec.clusterIPs?.forEach(add);
@@ -256,6 +258,21 @@ export class StatusReconcilers {
         }
     }
     return out;
+  }
+
+  /** Claims of pools that an item names: blocks of the nodes, and addresses that a Service it selects shows. */
+  #inPools(item: BGPAdvertisement["spec"]["advertise"][number], nodes: readonly Node[]): readonly string[] {
+    const { cache } = this.#c.caches.services;
+    const names = new Set(nodes.map((n) => n.metadata.name));
+    const shown = (address: string): boolean =>
+      cache.byIndex(indexes.ingress, address).some((s) => selects(item.serviceSelector, serviceLabels(s)));
+    return this.#c.claims.all().flatMap((claim) => {
+      const { owner, pool, prefix } = claim.spec;
+      if (!item.pools?.includes(pool)) return [];
+      return (owner.kind === "Node" ? names.has(owner.name) : shown(describePrefix(prefixOf(claim))))
+        ? [prefix]
+        : [];
+    });
   }
 
   readonly peering = async (name: string): Promise<Result | undefined> => {

@@ -1,5 +1,13 @@
 // plan: the decision about one candidate: every condition in order, the first that fails is the reason.
-import { type BGPAdvertisement, type BGPPeer, excludeLabel, routeKind, selects } from "../api/index.ts";
+import {
+  type BGPAdvertisement,
+  type BGPPeer,
+  excludeLabel,
+  routeKind,
+  selects,
+  serviceLabels,
+  whenEmptyAnnotation,
+} from "../api/index.ts";
 import type { AddressType, Candidate } from "./candidates.ts";
 import { canonical } from "./canonical.ts";
 import { type DrainPhase, drainWithdraws } from "./drain.ts";
@@ -96,17 +104,26 @@ export const dePrefer = (a: RouteAttributesOut): RouteAttributesOut => ({
 /** Why this item does not ask for the candidate; undefined where it does. */
 function itemRefusal(item: Item, candidate: Candidate): Reason | undefined {
   const wanted = candidate.kind === "Pods" ? "PodBlocks" : "Services";
+  const selected = (): Reason | undefined =>
+    selects(item.serviceSelector, candidate.service && serviceLabels(candidate.service))
+      ? undefined
+      : reasons.serviceSelectorNoMatch();
+  if (item.type === "Pools") {
+    const { pool } = candidate;
+    if (pool === undefined || !item.pools?.includes(pool)) return reasons.poolNotAdvertised(pool);
+    return wanted === "PodBlocks" ? undefined : selected();
+  }
   if (item.type !== wanted) return reasons.typeNotAdvertised(wanted);
   if (wanted === "PodBlocks") return undefined;
   const type: AddressType = candidate.addressType ?? "LoadBalancerIP";
   if (!item.addresses?.includes(type)) return reasons.addressTypeNotAdvertised(type);
-  return selects(item.serviceSelector, candidate.service?.metadata.labels)
-    ? undefined
-    : reasons.serviceSelectorNoMatch();
+  return selected();
 }
 
 interface Match {
   readonly advertisement: CompiledAdvertisement;
+  /** The address stays announced without a ready endpoint. */
+  readonly keeps: boolean;
   readonly attributes: RouteAttributesOut;
 }
 
@@ -134,7 +151,12 @@ function matching(
           answers.at(-1) ??
           reasons.noAdvertisement(),
       );
-    else matches.push({ advertisement, attributes: advertisement.attributes[index]! });
+    else
+      matches.push({
+        advertisement,
+        keeps: object.spec.advertise[index]!.whenEmpty === "Keep",
+        attributes: advertisement.attributes[index]!,
+      });
   }
   return { matches, refusals };
 }
@@ -161,12 +183,23 @@ function hearing(
   return { peers, refusals };
 }
 
-function endpointObstacle(candidate: Candidate, entry: VipEntry | undefined): Reason | undefined {
+/** What is kept without an endpoint was proven when it had one; what has let go of it does not come back so. */
+function endpointObstacle(
+  candidate: Candidate,
+  entry: VipEntry | undefined,
+  kept: boolean,
+): Reason | undefined {
   if (candidate.kind === "Pods") return undefined;
   const backends = entry?.ports.flatMap((p) => p.backends) ?? [];
   if (candidate.service?.spec.externalTrafficPolicy === "Local")
     return backends.some((b) => b.local) ? undefined : reasons.noLocalEndpoint();
-  return backends.length > 0 ? undefined : reasons.noReadyEndpoint();
+  return backends.length > 0 || kept ? undefined : reasons.noReadyEndpoint();
+}
+
+/** Whether an address without a ready endpoint stays announced: the Service's own word, else the BGPAdvertisements'. */
+function keptWhenEmpty(candidate: Candidate, matches: readonly Match[], before: boolean): boolean {
+  const said = candidate.service?.metadata.annotations?.[whenEmptyAnnotation];
+  return before && (said === "Keep" || (said !== "Withdraw" && matches.some((m) => m.keeps)));
 }
 
 const modeObstacle = ({ mode, paused }: AnnounceContext): Reason | undefined =>
@@ -265,7 +298,8 @@ export function decide(candidate: Candidate, context: AnnounceContext): Decision
   const { matches, refusals } = matching(candidate, context);
   const names = matches.map((m) => m.advertisement.name);
   if (matches.length === 0) return no(reasons.noAdvertisement(), names, refusals);
-  const endpoints = endpointObstacle(candidate, context.vips.get(prefix));
+  const kept = keptWhenEmpty(candidate, matches, context.announcedBefore.has(prefix));
+  const endpoints = endpointObstacle(candidate, context.vips.get(prefix), kept);
   if (endpoints) return no(endpoints, names, refusals);
   const heard = hearing(candidate, matches, context);
   const all = [...refusals, ...heard.refusals];

@@ -46,6 +46,7 @@ export interface Compiled {
   readonly network: ClusterNetwork | undefined;
   readonly rule: ClusterNetworkRule | undefined;
   readonly routerID: number;
+  readonly clusterID?: number;
   readonly listen: SpeakerState["listen"];
   readonly peerings: readonly PeeringRule[];
   readonly peers: ReadonlyMap<string, { readonly compiled: CompiledPeer; readonly sources: PeerSources }>;
@@ -71,6 +72,7 @@ export interface OwnNode {
 interface CompiledNetwork {
   readonly rule: ClusterNetworkRule | undefined;
   readonly routerID: number;
+  readonly clusterID?: number;
   readonly listen: SpeakerState["listen"];
 }
 
@@ -244,6 +246,7 @@ export function compileAll(
     network: network?.source,
     rule,
     routerID: network?.value.routerID ?? 0,
+    ...(network?.value.clusterID !== undefined && { clusterID: network.value.clusterID }),
     listen: network?.value.listen ?? [],
     peerings: peerings.values,
     peers,

@@ -4,14 +4,36 @@ import {
   type DesiredState,
   DesiredStateSchema,
   Family as ProtoFamily,
+  Role as ProtoRole,
+  Source as ProtoSource,
 } from "../api/generated/proto/speaker_pb.js";
 import { type Address, toBytes } from "../net/address.ts";
 import type { LargeCommunity } from "../routes/index.ts";
-import type { SpeakerPeer, SpeakerRule, SpeakerState } from "./types.ts";
+import type { SpeakerPeer, SpeakerRule, SpeakerState, SpeakerTreatment } from "./types.ts";
 
 const none = new Uint8Array(0);
 const bytesOf = (a: Address | undefined): Uint8Array => (a ? toBytes(a) : none);
 const large = (list: readonly LargeCommunity[]) => list.map((l) => ({ ...l }));
+
+const roles = {
+  Provider: ProtoRole.PROVIDER,
+  Customer: ProtoRole.CUSTOMER,
+  Peer: ProtoRole.PEER,
+  RouteServer: ProtoRole.ROUTE_SERVER,
+  RouteServerClient: ProtoRole.ROUTE_SERVER_CLIENT,
+} as const;
+const sources = { Learned: ProtoSource.LEARNED, Any: ProtoSource.ANY } as const;
+
+const encodeTreatment = (t: SpeakerTreatment) => ({
+  allowAsIn: t.allowASIn,
+  asOverride: t.asOverride,
+  removePrivateAs: t.removePrivateAS,
+  nextHopUnchanged: t.nextHopUnchanged,
+  reflectorClient: t.reflectorClient,
+  routeServerClient: t.routeServerClient,
+  role: t.role === undefined ? ProtoRole.ROLE_NONE : roles[t.role],
+  strictRole: t.strictRole,
+});
 
 const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   name: p.name,
@@ -40,6 +62,8 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   nextHopIpv4: bytesOf(p.nextHopIPv4),
   nextHopIpv6: bytesOf(p.nextHopIPv6),
   passive: p.passive,
+  adminDown: p.adminDown ?? false,
+  ...(p.treatment && encodeTreatment(p.treatment)),
 });
 
 const encodeRule = (r: SpeakerRule) => ({
@@ -54,6 +78,7 @@ const encodeRule = (r: SpeakerRule) => ({
     communities: [...r.match.communities],
     large: large(r.match.large),
     asPathContains: [...r.match.asPathContains],
+    ...(r.match.source && { source: sources[r.match.source] }),
   },
   accept: r.accept,
   set: {
@@ -76,6 +101,7 @@ export function encodeDesired(
     generation,
     asn: state.asn,
     routerId: state.routerID,
+    clusterId: state.clusterID ?? 0,
     listen: state.listen.map((l) => ({ address: bytesOf(l.address), port: l.port })),
     peers: state.peers.map((p) =>
       encodePeer(p, p.passwordSecret === undefined ? undefined : passwords.get(p.passwordSecret)),

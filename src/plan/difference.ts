@@ -154,6 +154,10 @@ function routeDifferences(
     });
 }
 
+/** What of a treatment a living session does not take over. */
+const treatedInSession = ({ treatment: t }: SpeakerPeer): string =>
+  canonical([t?.role ?? "", t?.strictRole ?? false, t?.reflectorClient ?? false]);
+
 /** Fields that a living session takes over; any other ends it. */
 const takenOver: ReadonlySet<string> = new Set([
   "connectRetrySeconds",
@@ -162,6 +166,7 @@ const takenOver: ReadonlySet<string> = new Set([
   "exportPolicies",
   "nextHopIPv4",
   "nextHopIPv6",
+  "treatment",
 ] satisfies readonly (keyof SpeakerPeer)[]);
 
 const importsOf = ({ speaker }: Plan, peer: SpeakerPeer): string =>
@@ -170,7 +175,9 @@ const importsOf = ({ speaker }: Plan, peer: SpeakerPeer): string =>
 function peerDifferences(before: Plan, after: Plan): readonly PeerDifference[] {
   const was = new Map(before.speaker.peers.map((p) => [p.name, p] as const));
   const is = new Map(after.speaker.peers.map((p) => [p.name, p] as const));
-  const restartsAll = before.speaker.routerID !== after.speaker.routerID;
+  const clusterID = ({ speaker }: Plan): number => speaker.clusterID ?? speaker.routerID;
+  const restartsAll =
+    before.speaker.routerID !== after.speaker.routerID || clusterID(before) !== clusterID(after);
   return [...new Set([...was.keys(), ...is.keys()])].sort().flatMap((peer): readonly PeerDifference[] => {
     const old = was.get(peer);
     const next = is.get(peer);
@@ -183,7 +190,14 @@ function peerDifferences(before: Plan, after: Plan): readonly PeerDifference[] {
     const fields: string[] = [...names].filter(differs).sort();
     if (restartsAll) fields.push("routerID");
     if (fields.length === 0) return [];
-    return [{ peer, change: "Changed", fields, restarts: fields.some((f) => !takenOver.has(f)) }];
+    return [
+      {
+        peer,
+        change: "Changed",
+        fields,
+        restarts: fields.some((f) => !takenOver.has(f)) || treatedInSession(old) !== treatedInSession(next),
+      },
+    ];
   });
 }
 

@@ -1,8 +1,9 @@
 // plan: what each neighbour of a node hears of what the node originates: the speaker's own export, on a plan's state.
 import { compileChain } from "../bgp/policy/chain.ts";
-import { originIn, policyIn } from "../bgp/rib/desired.ts";
+import { originIn, policyIn, treatmentIn } from "../bgp/rib/desired.ts";
 import { type ExportTarget, exportTarget } from "../bgp/rib/export.ts";
 import { decideOrigin, exportOrigin, type Origin, originFor } from "../bgp/rib/group.ts";
+import { exportTreatment } from "../bgp/rib/treatment.ts";
 import { flatten } from "../bgp/wire/aspath.ts";
 import type { PathAttributes } from "../bgp/wire/attributes.ts";
 import { type Address, formatAddress, fromBytes, maskTo, toBytes } from "../net/address.ts";
@@ -24,6 +25,8 @@ export interface HeardRoute {
   readonly communities: readonly string[];
   /** `65001:1:2`, in the order in which they are sent. */
   readonly largeCommunities: readonly string[];
+  /** ONLY_TO_CUSTOMER (RFC 9234): the AS that has marked it; absent where it is not marked. */
+  readonly onlyToCustomer?: number;
 }
 
 /** What the export policy of one peer makes of one route that is originated for it. */
@@ -53,6 +56,7 @@ export const heardRoute = (a: PathAttributes): HeardRoute => ({
   ...(a.localPref !== undefined && { localPreference: a.localPref }),
   communities: (a.communities ?? []).map((c) => `${c >>> 16}:${c & 0xffff}`),
   largeCommunities: (a.large ?? []).map((l) => l.join(":")),
+  ...(a.otc !== undefined && { onlyToCustomer: a.otc }),
 });
 
 const prefixOf = (o: Origin): string => {
@@ -69,17 +73,26 @@ export function exportTargets(
 ): ReadonlyMap<string, ExportTarget> {
   const desired = encodeDesired({ ...state, origins: [] }, 0n, true, new Map());
   const policies = new Map(desired.policies.map((p) => [p.name, policyIn(p)] as const));
+  const reflecting = desired.peers.some((p) => p.reflectorClient);
   return new Map(
-    state.peers.map((p) => [
-      p.name,
-      exportTarget({
-        ebgp: p.peerASN !== p.localASN,
+    state.peers.map((p, i) => {
+      const ebgp = p.peerASN !== p.localASN;
+      const target = exportTarget({
+        ebgp,
         localAsn: p.localASN,
         chain: compileChain(p.exportPolicies, policies),
         nextHop: { 1: p.nextHopIPv4 && toBytes(p.nextHopIPv4), 2: p.nextHopIPv6 && toBytes(p.nextHopIPv6) },
         local: p.localAddress ?? localAddress(p),
-      }),
-    ]),
+        treatment: exportTreatment(treatmentIn(desired.peers[i]!, ebgp, p.name), {
+          ebgp,
+          peerAsn: p.peerASN,
+          peerRouterId: 0, // what a neighbour is told does not depend on it
+          reflecting,
+          clusterId: desired.clusterId || desired.routerId,
+        }),
+      });
+      return [p.name, target];
+    }),
   );
 }
 

@@ -20,6 +20,7 @@ export type ReasonCode =
   | "NodeSelectorNoMatch"
   | "ServiceSelectorNoMatch"
   | "TypeNotAdvertised"
+  | "PoolNotAdvertised"
   | "AddressTypeNotAdvertised"
   | "NoPeer"
   | "PeerNotSelected"
@@ -69,6 +70,11 @@ export const reasons = {
   nodeSelectorNoMatch: () => reason("NodeSelectorNoMatch", "nodeSelector does not match this node"),
   serviceSelectorNoMatch: () =>
     reason("ServiceSelectorNoMatch", "serviceSelector does not match the Service"),
+  poolNotAdvertised: (pool: string | undefined) =>
+    reason(
+      "PoolNotAdvertised",
+      pool === undefined ? "no IPPool holds it" : `pools do not include ${pool}, which it is claimed from`,
+    ),
   typeNotAdvertised: (type: string) => reason("TypeNotAdvertised", `advertises nothing of type ${type}`),
   addressTypeNotAdvertised: (type: string) =>
     reason("AddressTypeNotAdvertised", `addresses do not include ${type}`),
@@ -163,6 +169,10 @@ export const faults = {
   address: (why: string) => `is not usable: ${why}`,
   unnumbered: () => "neighbours by interface are not supported yet; give address",
   otherFamily: () => "is not of the family of address",
+  externalOnly: () => "is for external neighbours, and peerASN is our own",
+  internalOnly: () => "is for internal neighbours, and peerASN is not our own",
+  needs: (other: string) => `needs ${other}`,
+  notFamily: (family: number) => `is no IPv${family} address`,
   noPolicy: (name: string) => `there is no BGPPolicy ${name}`,
   inPolicy: (name: string, path: string, why: string) => `BGPPolicy ${name}: ${path} ${why}`,
   exclusive: (other: string) => `excludes ${other}`,

@@ -32,6 +32,7 @@ export function hashedRouterID(name: string): number {
 
 export interface NodeRule {
   readonly routerID: number;
+  readonly clusterID?: number;
   readonly listen: SpeakerState["listen"];
 }
 
@@ -51,6 +52,14 @@ export function compileRule(
   else if (own) routerID = Number(own.lo);
   else into.add(`${at}.routerIDSource`, faults.noRouterID());
 
+  const cluster =
+    rule.reflectorClusterID === undefined
+      ? undefined
+      : addressAt(rule.reflectorClusterID, `${at}.reflectorClusterID`, into);
+  if (cluster && (cluster.family !== 4 || cluster.lo === 0n))
+    into.add(`${at}.reflectorClusterID`, faults.notFamily(4));
+  const clusterID = cluster && Number(cluster.lo);
+
   const listen: { address?: Address; port: number }[] = [];
   const port = rule.listen?.port ?? 179;
   if (rule.listen?.mode === "Any") listen.push({ port });
@@ -61,5 +70,7 @@ export function compileRule(
       if (address) listen.push({ address, port });
     }
   }
-  return into.list.length > 0 ? { faults: into.list } : { value: { routerID, listen } };
+  return into.list.length > 0
+    ? { faults: into.list }
+    : { value: { routerID, ...(clusterID !== undefined && { clusterID }), listen } };
 }

@@ -5,7 +5,7 @@ import type { PeeringRule } from "../routes/index.ts";
 import { addressAt, collectFaults, type Fault, type Faults } from "./fields.ts";
 import { faults } from "./messages.ts";
 import { compilePolicy, impliedExport, impliedImport } from "./policies.ts";
-import type { PeerSources, SpeakerPeer, SpeakerPolicy } from "./types.ts";
+import type { PeerSources, SpeakerPeer, SpeakerPolicy, SpeakerTreatment } from "./types.ts";
 
 /** What the node contributes to each of its peers. */
 export interface PeerContext {
@@ -56,6 +56,49 @@ function namedPolicies(
   });
 }
 
+/** How the peer is treated beside policy; undefined for an ordinary one. What does not fit its kind is a fault. */
+function treatmentOf(spec: BGPPeer["spec"], external: boolean, into: Faults): SpeakerTreatment | undefined {
+  const treatment: SpeakerTreatment = {
+    allowASIn: spec.allowASIn ?? 0,
+    asOverride: spec.asOverride ?? false,
+    removePrivateAS: spec.removePrivateAS ?? false,
+    nextHopUnchanged: spec.nextHopUnchanged ?? false,
+    reflectorClient: spec.reflectorClient ?? false,
+    routeServerClient: spec.routeServerClient ?? false,
+    ...(spec.role !== undefined && { role: spec.role }),
+    strictRole: spec.strictRole ?? false,
+  };
+  const externals = [
+    "asOverride",
+    "removePrivateAS",
+    "nextHopUnchanged",
+    "routeServerClient",
+    "role",
+  ] as const;
+  if (!external)
+    for (const field of externals) if (treatment[field]) into.add(`spec.${field}`, faults.externalOnly());
+  if (external && treatment.reflectorClient) into.add("spec.reflectorClient", faults.internalOnly());
+  if (treatment.strictRole && treatment.role === undefined) into.add("spec.strictRole", faults.needs("role"));
+  return Object.values(treatment).some(Boolean) ? treatment : undefined;
+}
+
+/** Next hop of ours for one family: as configured, else the node's own address where the session is of the other family. */
+function nextHopOf(
+  spec: BGPPeer["spec"],
+  family: 4 | 6,
+  session: Address,
+  nodeAddresses: readonly Address[],
+  into: Faults,
+): Address | undefined {
+  const name = family === 4 ? "ipv4" : "ipv6";
+  const text = spec.nextHop?.[name];
+  if (text === undefined)
+    return family === session.family ? undefined : nodeAddresses.find((a) => a.family === family);
+  const address = addressAt(text, `spec.nextHop.${name}`, into);
+  if (address && address.family !== family) into.add(`spec.nextHop.${name}`, faults.notFamily(family));
+  return address;
+}
+
 /** A peer as the speaker wants it, or what is wrong with it. `kept`: these are its last good sources, not the present ones. */
 export function compilePeer(
   sources: PeerSources,
@@ -84,11 +127,12 @@ export function compilePeer(
     ? namedPolicies("exportPolicies", sources, kept, into)
     : [impliedExport(context.localASN, context.clusterID)];
 
-  if (into.list.length > 0 || !address) return { faults: into.list };
+  const treatment = treatmentOf(spec, spec.peerASN !== localASN, into);
   const nextHop = (family: 4 | 6): Address | undefined =>
-    family === address.family ? undefined : context.nodeAddresses.find((a) => a.family === family);
+    address && nextHopOf(spec, family, address, context.nodeAddresses, into);
   const nextHopIPv4 = nextHop(4);
   const nextHopIPv6 = nextHop(6);
+  if (into.list.length > 0 || !address) return { faults: into.list };
   const secret = spec.passwordSecretName;
   const peer: SpeakerPeer = {
     name: metadata.name,
@@ -112,6 +156,8 @@ export function compilePeer(
     ...(nextHopIPv4 && { nextHopIPv4 }),
     ...(nextHopIPv6 && { nextHopIPv6 }),
     passive: spec.passive ?? false,
+    ...(spec.adminDown === true && { adminDown: true as const }),
+    ...(treatment && { treatment }),
   };
   return { value: { peer, policies: [...imports, ...exports] } };
 }

@@ -296,6 +296,7 @@ function speakerOf(inputs: PlanInputs, compiled: Compiled, decisions: readonly D
   return {
     asn: announcing ? (compiled.rule?.localASN ?? 0) : (before?.asn ?? 0),
     routerID: announcing ? compiled.routerID : (before?.routerID ?? 0),
+    ...(announcing && compiled.clusterID !== undefined && { clusterID: compiled.clusterID }),
     listen: compiled.listen,
     peers: [...compiled.peers.values()].map((p) => p.compiled.peer),
     origins: decisions.flatMap((d) => d.origins),

@@ -42,6 +42,8 @@ function compileRule(rule: PolicyRule, path: string, into: Faults): SpeakerRule 
       communities: match.standard,
       large: match.large,
       asPathContains: rule.match?.asPathContains ?? [],
+      ...(rule.match?.source !== undefined &&
+        rule.match.source !== "Originated" && { source: rule.match.source }),
     },
     accept: rule.action === "Accept",
     set: {

@@ -1,8 +1,9 @@
 // plan: tests of routing policy without a cluster: one route, one neighbour, and what must become of it, by the speaker's own code.
 import { type ClusterNetwork, type Node, routeKind } from "../api/index.ts";
 import { compileChain } from "../bgp/policy/chain.ts";
-import { policyIn } from "../bgp/rib/desired.ts";
+import { policyIn, treatmentIn } from "../bgp/rib/desired.ts";
 import { Rib } from "../bgp/rib/rib.ts";
+import { importTreatment } from "../bgp/rib/treatment.ts";
 import type { PathAttributes } from "../bgp/wire/attributes.ts";
 import type { Afi } from "../bgp/wire/constants.ts";
 import { NlriCursor, nlriBytes } from "../bgp/wire/nlri.ts";
@@ -249,7 +250,9 @@ function imported(
   const attributes = received(peer, prefix, test, into);
   const { afi } = attributes;
   const { speaker } = bench.plan;
-  const policies = encodeDesired({ ...speaker, origins: [] }, 0n, true, new Map()).policies;
+  const desired = encodeDesired({ ...speaker, origins: [] }, 0n, true, new Map());
+  const { policies } = desired;
+  const message = desired.peers.find((p) => p.name === peer.name)!;
   const rib = new Rib(1);
   const own = rib.addPeer(peer.name)!;
   own.ebgp = peer.peerASN !== peer.localASN;
@@ -265,6 +268,13 @@ function imported(
     localAsn: peer.localASN,
     routerId: speaker.routerID,
     chain: compileChain(peer.importPolicies, new Map(policies.map((p) => [p.name, policyIn(p)]))),
+    treatment: importTreatment(treatmentIn(message, own.ebgp, peer.name), {
+      ebgp: own.ebgp,
+      peerAsn: peer.peerASN,
+      peerRouterId: 0, // only a reflected route shows it
+      reflecting: desired.peers.some((p) => p.reflectorClient),
+      clusterId: desired.clusterId || desired.routerId,
+    }),
   });
   const nlri = Uint8Array.from([prefix.length, ...toBytes(prefix)]).subarray(0, nlriBytes(prefix.length));
   if (rib.announce(own, afi, nlri, 0, nlri.length, rib.attributes.intern(attributes)) > 0)

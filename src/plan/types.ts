@@ -148,6 +148,18 @@ export interface SpeakerOrigin {
   readonly peers: readonly string[];
 }
 
+/** How a neighbour is treated beside policy, where that is out of the ordinary. */
+export interface SpeakerTreatment {
+  readonly allowASIn: number;
+  readonly asOverride: boolean;
+  readonly removePrivateAS: boolean;
+  readonly nextHopUnchanged: boolean;
+  readonly reflectorClient: boolean;
+  readonly routeServerClient: boolean;
+  readonly role?: "Provider" | "Customer" | "Peer" | "RouteServer" | "RouteServerClient";
+  readonly strictRole: boolean;
+}
+
 export interface SpeakerPeer {
   readonly name: string;
   readonly address: Address;
@@ -173,6 +185,9 @@ export interface SpeakerPeer {
   readonly nextHopIPv4?: Address;
   readonly nextHopIPv6?: Address;
   readonly passive: boolean;
+  readonly adminDown?: true;
+  /** Absent for an ordinary neighbour. */
+  readonly treatment?: SpeakerTreatment;
 }
 
 export interface SpeakerPrefixMatch {
@@ -188,6 +203,8 @@ export interface SpeakerRule {
     readonly communities: readonly number[];
     readonly large: readonly LargeCommunity[];
     readonly asPathContains: readonly number[];
+    /** Absent: what this node originates. */
+    readonly source?: "Learned" | "Any";
   };
   readonly accept: boolean;
   readonly set: {
@@ -209,6 +226,8 @@ export interface SpeakerState {
   readonly asn: number;
   /** 10.0.0.1 = 0x0a000001. */
   readonly routerID: number;
+  /** Of route reflectors; absent: routerID. */
+  readonly clusterID?: number;
   readonly listen: readonly { readonly address?: Address; readonly port: number }[];
   readonly peers: readonly SpeakerPeer[];
   readonly origins: readonly SpeakerOrigin[];

@@ -46,7 +46,10 @@ const fixed: Fixed = {
   clusterASN,
   nodeAddresses: [ours.ipv4, ours.ipv6],
   peers: [
-    { name: "tor1", spec: { ...peerDefaults, address: theirs.ipv4, peerASN: 65_001 } },
+    {
+      name: "tor1",
+      spec: { ...peerDefaults, address: theirs.ipv4, peerASN: 65_001, role: "Provider", strictRole: true },
+    },
     { name: "tor2", spec: { ...peerDefaults, address: second.theirs, peerASN: 65_001, localASN: 64_777 } },
     { name: "spine", spec: { ...peerDefaults, address: theirs.ipv6, peerASN: clusterASN } },
   ],
@@ -61,16 +64,18 @@ const birdConfig = (): string => {
     neighbour: string,
     neighbourAs: number,
     families: readonly (4 | 6)[],
+    more = "",
   ) => `
 ${families.map((f) => `ipv${f} table ${name}_${f};`).join("\n")}
 protocol bgp ${name} {
   local ${local} as ${as};
   neighbor ${neighbour} as ${neighbourAs};
   connect delay time 1; connect retry time 1; error wait time 1, 2;
+  ${more}
   ${families.map((f) => `ipv${f} { table ${name}_${f}; import all; export none; };`).join("\n  ")}
 }`;
   return [
-    protocol("tor1", theirs.ipv4, 65_001, ours.ipv4, clusterASN, [4, 6]),
+    protocol("tor1", theirs.ipv4, 65_001, ours.ipv4, clusterASN, [4, 6], "local role customer;"),
     protocol("tor2", second.theirs, 65_001, second.ours, 64_777, [4]),
     protocol("spine", theirs.ipv6, clusterASN, ours.ipv6, clusterASN, [4, 6]),
   ].join("\n");
@@ -92,6 +97,7 @@ function parseRoutes(text: string, isInternal: boolean): Table {
       new RegExp(`BGP\\.${name}:[ \\t]*(.*)`).exec(block)?.[1]?.trim();
     const med = field("med");
     const localPreference = field("local_pref");
+    const mark = field("otc");
     out[prefix] = {
       nextHop: field("next_hop")?.split(" ")[0] ?? "",
       asPath: (field("as_path") ?? "").split(" ").filter(Boolean).map(Number),
@@ -101,6 +107,7 @@ function parseRoutes(text: string, isInternal: boolean): Table {
       ...(isInternal && localPreference !== undefined && { localPreference: Number(localPreference) }),
       communities: communities(field("community") ?? ""),
       largeCommunities: communities(field("large_community") ?? ""),
+      ...(mark !== undefined && { onlyToCustomer: Number(mark) }),
     };
   }
   return out;
@@ -246,6 +253,7 @@ describe.skipIf(!canRun)(`explain and diff against BIRD${why}`, () => {
           r.localPreference,
           r.communities,
           r.largeCommunities,
+          r.onlyToCustomer,
         ]),
     ]);
 

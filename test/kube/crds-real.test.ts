@@ -87,15 +87,66 @@ describe.skipIf(!assets)(
         "kind: ClusterNetwork\nmetadata: {name: default}\nspec: {clusterName: dc1, clusterID: 7, nodes: [{nodeSelector: {}, mode: Observe, owns: [], localASN: 1}]}",
         /spec\.clusterID.*immutable/,
       ],
+      [
+        "a role towards ourselves",
+        "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerASN: 1, localASN: 1, address: 10.0.0.1, role: Provider}",
+        /spec\.localASN.*external neighbours/,
+      ],
+      [
+        "an external reflector client",
+        "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerASN: 1, localASN: 2, address: 10.0.0.1, reflectorClient: true}",
+        /spec\.reflectorClient.*internal neighbours/,
+      ],
+      [
+        "a strict role without a role",
+        "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerASN: 1, address: 10.0.0.1, strictRole: true}",
+        /strictRole needs role/,
+      ],
+      [
+        "a next hop of the other family",
+        "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerASN: 1, address: 10.0.0.1, nextHop: {ipv6: 10.0.0.2}}",
+        /spec\.nextHop\.ipv6.*IPv6 address/,
+      ],
+      [
+        "pools without their names",
+        "kind: BGPAdvertisement\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerSelector: {}, advertise: [{type: Pools, serviceSelector: {}}]}",
+        /Pools needs pools and serviceSelector/,
+      ],
+      [
+        "pools of Services",
+        "kind: BGPAdvertisement\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerSelector: {}, advertise: [{type: Services, serviceSelector: {}, addresses: [LoadBalancerIP], pools: [a]}]}",
+        /pools is for type Pools/,
+      ],
     ])("refuse %s", async (_, yaml, message) => {
       const refused = await kubectl(["apply", "-f", "-"], `apiVersion: waggle.dev/v1alpha1\n${yaml}\n`);
       expect(refused.code).not.toBe(0);
       expect(refused.err).toMatch(message);
     });
 
+    it("take every knob of a neighbour, with its defaults written out", async () => {
+      const yaml = `apiVersion: waggle.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: knobs}
+spec: {nodeSelector: {}, address: 10.0.0.1, peerASN: 65001, localASN: 65002, role: Customer, strictRole: true, allowASIn: 1,
+  asOverride: true, removePrivateAS: true, nextHopUnchanged: true, routeServerClient: true, nextHop: {ipv4: 10.0.0.2, ipv6: "fd00::2"}}
+`;
+      const applied = await kubectl(["apply", "--validate=strict", "-f", "-"], yaml);
+      expect(applied.err).toBe("");
+      const { spec } = JSON.parse((await kubectl(["get", "bgppeer", "knobs", "-o", "json"])).out) as {
+        spec: Record<string, unknown>;
+      };
+      expect(spec).toMatchObject({
+        adminDown: false,
+        reflectorClient: false,
+        allowASIn: 1,
+        role: "Customer",
+      });
+    });
+
     it("explain themselves", async () => {
       const explained = await kubectl(["explain", "bgppeer.spec.passwordSecretName"]);
       expect(explained.out).toContain("TCP-MD5");
+      expect((await kubectl(["explain", "bgppeer.spec.role"])).out).toContain("RFC 9234");
     });
   },
 );

@@ -57,7 +57,20 @@ export interface Fixed {
   readonly peers: readonly { readonly name: string; readonly spec: Omit<BGPPeer["spec"], "nodeSelector"> }[];
 }
 
+/** Defaults of what is out of the ordinary. */
+export const plainPeer = {
+  adminDown: false,
+  nextHopUnchanged: false,
+  allowASIn: 0,
+  asOverride: false,
+  removePrivateAS: false,
+  reflectorClient: false,
+  routeServerClient: false,
+  strictRole: false,
+} as const;
+
 export const peerDefaults = {
+  ...plainPeer,
   port: 179,
   families: ["IPv4Unicast", "IPv6Unicast"],
   holdSeconds: 90,
@@ -127,6 +140,7 @@ function policyRule(d: Dice, index: number): BGPPolicy["spec"]["rules"][number] 
     ),
     ...d.maybe(0.2, "communities", () => communities(d)),
     ...d.maybe(0.1, "asPathContains", () => [d.of(asns)]),
+    ...d.maybe(0.15, "source", () => d.of(["Originated", "Learned", "Any"] as const)),
   }));
   return {
     name: `r${index}`,

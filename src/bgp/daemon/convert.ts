@@ -10,7 +10,6 @@ import {
   type Path,
   PathSchema,
   type Peer,
-  Role as RoleMessage,
   type Route,
   RouteSchema,
   type Session,
@@ -18,17 +17,16 @@ import {
 } from "../../api/generated/proto/speaker_pb.js";
 import { type Address, toBytes } from "../../net/address.ts";
 import { AdjRibOut } from "../rib/adjout.ts";
-import { addressIn, fail, originIn, policyIn } from "../rib/desired.ts";
+import { addressIn, fail, originIn, policyIn, treatmentIn } from "../rib/desired.ts";
 import { PathsOut } from "../rib/pathsout.ts";
 import { LOCAL, type Rib } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
-import type { PeerTreatment } from "../rib/treatment.ts";
 import type { BfdConfig } from "../session/bfd.ts";
 import type { PeerSession } from "../session/peer.ts";
 import { type AddPathConfig, noAddPath, type PeerConfig, type SpeakerConfig } from "../session/types.ts";
 import { flatten } from "../wire/aspath.ts";
 import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
-import { type Afi, afis, PORT, Role } from "../wire/constants.ts";
+import { type Afi, afis, PORT } from "../wire/constants.ts";
 
 /** "All" paths of a prefix. */
 const PATHS_SENT_MAX = 0xffff;
@@ -113,7 +111,7 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     passive: p.passive,
     interface: p.interface === "" ? undefined : p.interface,
     adminDown: p.adminDown,
-    treatment: treatmentOf(p, p.peerAsn !== (p.localAsn || asn), where),
+    treatment: treatmentIn(p, p.peerAsn !== (p.localAsn || asn), where),
     bfd: p.bfd && bfdConfig(p.bfd, where),
     addPath: { 1: addPathOf(p, 1), 2: addPathOf(p, 2) },
     extendedNextHop: p.extendedNextHop,
@@ -137,37 +135,6 @@ function bfdConfig(b: Bfd, where: string): BfdConfig {
   const detectMultiplier = b.detectMultiplier || 3;
   if (detectMultiplier > 255) fail(where, `BFD detect multiplier ${detectMultiplier}`);
   return { transmitMs, receiveMs, detectMultiplier, multihop: b.multihop };
-}
-
-/** Number of the capability; undefined for none. */
-const roleIn: Readonly<Partial<Record<RoleMessage, Role>>> = {
-  [RoleMessage.PROVIDER]: Role.provider,
-  [RoleMessage.ROUTE_SERVER]: Role.routeServer,
-  [RoleMessage.ROUTE_SERVER_CLIENT]: Role.routeServerClient,
-  [RoleMessage.CUSTOMER]: Role.customer,
-  [RoleMessage.PEER]: Role.peer,
-};
-
-function treatmentOf(p: Peer, ebgp: boolean, where: string): PeerTreatment {
-  const external = [
-    "asOverride",
-    "removePrivateAs",
-    "nextHopUnchanged",
-    "routeServerClient",
-    "role",
-  ] as const;
-  for (const field of external) if (p[field] && !ebgp) fail(where, `${field} is for external neighbours`);
-  if (p.reflectorClient && ebgp) fail(where, "reflectorClient is for internal neighbours");
-  return {
-    allowAsIn: Math.min(p.allowAsIn, 255),
-    asOverride: p.asOverride,
-    removePrivateAs: p.removePrivateAs,
-    nextHopUnchanged: p.nextHopUnchanged,
-    reflectorClient: p.reflectorClient,
-    routeServerClient: p.routeServerClient,
-    role: roleIn[p.role],
-    strictRole: p.strictRole,
-  };
 }
 
 /** What a session shows of itself. */

@@ -2,8 +2,10 @@
 import {
   type Attributes,
   type Origin as OriginMessage,
+  type Peer as PeerMessage,
   type Policy as PolicyMessage,
   type PrefixMatch as PrefixMatchMessage,
+  Role as RoleMessage,
   type Rule as RuleMessage,
   Source,
 } from "../../api/generated/proto/speaker_pb.js";
@@ -19,8 +21,9 @@ import {
 } from "../../net/address.ts";
 import type { Policy, PrefixMatch, Rule } from "../policy/types.ts";
 import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
-import type { Afi } from "../wire/constants.ts";
+import { type Afi, Role } from "../wire/constants.ts";
 import type { Origin } from "./group.ts";
+import type { PeerTreatment } from "./treatment.ts";
 
 /** A desired state that makes no sense; the text names the field. */
 export class DesiredStateError extends Error {}
@@ -132,4 +135,36 @@ function prefixMatchIn(m: PrefixMatchMessage, where: string): PrefixMatch {
   const le = m.le || (m.ge ? bitsOf(prefix.family) : m.length);
   if (ge < m.length || le < ge) fail(where, `${formatPrefix(prefix)} with ge ${ge} and le ${le}`);
   return { prefix, ge, le };
+}
+
+/** Number of the capability; undefined for none. */
+const roleIn: Readonly<Partial<Record<RoleMessage, Role>>> = {
+  [RoleMessage.PROVIDER]: Role.provider,
+  [RoleMessage.ROUTE_SERVER]: Role.routeServer,
+  [RoleMessage.ROUTE_SERVER_CLIENT]: Role.routeServerClient,
+  [RoleMessage.CUSTOMER]: Role.customer,
+  [RoleMessage.PEER]: Role.peer,
+};
+
+/** How a neighbour is treated beside policy. @throws DesiredStateError */
+export function treatmentIn(p: PeerMessage, ebgp: boolean, where: string): PeerTreatment {
+  const external = [
+    "asOverride",
+    "removePrivateAs",
+    "nextHopUnchanged",
+    "routeServerClient",
+    "role",
+  ] as const;
+  for (const field of external) if (p[field] && !ebgp) fail(where, `${field} is for external neighbours`);
+  if (p.reflectorClient && ebgp) fail(where, "reflectorClient is for internal neighbours");
+  return {
+    allowAsIn: Math.min(p.allowAsIn, 255),
+    asOverride: p.asOverride,
+    removePrivateAs: p.removePrivateAs,
+    nextHopUnchanged: p.nextHopUnchanged,
+    reflectorClient: p.reflectorClient,
+    routeServerClient: p.routeServerClient,
+    role: roleIn[p.role],
+    strictRole: p.strictRole,
+  };
 }

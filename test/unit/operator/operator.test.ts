@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../../../src/kube/errors.ts";
 import { kinds } from "../../../src/kube/resource.ts";
+import { plainPeer } from "../../support/cluster-states.ts";
 import {
   apiVersion,
   cluster,
@@ -579,6 +580,7 @@ describe("an operator", () => {
         passive: false,
         gracefulRestart: { enabled: true, restartSeconds: 120 },
         maxPrefixes: { ipv4: 1000, ipv6: 1000 },
+        ...plainPeer,
       },
     });
     w.api.put(kinds.BGPAdvertisement, {

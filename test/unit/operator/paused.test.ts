@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { BGPPeer, KubernetesObject } from "../../../src/api/index.ts";
 import { kinds, type Resource } from "../../../src/kube/index.ts";
+import { plainPeer } from "../../support/cluster-states.ts";
 import { cluster, ingress, reservation, service, vips, type World } from "./world.ts";
 
 const peer = (peerASN: number): BGPPeer => ({
@@ -19,6 +20,7 @@ const peer = (peerASN: number): BGPPeer => ({
     passive: false,
     gracefulRestart: { enabled: true, restartSeconds: 120 },
     maxPrefixes: { ipv4: 1, ipv6: 1 },
+    ...plainPeer,
   },
 });
 

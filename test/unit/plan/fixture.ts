@@ -20,6 +20,8 @@ import {
   type Snapshot,
 } from "../../../src/plan/index.ts";
 
+import { plainPeer } from "../../support/cluster-states.ts";
+
 const apiVersion = "waggle.dev/v1alpha1" as const;
 
 export const node = (index: number, extra: Partial<Node> = {}): Node => ({
@@ -139,6 +141,7 @@ export const peer = (name: string, spec: Partial<BGPPeer["spec"]> = {}): BGPPeer
     passive: false,
     gracefulRestart: { enabled: true, restartSeconds: 120 },
     maxPrefixes: { ipv4: 10_000, ipv6: 10_000 },
+    ...plainPeer,
     ...spec,
   },
 });

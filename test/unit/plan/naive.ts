@@ -112,7 +112,8 @@ const ruleMatches = (rule: Rule, prefix: string, route: Route): boolean => {
     standard(communities.standard).every((c) => route.communities.includes(c)) &&
     (communities.large ?? []).every((c) => route.large.includes(c)) &&
     // A route of our own has an empty path until it is sent.
-    asPathContains.length === 0
+    asPathContains.length === 0 &&
+    rule.match?.source !== "Learned"
   );
 };
 
