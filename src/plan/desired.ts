@@ -24,6 +24,9 @@ const roles = {
 } as const;
 const sources = { Learned: ProtoSource.LEARNED, Any: ProtoSource.ANY } as const;
 
+const protoFamily = (f: SpeakerPeer["families"][number]): ProtoFamily =>
+  f === "IPv4Unicast" ? ProtoFamily.IPV4_UNICAST : ProtoFamily.IPV6_UNICAST;
+
 const encodeTreatment = (t: SpeakerTreatment) => ({
   allowAsIn: t.allowASIn,
   asOverride: t.asOverride,
@@ -42,9 +45,7 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   peerAsn: p.peerASN,
   localAsn: p.localASN,
   localAddress: bytesOf(p.localAddress),
-  families: p.families.map((f) =>
-    f === "IPv4Unicast" ? ProtoFamily.IPV4_UNICAST : ProtoFamily.IPV6_UNICAST,
-  ),
+  families: p.families.map(protoFamily),
   holdSeconds: p.holdSeconds,
   connectRetrySeconds: p.connectRetrySeconds,
   password: p.passwordMissing ? "" : (password ?? ""),
@@ -63,6 +64,16 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   nextHopIpv6: bytesOf(p.nextHopIPv6),
   passive: p.passive,
   adminDown: p.adminDown ?? false,
+  ...(p.bfd && { bfd: { ...p.bfd } }),
+  ...(p.extendedNextHop !== undefined && { extendedNextHop: p.extendedNextHop }),
+  addPath: p.addPath
+    ? p.families.map((f) => ({
+        family: protoFamily(f),
+        receive: p.addPath!.receive,
+        send: p.addPath!.send,
+        sendMax: p.addPath!.best ?? 0,
+      }))
+    : [],
   ...(p.treatment && encodeTreatment(p.treatment)),
 });
 

@@ -154,9 +154,15 @@ function routeDifferences(
     });
 }
 
-/** What of a treatment a living session does not take over. */
-const treatedInSession = ({ treatment: t }: SpeakerPeer): string =>
-  canonical([t?.role ?? "", t?.strictRole ?? false, t?.reflectorClient ?? false]);
+/** What of fields that a living session takes over it does not. */
+const ofTheSession = ({ treatment: t, addPath }: SpeakerPeer): string =>
+  canonical([
+    t?.role ?? "",
+    t?.strictRole ?? false,
+    t?.reflectorClient ?? false,
+    addPath?.receive ?? false,
+    addPath?.send ?? false,
+  ]);
 
 /** Fields that a living session takes over; any other ends it. */
 const takenOver: ReadonlySet<string> = new Set([
@@ -167,6 +173,8 @@ const takenOver: ReadonlySet<string> = new Set([
   "nextHopIPv4",
   "nextHopIPv6",
   "treatment",
+  "addPath",
+  "bfd",
 ] satisfies readonly (keyof SpeakerPeer)[]);
 
 const importsOf = ({ speaker }: Plan, peer: SpeakerPeer): string =>
@@ -195,7 +203,7 @@ function peerDifferences(before: Plan, after: Plan): readonly PeerDifference[] {
         peer,
         change: "Changed",
         fields,
-        restarts: fields.some((f) => !takenOver.has(f)) || treatedInSession(old) !== treatedInSession(next),
+        restarts: fields.some((f) => !takenOver.has(f)) || ofTheSession(old) !== ofTheSession(next),
       },
     ];
   });

@@ -77,12 +77,15 @@ export function exportTargets(
   return new Map(
     state.peers.map((p, i) => {
       const ebgp = p.peerASN !== p.localASN;
+      const local = p.localAddress ?? localAddress(p);
       const target = exportTarget({
         ebgp,
         localAsn: p.localASN,
         chain: compileChain(p.exportPolicies, policies),
         nextHop: { 1: p.nextHopIPv4 && toBytes(p.nextHopIPv4), 2: p.nextHopIPv6 && toBytes(p.nextHopIPv6) },
-        local: p.localAddress ?? localAddress(p),
+        local,
+        // A neighbour that is asked for it is taken to agree.
+        extendedNextHop: p.extendedNextHop ?? local?.family === 6,
         treatment: exportTreatment(treatmentIn(desired.peers[i]!, ebgp, p.name), {
           ebgp,
           peerAsn: p.peerASN,

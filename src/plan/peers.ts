@@ -157,6 +157,22 @@ export function compilePeer(
     ...(nextHopIPv6 && { nextHopIPv6 }),
     passive: spec.passive ?? false,
     ...(spec.adminDown === true && { adminDown: true as const }),
+    ...(spec.bfd && {
+      bfd: {
+        transmitMs: spec.bfd.transmitMilliseconds ?? 300,
+        receiveMs: spec.bfd.receiveMilliseconds ?? 300,
+        detectMultiplier: spec.bfd.detectMultiplier ?? 3,
+        multihop: spec.bfd.multihop ?? false,
+      },
+    }),
+    ...((spec.addPath?.receive || spec.addPath?.send) && {
+      addPath: {
+        receive: spec.addPath.receive ?? false,
+        send: spec.addPath.send ?? false,
+        ...(spec.addPath.best !== undefined && { best: spec.addPath.best }),
+      },
+    }),
+    ...(spec.extendedNextHop !== undefined && { extendedNextHop: spec.extendedNextHop }),
     ...(treatment && { treatment }),
   };
   return { value: { peer, policies: [...imports, ...exports] } };

@@ -186,6 +186,16 @@ export interface SpeakerPeer {
   readonly nextHopIPv6?: Address;
   readonly passive: boolean;
   readonly adminDown?: true;
+  readonly bfd?: {
+    readonly transmitMs: number;
+    readonly receiveMs: number;
+    readonly detectMultiplier: number;
+    readonly multihop: boolean;
+  };
+  /** `best` absent: all. */
+  readonly addPath?: { readonly receive: boolean; readonly send: boolean; readonly best?: number };
+  /** Absent: on sessions over IPv6. */
+  readonly extendedNextHop?: boolean;
   /** Absent for an ordinary neighbour. */
   readonly treatment?: SpeakerTreatment;
 }

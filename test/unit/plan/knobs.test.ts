@@ -57,6 +57,17 @@ describe("knobs of a neighbour", () => {
     ["role", { role: "RouteServer" }, { treatment: { role: Role.routeServer } }],
     ["role", { role: "RouteServerClient" }, { treatment: { role: Role.routeServerClient } }],
     ["strictRole", { role: "Peer", strictRole: true }, { treatment: { strictRole: true } }],
+    [
+      "bfd",
+      { bfd: { transmitMilliseconds: 50, receiveMilliseconds: 60, detectMultiplier: 5, multihop: true } },
+      { bfd: { transmitMs: 50, receiveMs: 60, detectMultiplier: 5, multihop: true } },
+    ],
+    [
+      "addPath",
+      { addPath: { receive: true, send: true, best: 4 } },
+      { addPath: { 1: { receive: true, send: 4 }, 2: { receive: true, send: 4 } } },
+    ],
+    ["extendedNextHop", { extendedNextHop: true }, { extendedNextHop: true }],
     ["localASN", { localASN: 64777 }, { localAsn: 64777 }],
     ["multihopTTL", { multihopTTL: 7 }, { multihopTtl: 7 }],
     ["ttlSecurityHops", { ttlSecurityHops: 3 }, { ttlSecurityHops: 3 }],
