@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command } from "commander";
 import {
+  type BmpStationStatus,
   Family,
   type FromSpeaker,
   type LargeCommunity,
@@ -288,6 +289,46 @@ async function peers(flags: Flags): Promise<void> {
   printRows(flags.output, rows, peerColumns, "no neighbours are configured");
 }
 
+function stationRow(node: string, s: BmpStationStatus) {
+  return {
+    node,
+    station: s.name,
+    address: addressText(s.address),
+    port: s.port,
+    connected: s.connected,
+    since: new Date(Number(s.sinceUnixMs)).toISOString(),
+    messages: Number(s.messages),
+    waiting: s.waiting,
+    overflows: s.overflows,
+    reason: s.reason,
+  };
+}
+type StationRow = ReturnType<typeof stationRow>;
+
+const stationColumns: readonly Column<StationRow>[] = [
+  { title: "node", value: (r) => r.node },
+  { title: "station", value: (r) => r.station },
+  { title: "address", value: (r) => r.address },
+  { title: "port", value: (r) => r.port, align: "right" },
+  { title: "state", value: (r) => (r.connected ? "connected" : "down") },
+  { title: "for", value: (r) => formatAge(Date.now() - Date.parse(r.since)) },
+  { title: "messages", value: (r) => r.messages, align: "right" },
+  { title: "waiting", value: (r) => r.waiting, align: "right" },
+  { title: "overflows", value: (r) => r.overflows, align: "right" },
+  { title: "why", value: (r) => r.reason || undefined },
+];
+
+async function stations(flags: Flags): Promise<void> {
+  const rows = await askAll(flags, async (client, target) => {
+    const out: StationRow[] = [];
+    await collectReplies(client.query({ kind: QueryKind.QUERY_MONITORING }), (reply) => {
+      for (const s of reply.stations) out.push(stationRow(target.node, s));
+    });
+    return out;
+  });
+  printRows(flags.output, rows, stationColumns, "no stations are configured");
+}
+
 function printEvent(
   flags: Flags,
   target: Target,
@@ -366,6 +407,9 @@ export function command(): Command {
     .action((peer: string, prefix: string | undefined, flags: Flags) =>
       routes(flags, QueryKind.QUERY_ADVERTISED, peer, prefix),
     );
+  common(bgp.command("stations"))
+    .description("stations that monitor the speaker by BMP: connected or why not, what waits for them")
+    .action((flags: Flags) => stations(flags));
   bgp.addCommand(explain());
   common(bgp.command("watch"))
     .description("sessions and best paths as they change, until interrupted")

@@ -18,6 +18,7 @@ import {
   type ToSpeaker,
   ToSpeakerSchema,
 } from "../../api/generated/proto/speaker_pb.js";
+import type { StationStatus } from "../bmp/exporter.ts";
 import { LocRibFeed } from "../rib/feed.ts";
 import type { PeerSession } from "../session/peer.ts";
 import type { AckState, Speaker } from "../session/speaker.ts";
@@ -47,6 +48,7 @@ const ackMessage: Readonly<Record<AckState, AckMessage>> = {
 export interface ClientHost {
   readonly speaker: Speaker;
   readonly version: string;
+  monitoring(): readonly StationStatus[];
   /** Undefined when it may control; else why not. */
   takeControl(client: Client): string | undefined;
   desired(client: Client, state: DesiredState): void;
@@ -192,7 +194,7 @@ export class Client {
       this.refuse(refusal.busy);
       return;
     }
-    this.#queries.push(answer(this.#host.speaker, query));
+    this.#queries.push(answer(this.#host.speaker, query, () => this.#host.monitoring()));
     this.#workSoon();
   }
 

@@ -2,6 +2,7 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { DesiredState } from "../../api/generated/proto/speaker_pb.js";
+import type { StationStatus } from "../bmp/exporter.ts";
 import type { PeerSession } from "../session/peer.ts";
 import type { AckState, Speaker } from "../session/speaker.ts";
 import type { Afi } from "../wire/constants.ts";
@@ -16,6 +17,7 @@ export interface ControlOptions {
   readonly path: string;
   readonly speaker: Speaker;
   readonly version: string;
+  readonly monitoring?: () => readonly StationStatus[];
   /** The configuration is a file: no agent may control. */
   readonly fileControlled: boolean;
   /** Throws for a state that makes no sense; its message goes to the agent. */
@@ -62,6 +64,10 @@ export class ControlServer implements ClientHost {
 
   get speaker(): Speaker {
     return this.#options.speaker;
+  }
+
+  monitoring(): readonly StationStatus[] {
+    return this.#options.monitoring?.() ?? [];
   }
 
   get version(): string {

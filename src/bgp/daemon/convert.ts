@@ -3,6 +3,9 @@ import { create } from "@bufbuild/protobuf";
 import {
   type Bfd,
   BfdSessionSchema,
+  type BmpStation,
+  type BmpStationStatus,
+  BmpStationStatusSchema,
   type DesiredState,
   Family,
   FamilyCountSchema,
@@ -16,6 +19,7 @@ import {
   SessionSchema,
 } from "../../api/generated/proto/speaker_pb.js";
 import { type Address, toBytes } from "../../net/address.ts";
+import type { StationConfig, StationStatus } from "../bmp/exporter.ts";
 import { AdjRibOut } from "../rib/adjout.ts";
 import { addressIn, fail, originIn, policyIn, treatmentIn } from "../rib/desired.ts";
 import { PathsOut } from "../rib/pathsout.ts";
@@ -32,7 +36,9 @@ import { type Afi, afis, PORT } from "../wire/constants.ts";
 const PATHS_SENT_MAX = 0xffff;
 
 /** Bounds on what one message may ask for. */
-const LIMITS = { peers: 4000, origins: 100_000, policies: 4096 } as const;
+const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, stations: 8 } as const;
+/** What most stations listen on; IANA has given none. */
+const BMP_PORT = 11019;
 
 const optionalAddress = (bytes: Uint8Array, where: string): Address | undefined =>
   bytes.length === 0 ? undefined : addressIn(bytes, where);
@@ -66,6 +72,7 @@ export function speakerConfig(m: DesiredState): SpeakerConfig {
     origins: m.origins.map(originIn),
     policies: m.policies.map(policyIn),
     complete: m.complete,
+    stations: stationsIn(m.bmpStations),
   };
 }
 
@@ -123,6 +130,34 @@ function addPathOf(p: Peer, afi: Afi): AddPathConfig {
   if (!given) return noAddPath[afi];
   return { receive: given.receive, send: given.send ? given.sendMax || PATHS_SENT_MAX : 0 };
 }
+
+function stationsIn(stations: readonly BmpStation[]): StationConfig[] {
+  if (stations.length > LIMITS.stations) fail("bmp_stations", `more than ${LIMITS.stations}`);
+  const names = new Set<string>();
+  return stations.map((s) => {
+    const where = `station ${JSON.stringify(s.name)}`;
+    if (s.name === "" || names.has(s.name)) fail(where, "name is empty or not unique");
+    names.add(s.name);
+    return {
+      name: s.name,
+      address: addressIn(s.address, where),
+      port: s.port || BMP_PORT,
+      localAddress: optionalAddress(s.localAddress, where),
+      prePolicy: s.prePolicy,
+      postPolicy: s.postPolicy,
+      locRib: s.locRib,
+      statisticsSeconds: s.statisticsSeconds,
+    };
+  });
+}
+
+export const stationMessage = (s: StationStatus): BmpStationStatus =>
+  create(BmpStationStatusSchema, {
+    ...s,
+    address: toBytes(s.address),
+    sinceUnixMs: BigInt(Math.floor(s.sinceUnixMs)),
+    messages: BigInt(s.messages),
+  });
 
 /** Packets more often than this cost a node more than they tell it. */
 const BFD_MS_MIN = 10;

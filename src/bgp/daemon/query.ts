@@ -8,9 +8,10 @@ import {
   type Route,
 } from "../../api/generated/proto/speaker_pb.js";
 import { bitsOf, contains, fromBytes, maskTo, type Prefix } from "../../net/address.ts";
+import type { StationStatus } from "../bmp/exporter.ts";
 import type { Speaker } from "../session/speaker.ts";
 import { type Afi, afis } from "../wire/constants.ts";
-import { advertisedRoute, locRoute, receivedRoute, sessionMessage } from "./convert.ts";
+import { advertisedRoute, locRoute, receivedRoute, sessionMessage, stationMessage } from "./convert.ts";
 import { queryError } from "./messages.ts";
 
 const ROUTES_PER_PIECE = 1_000;
@@ -18,12 +19,21 @@ const ROUTES_PER_PIECE = 1_000;
 const LOOKS_PER_PIECE = 50_000;
 
 /** The pieces of an answer; the last has `last` set. */
-export function* answer(speaker: Speaker, query: Query): Generator<QueryReply> {
+export function* answer(
+  speaker: Speaker,
+  query: Query,
+  monitoring: () => readonly StationStatus[],
+): Generator<QueryReply> {
   const { id } = query;
-  const reply = (rest: Partial<Pick<QueryReply, "sessions" | "routes" | "error" | "last">>): QueryReply =>
-    create(QueryReplySchema, { id, ...rest });
+  const reply = (
+    rest: Partial<Pick<QueryReply, "sessions" | "stations" | "routes" | "error" | "last">>,
+  ): QueryReply => create(QueryReplySchema, { id, ...rest });
   if (query.kind === QueryKind.QUERY_PEERS) {
     yield reply({ sessions: [...speaker.sessions].map(sessionMessage), last: true });
+    return;
+  }
+  if (query.kind === QueryKind.QUERY_MONITORING) {
+    yield reply({ stations: monitoring().map(stationMessage), last: true });
     return;
   }
   const session = query.kind === QueryKind.QUERY_ROUTES ? undefined : speaker.session(query.peer);

@@ -1,8 +1,10 @@
 // bgp/daemon: wires the speaker to sockets, clock, control socket and log; lives until it is told to stop.
 import type { Socket } from "node:net";
+import { hostname } from "node:os";
 import pino from "pino";
 import { listenMetrics, type MetricsOptions, processSource } from "../../metrics/index.ts";
 import { formatAddress } from "../../net/address.ts";
+import { BmpExporter } from "../bmp/exporter.ts";
 import { Speaker } from "../session/speaker.ts";
 import type { SpeakerConfig } from "../session/types.ts";
 import { Bfd } from "./bfd.ts";
@@ -56,10 +58,26 @@ export async function run(options: RunOptions): Promise<number> {
         log.debug({ peer: session.name, state: session.state, reason: session.downReason }, "session");
         control?.sessionChanged(session);
       },
-      routesChanged: () => control?.routesChanged(),
+      routesChanged: () => {
+        control?.routesChanged();
+        bmp.changed();
+      },
+      sessionUp: (session) => bmp.sessionUp(session),
+      sessionDown: (session, ending) => bmp.sessionDown(session, ending),
       endOfRib: (peer, afi) => control?.endOfRib(peer, afi),
       log: (level, peer, text, fields) => log[level]({ ...fields, peer }, text),
     },
+  });
+  const bmp = new BmpExporter({
+    rib: speaker.rib,
+    clock: systemClock,
+    random: Math.random,
+    transport: tcpTransport,
+    sysName: hostname(),
+    sysDescription: `waggle bgpd ${options.version}`,
+    local: () => ({ asn: speaker.config?.asn ?? 0, routerId: speaker.config?.routerId ?? 0 }),
+    flush: () => speaker.flush(),
+    log: (level, text, fields) => log[level](fields, text),
   });
   const bfd = new Bfd({
     changed: (peers, status) => {
@@ -70,6 +88,7 @@ export async function run(options: RunOptions): Promise<number> {
   const apply = (config: SpeakerConfig): void => {
     speaker.apply(config);
     bfd.set(config);
+    bmp.set(config.stations ?? []);
     void listening.set(config);
   };
 
@@ -108,6 +127,7 @@ export async function run(options: RunOptions): Promise<number> {
       path: options.socket,
       speaker,
       version: options.version,
+      monitoring: () => bmp.status,
       fileControlled: options.file !== undefined,
       apply: (state) => apply(speakerConfig(state)),
       log: (level, text, fields) => log[level](fields ?? {}, text),
@@ -145,6 +165,7 @@ export async function run(options: RunOptions): Promise<number> {
   listening.close();
   await bfd.stop();
   speaker.stop();
+  bmp[Symbol.dispose]();
   control?.close();
   await new Promise((resolve) => setTimeout(resolve, STOP_MS));
   return 0;

@@ -5,6 +5,7 @@ import { Ajv } from "ajv";
 import { parse } from "yaml";
 import {
   type AttributesSchema,
+  type BmpStationSchema,
   DesiredStateSchema,
   Family,
   type PeerSchema,
@@ -96,6 +97,15 @@ interface AddPathYaml {
   readonly best?: number;
 }
 
+interface StationYaml {
+  readonly name: string;
+  readonly address: string;
+  readonly port?: number;
+  readonly localAddress?: string;
+  readonly monitor?: readonly ("pre-policy" | "post-policy" | "loc-rib")[];
+  readonly statisticsSeconds?: number;
+}
+
 interface SpeakerYaml {
   readonly asn: number;
   readonly routerID: string;
@@ -108,6 +118,7 @@ interface SpeakerYaml {
     readonly attributes?: AttributesYaml;
   }[];
   readonly policies?: readonly { readonly name: string; readonly rules: readonly RuleYaml[] }[];
+  readonly bmp?: { readonly stations: readonly StationYaml[] };
 }
 
 /** A file that cannot be used; the message names the field. */
@@ -153,8 +164,23 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
       }),
       policies: (document.policies ?? []).map((p) => ({ name: p.name, rules: p.rules.map(ruleOf) })),
       complete: true,
+      bmpStations: (document.bmp?.stations ?? []).map(stationOf),
     }),
   );
+}
+
+function stationOf(s: StationYaml): MessageInitShape<typeof BmpStationSchema> {
+  const monitor = s.monitor ?? ["pre-policy"];
+  return {
+    name: s.name,
+    address: bytes(s.address),
+    port: s.port ?? 0,
+    ...(s.localAddress === undefined ? {} : { localAddress: bytes(s.localAddress) }),
+    prePolicy: monitor.includes("pre-policy"),
+    postPolicy: monitor.includes("post-policy"),
+    locRib: monitor.includes("loc-rib"),
+    statisticsSeconds: s.statisticsSeconds ?? 60,
+  };
 }
 
 const bytes = (text: string): Uint8Array => toBytes(parseAddress(text));

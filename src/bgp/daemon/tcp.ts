@@ -82,6 +82,14 @@ export class TcpConnection implements Connection {
     return addressOf(this.#socket.remoteAddress);
   }
 
+  get localPort(): number | undefined {
+    return this.#socket.localPort;
+  }
+
+  get remotePort(): number | undefined {
+    return this.#socket.remotePort;
+  }
+
   write(bytes: Uint8Array): boolean {
     if (this.#socket.destroyed || this.#socket.writableEnded) return false;
     this.#socket.write(bytes, () => {

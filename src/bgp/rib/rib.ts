@@ -34,6 +34,9 @@ export interface RibPeer extends PeerRank {
   readonly accepted: Record<Afi, number>;
 }
 
+/** Told of each path of a neighbour that came, changed or went, before or after policy; `id` is its path identifier. */
+export type PathWatcher = (peer: RibPeer, afi: Afi, pid: number, id: number) => void;
+
 export class Rib {
   readonly attributes: AttributeTable;
   readonly tables: Readonly<Record<Afi, FamilyTable>>;
@@ -48,6 +51,7 @@ export class Rib {
   readonly #cursor = new NlriCursor();
   /** Further holders of attribute numbers, asked before a sweep. */
   readonly markers = new Set<(used: Uint8Array) => void>();
+  readonly pathWatchers = new Set<PathWatcher>();
 
   constructor(seed: number) {
     this.attributes = new AttributeTable(seed);
@@ -115,6 +119,7 @@ export class Rib {
       if (table.pathPid[path]! >= 0 && table.pathPeer[path] === peer.index) {
         left--;
         this.#decidePath(peer, table, path);
+        this.#pathChanged(peer, afi, table.pathPid[path]!, table.idOf(path));
       }
   }
 
@@ -142,6 +147,10 @@ export class Rib {
     table.pathAttr[path] = now;
     if (now >= 0 !== before >= 0) peer.accepted[afi] += now >= 0 ? 1 : -1;
     if (now !== before) table.touch(pid);
+  }
+
+  #pathChanged(peer: RibPeer, afi: Afi, pid: number, id: number): void {
+    if (this.pathWatchers.size > 0) for (const told of this.pathWatchers) told(peer, afi, pid, id);
   }
 
   /**
@@ -196,6 +205,7 @@ export class Rib {
       }
       table.pathRaw[path] = raw;
       this.#decidePath(peer, table, path);
+      this.#pathChanged(peer, afi, pid, id);
     }
     return ignored;
   }
@@ -221,6 +231,7 @@ export class Rib {
   #dropPath(peer: RibPeer, table: FamilyTable, path: number): void {
     peer.received[table.afi]--;
     if (table.pathAttr[path]! >= 0) peer.accepted[table.afi]--;
+    this.#pathChanged(peer, table.afi, table.pathPid[path]!, table.idOf(path));
     table.removePath(path);
   }
 

@@ -45,6 +45,9 @@ export class Channel implements ConnectionHandler {
   readonly outgoing: boolean;
   state: State = State.connect;
   negotiated: Negotiated | undefined;
+  /** Whole OPEN messages, for those who monitor (RFC 7854 4.10). */
+  openSent: Uint8Array | undefined;
+  openReceived: Uint8Array | undefined;
   readonly #owner: ChannelOwner;
   readonly #config: PeerConfig;
   readonly #open: Open;
@@ -89,7 +92,8 @@ export class Channel implements ConnectionHandler {
     if (this.#ended) return;
     this.#heard = this.#emptied = this.#clock.now();
     this.#setState(State.openSent);
-    this.#send(encodeOpen(this.#open));
+    this.openSent = encodeOpen(this.#open);
+    this.#send(this.openSent);
     this.#startHold(OPEN_HOLD_SECONDS);
   }
 
@@ -191,6 +195,7 @@ export class Channel implements ConnectionHandler {
     const negotiated = negotiate(this.#config, this.#open, theirs);
     if ("code" in negotiated) return negotiated;
     this.negotiated = negotiated;
+    this.openReceived = b.slice(start - HEADER_BYTES, end);
     if (!this.#owner.opened(this)) return undefined;
     this.#setState(State.openConfirm);
     this.#send(keepaliveMessage);

@@ -41,6 +41,9 @@ export interface SessionContext {
   /** Routes have come in: they are to be decided and sent on. */
   changed(): void;
   sessionChanged(peer: PeerSession): void;
+  /** A session has begun, or has ended. */
+  up(peer: PeerSession, channel: Channel): void;
+  down(peer: PeerSession, ending: Ending): void;
   endOfRib(peer: PeerSession, afi: Afi): void;
   log(
     level: "error" | "info" | "warn" | "debug",
@@ -107,6 +110,11 @@ export class PeerSession implements ConnectionsHost {
 
   get negotiated() {
     return this.#connections.session?.negotiated;
+  }
+
+  /** The connection of the session, while there is one. */
+  get channel(): Channel | undefined {
+    return this.#connections.session;
   }
 
   get updatesSent(): number {
@@ -272,6 +280,7 @@ export class PeerSession implements ConnectionsHost {
     this.#stale.resume(n);
     this.sender = new Sender(rib, channel, this.rib, clock);
     this.#applyPolicy();
+    this.#context.up(this, channel);
     this.#context.log("info", this.name, "session established", {
       holdSeconds: n.holdSeconds,
       gracefulRestart: n.gracefulRestart !== undefined,
@@ -359,6 +368,7 @@ export class PeerSession implements ConnectionsHost {
     this.updatesSentBefore += this.sender?.updatesSent ?? 0;
     this.sender?.[Symbol.dispose]();
     this.sender = undefined;
+    this.#context.down(this, ending);
     rib.dropEmptyGroups();
     const kept = this.#stale.keep(channel.negotiated!, ending, !this.#connections.stopped);
     this.#context.log("warn", this.name, "session ended", { reason, keptFamilies: kept });

@@ -5,6 +5,7 @@ import type { Policy } from "../policy/types.ts";
 import { Rib } from "../rib/rib.ts";
 import type { Afi } from "../wire/constants.ts";
 import { Cease } from "../wire/notification.ts";
+import type { Ending } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
 import { PeerSession, type SessionContext } from "./peer.ts";
 import {
@@ -32,6 +33,9 @@ export interface SpeakerEvents {
   sessionChanged(peer: PeerSession): void;
   routesChanged(): void;
   endOfRib(peer: string, afi: Afi): void;
+  /** For those who monitor sessions. */
+  sessionUp?(peer: PeerSession): void;
+  sessionDown?(peer: PeerSession, ending: Ending): void;
   log(
     level: "error" | "info" | "warn" | "debug",
     peer: string,
@@ -86,6 +90,8 @@ export class Speaker {
       },
       changed: () => this.#flushSoon(),
       sessionChanged: (peer) => this.#sessionChanged(peer),
+      up: (peer) => parts.events.sessionUp?.(peer),
+      down: (peer, ending) => parts.events.sessionDown?.(peer, ending),
       endOfRib: (peer, afi) => {
         this.flush();
         parts.events.endOfRib(peer.name, afi);

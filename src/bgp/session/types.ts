@@ -1,5 +1,6 @@
 // bgp/session: what is handed in (clock, randomness, transport) and the configuration of a speaker, as plain data.
 import type { Address } from "../../net/address.ts";
+import type { StationConfig } from "../bmp/exporter.ts";
 import type { Policy } from "../policy/types.ts";
 import type { Origin } from "../rib/group.ts";
 import type { PeerTreatment } from "../rib/treatment.ts";
@@ -28,6 +29,9 @@ export interface Connection {
   /** Addresses once connected. */
   readonly local: Address | undefined;
   readonly remote: Address | undefined;
+  /** TCP ports once connected, where they are known. */
+  readonly localPort?: number | undefined;
+  readonly remotePort?: number | undefined;
   /** Sends; false asks to wait for {@link ConnectionHandler.drained}. Never blocks, never throws. */
   write(bytes: Uint8Array): boolean;
   /** Octets that the kernel has not taken yet. */
@@ -129,6 +133,8 @@ export interface SpeakerConfig {
   readonly origins: readonly Origin[];
   readonly policies: readonly Policy[];
   readonly complete: boolean;
+  /** Who monitors the speaker; nobody where it is left out. */
+  readonly stations?: readonly StationConfig[];
 }
 
 /** States of RFC 4271 8.2.2, in the numbers of proto/speaker.proto. */

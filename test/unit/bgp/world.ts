@@ -1,5 +1,6 @@
 // test/unit/bgp: a virtual clock and a network in memory, so that speakers run from a seed and faster than time.
 
+import type { BmpExporter } from "../../../src/bgp/bmp/exporter.ts";
 import type { Policy, Rule } from "../../../src/bgp/policy/types.ts";
 import type { Origin } from "../../../src/bgp/rib/group.ts";
 import { noTreatment } from "../../../src/bgp/rib/treatment.ts";
@@ -202,6 +203,8 @@ export class World {
   readonly hosts = new Map<string, Host>();
   readonly #cuts = new Set<string>();
   readonly log: string[] = [];
+  /** Told of what speakers do. */
+  monitor: Pick<BmpExporter, "changed" | "sessionUp" | "sessionDown"> | undefined;
 
   constructor(seed: number) {
     this.random = seeded(seed);
@@ -243,7 +246,9 @@ export class World {
     const events: SpeakerEvents = {
       acknowledged: (generation, peer, state) => host.acks.push({ generation, peer, state }),
       sessionChanged: () => {},
-      routesChanged: () => {},
+      routesChanged: () => this.monitor?.changed(),
+      sessionUp: (session) => this.monitor?.sessionUp(session),
+      sessionDown: (session, ending) => this.monitor?.sessionDown(session, ending),
       endOfRib: () => {},
       log: (level, peer, text, fields) => {
         if (this.log.length < 10_000)
