@@ -104,7 +104,6 @@ export function receiveUpdate(
       rawMp = v.raw ?? -1;
       verdict = stronger(verdict, v);
     }
-    if (verdict?.error) return { error: verdict.error };
     if (verdict?.withdraw !== undefined) {
       // Without a route in sight there may be one that we failed to see (RFC 7606 5.2).
       if (!hasNlri && !(reach.present && reach.nlri.start < reach.nlri.end) && layout.hasOther)
@@ -185,14 +184,13 @@ function apply(
 
 interface Verdict {
   readonly raw?: number;
-  readonly error?: Notification;
   readonly withdraw?: string;
   readonly discard?: string;
 }
 
 function stronger(a: Verdict | undefined, b: Verdict): Verdict {
-  if (!a || b.error) return b;
-  if (a.error || a.withdraw !== undefined) return a;
+  if (!a) return b;
+  if (a.withdraw !== undefined) return a;
   return b.withdraw !== undefined || a.discard === undefined ? b : a;
 }
 
@@ -232,7 +230,7 @@ function read(
   const nextHop = useMp && reachable ? b.slice(reach.nextHop.start, reach.nextHop.end) : undefined;
   const parsed = parseAttributes(b, start, end, afi, nextHop, context, reachable);
   const verdict = judge(parsed);
-  if (!usable || !parsed.attributes || verdict.error || verdict.withdraw !== undefined) return verdict;
+  if (!usable || !parsed.attributes || verdict.withdraw !== undefined) return verdict;
   const raw = t.intern(parsed.attributes);
   if (raw < 0) return noRoom;
   t.alias(kind, from, first, last, raw);
@@ -245,7 +243,6 @@ const noRoom: Verdict = { withdraw: "no room for more attributes" };
 function judge(parsed: ParsedAttributes): Verdict {
   if (!parsed.verb) return {};
   const problem = parsed.problems.find((p) => p.verb === parsed.verb)!;
-  if (parsed.verb === "reset") return { error: problem.notification ?? notification(3, 1, problem.text) };
   return parsed.verb === "withdraw" ? { withdraw: problem.text } : { discard: problem.text };
 }
 

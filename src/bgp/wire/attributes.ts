@@ -57,8 +57,8 @@ export interface AttributeContext {
   readonly as4: boolean;
 }
 
-/** RFC 7606: from weak to strong. */
-export type Verb = "discard" | "withdraw" | "reset";
+/** RFC 7606: from weak to strong. What has to end the session is found before attributes are read one by one. */
+export type Verb = "discard" | "withdraw";
 
 export interface AttributeDescriptor {
   readonly code: number;

@@ -172,8 +172,6 @@ function readMp(
 export interface Problem {
   readonly verb: Verb;
   readonly text: string;
-  /** What a session that has to be reset is told. */
-  readonly notification?: Notification;
 }
 
 export interface ParsedAttributes {
@@ -211,7 +209,6 @@ export function parseAttributes(
     const code = b[at + 1]!;
     const to = from + (long ? (b[at + 2]! << 8) | b[at + 3]! : b[at + 2]!);
     if (from > end || to > end) break; // the layout has said so already
-    const whole = at;
     at = to;
     if (code === Attr.mpReach || code === Attr.mpUnreach) continue;
     if (seen.has(code)) {
@@ -221,10 +218,13 @@ export function parseAttributes(
     seen.add(code);
     const d = attributeByCode.get(code);
     if (!d) {
-      if ((flags & Flag.optional) === 0) {
-        const text = `unrecognized well-known attribute ${code}`;
-        problems.push({ verb: "reset", text, notification: notification(3, 2, text, b.slice(whole, to)) });
-      } else if (flags & Flag.transitive)
+      // What is well-known is known: it is the bit that is wrong, and RFC 7606 3 c says what then. RFC 4271 6.3 would end the session.
+      if ((flags & Flag.optional) === 0)
+        problems.push({
+          verb: "withdraw",
+          text: `unrecognized attribute ${code} that claims to be well-known`,
+        });
+      else if (flags & Flag.transitive)
         unknown.push({
           code,
           flags: Flag.optional | Flag.transitive | Flag.partial,
@@ -232,12 +232,12 @@ export function parseAttributes(
         });
       continue;
     }
-    if (d.internalOnly && context.ebgp) {
-      problems.push({ verb: "discard", text: `${d.name} from an external peer` });
-      continue;
-    }
     if ((flags & (Flag.optional | Flag.transitive)) !== d.flags) {
       problems.push({ verb: "withdraw", text: `${d.name} has flags 0x${flags.toString(16)}` });
+      continue;
+    }
+    if (d.internalOnly && context.ebgp) {
+      problems.push({ verb: "discard", text: `${d.name} from an external peer` });
       continue;
     }
     // NEXT_HOP is ignored where the routes are in MP_REACH_NLRI (RFC 4760 3), so its errors are too.
@@ -256,7 +256,6 @@ export function parseAttributes(
       ...(draft.origin === undefined && !seen.has(Attr.origin) ? ["ORIGIN"] : []),
       ...(draft.asPath === undefined && !seen.has(Attr.asPath) ? ["AS_PATH"] : []),
       ...(draft.nextHop === undefined && !seen.has(Attr.nextHop) ? ["NEXT_HOP"] : []),
-      ...(!context.ebgp && !seen.has(Attr.localPref) ? ["LOCAL_PREF"] : []),
     ];
     for (const name of missing) problems.push({ verb: "withdraw", text: `${name} is missing` });
   }
@@ -266,7 +265,7 @@ export function parseAttributes(
   }
   let verb: Verb | undefined;
   for (const p of problems) if (!verb || rank[p.verb] > rank[verb]) verb = p.verb;
-  if (verb === "withdraw" || verb === "reset" || !reachable) return verb ? { verb, problems } : { problems };
+  if (verb === "withdraw" || !reachable) return verb ? { verb, problems } : { problems };
   if (unknown.length > 0) draft.unknown = unknown;
   const kept = partial.filter((code) => attributeByCode.get(code)!.write(draft as PathAttributes));
   if (kept.length > 0) draft.partial = kept.sort((x, y) => x - y);
@@ -275,4 +274,4 @@ export function parseAttributes(
   return verb ? { attributes, verb, problems } : { attributes, problems };
 }
 
-const rank: Readonly<Record<Verb, number>> = { discard: 1, withdraw: 2, reset: 3 };
+const rank: Readonly<Record<Verb, number>> = { discard: 1, withdraw: 2 };
