@@ -1,5 +1,6 @@
 // bgp/daemon: the transport over node:net; sockets that need options before they connect are made by src/kernel.
 import { createServer, type Server, Socket } from "node:net";
+import { networkInterfaces } from "node:os";
 import { close } from "../../kernel/ffi.ts";
 import {
   bindToInterface,
@@ -13,7 +14,15 @@ import {
   setUserTimeout,
   tcpOutQueue,
 } from "../../kernel/sockets.ts";
-import { type Address, formatAddress, fromBytes, parseAddress } from "../../net/address.ts";
+import {
+  type Address,
+  formatAddress,
+  fromBytes,
+  maskTo,
+  type Prefix,
+  parseAddress,
+  toInteger,
+} from "../../net/address.ts";
 import type {
   Connection,
   ConnectionHandler,
@@ -49,6 +58,28 @@ function addressOf(text: string | undefined): Address | undefined {
   const plain = text.replace(/%.*$/, "");
   if (!plain.startsWith("::ffff:") || !plain.includes(".")) return parseAddress(plain);
   return fromBytes(Uint8Array.from(plain.slice(7).split("."), Number));
+}
+
+/** Prefixes of the interface that has an address; undefined for a loopback interface, which is no link. */
+export function linksOf(
+  local: Address,
+  interfaces: ReturnType<typeof networkInterfaces>,
+): readonly Prefix[] | undefined {
+  const same = (text: string): boolean => {
+    const a = parseAddress(text);
+    return a.family === local.family && toInteger(a) === toInteger(local);
+  };
+  for (const addresses of Object.values(interfaces)) {
+    const own = addresses?.find((a) => same(a.address));
+    if (!own || !addresses) continue;
+    if (own.internal || isLinkLocal(local)) return undefined;
+    return addresses.flatMap(({ address, cidr }) =>
+      cidr === null || isLinkLocal(parseAddress(address))
+        ? []
+        : [maskTo(parseAddress(address), Number(cidr.split("/")[1]))],
+    );
+  }
+  return undefined;
 }
 
 export class TcpConnection implements Connection {
@@ -88,6 +119,11 @@ export class TcpConnection implements Connection {
 
   get remotePort(): number | undefined {
     return this.#socket.remotePort;
+  }
+
+  get links(): readonly Prefix[] | undefined {
+    const { local } = this;
+    return local && linksOf(local, networkInterfaces());
   }
 
   write(bytes: Uint8Array): boolean {

@@ -72,7 +72,10 @@ export function receiveUpdate(
   end: number,
 ): UpdateOutcome {
   counters.updates++;
-  const error = layoutUpdate(b, start, end, layout, from.form);
+  const { families } = from;
+  const form =
+    from.form | (families[1] ? 0 : UpdateForm.ignored[1]) | (families[2] ? 0 : UpdateForm.ignored[2]);
+  const error = layoutUpdate(b, start, end, layout, form);
   if (error) return { error };
   const { withdrawn, attributes, nlri, reach, unreach } = layout;
   const hasNlri = nlri.start < nlri.end;

@@ -7,6 +7,7 @@ import type { PeerRank } from "./decision.ts";
 import type { ExportTarget } from "./export.ts";
 import { ExportGroup, exportKey, type Origin } from "./group.ts";
 import { type ImportContext, Importer, importKey, RuleNames } from "./importer.ts";
+import type { Links } from "./links.ts";
 import { FamilyTable, PathFlag } from "./table.ts";
 
 /** Index of this node among the neighbours. */
@@ -28,6 +29,8 @@ export interface RibPeer extends PeerRank {
   reflectorClient: boolean;
   /** See nextHopHash; of our own address on the session, by family. */
   ownNextHop: Record<Afi, number>;
+  /** Where next hops may be; undefined: anywhere. */
+  links: Links | undefined;
   importer: Importer | undefined;
   /** Paths in Adj-RIB-In, and those of them that policy accepted. */
   readonly received: Record<Afi, number>;
@@ -41,6 +44,7 @@ export class Rib {
   readonly attributes: AttributeTable;
   readonly tables: Readonly<Record<Afi, FamilyTable>>;
   readonly names = new RuleNames();
+  readonly #offLink = this.names.id("rejected: the next hop is not on the link (RFC 4271 5.1.3)");
   /** Changes of the Loc-RIB, for whoever follows it. */
   readonly locLogs: Readonly<Record<Afi, ChangeLog>>;
   readonly origins: Record<Afi, Map<number, Origin[]>> = { 1: new Map(), 2: new Map() };
@@ -130,7 +134,9 @@ export class Rib {
     const before = table.pathAttr[path]!;
     const { importer } = peer;
     let now = -1;
-    if (importer) {
+    if (importer && peer.links?.isOff(this.attributes, table.pathRaw[path]!))
+      table.pathRule[path] = this.#offLink;
+    else if (importer) {
       const { keys, words, lengths } = table.prefixes;
       importer.decide(
         table.pathRaw[path]!,
@@ -380,6 +386,7 @@ function newPeer(index: number, name: string, audience: string): RibPeer {
     asn: 0,
     reflectorClient: false,
     ownNextHop: { 1: 0, 2: 0 },
+    links: undefined,
     importer: undefined,
     received: { 1: 0, 2: 0 },
     accepted: { 1: 0, 2: 0 },

@@ -1,7 +1,8 @@
 // bgp/session: one neighbour: what its session means for the RIB, its configuration as it changes, and what it shows of itself.
-import { type Address, toInteger } from "../../net/address.ts";
+import { type Address, toBytes, toInteger } from "../../net/address.ts";
 import type { Chain } from "../policy/chain.ts";
 import { type ExportTarget, exportTarget } from "../rib/export.ts";
+import { Links } from "../rib/links.ts";
 import { receiveUpdate, type UpdateCounters, updateCounters } from "../rib/receive.ts";
 import type { Rib, RibPeer } from "../rib/rib.ts";
 import { exportTreatment, importTreatment, type TreatedSession } from "../rib/treatment.ts";
@@ -267,6 +268,10 @@ export class PeerSession implements ConnectionsHost {
     this.rib.routerId = n.routerId;
     this.rib.reflectorClient = !n.ebgp && this.config.treatment.reflectorClient;
     this.rib.address = toInteger(remote);
+    // A neighbour that is some hops away may name what it likes (RFC 4271 5.1.3).
+    const { multihopTtl, ttlSecurityHops } = this.config;
+    const links = n.ebgp && multihopTtl <= 1 && ttlSecurityHops <= 1 ? channel.connection?.links : undefined;
+    this.rib.links = links && new Links(links, toBytes(remote));
     for (const afi of afis) {
       const own = this.#target().nextHop[afi];
       this.rib.ownNextHop[afi] = own ? nextHopHash(own) : 0;

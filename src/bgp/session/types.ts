@@ -1,5 +1,5 @@
 // bgp/session: what is handed in (clock, randomness, transport) and the configuration of a speaker, as plain data.
-import type { Address } from "../../net/address.ts";
+import type { Address, Prefix } from "../../net/address.ts";
 import type { StationConfig } from "../bmp/exporter.ts";
 import type { Policy } from "../policy/types.ts";
 import type { Origin } from "../rib/group.ts";
@@ -32,6 +32,8 @@ export interface Connection {
   /** TCP ports once connected, where they are known. */
   readonly localPort?: number | undefined;
   readonly remotePort?: number | undefined;
+  /** Prefixes of the interface that the connection runs over, once connected; undefined where that is not known or has no meaning. */
+  readonly links?: readonly Prefix[] | undefined;
   /** Sends; false asks to wait for {@link ConnectionHandler.drained}. Never blocks, never throws. */
   write(bytes: Uint8Array): boolean;
   /** Octets that the kernel has not taken yet. */

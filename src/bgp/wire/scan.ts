@@ -246,6 +246,23 @@ export function findPath(b: Uint8Array, start: number, end: number, into: Found)
   into.start = into.end = -1;
 }
 
+/** Finds the address of the next hop of a canonical set. */
+export function findNextHop(b: Uint8Array, start: number, end: number, into: Found): void {
+  for (let at = start; at < end; ) {
+    const long = (b[at]! & Flag.extendedLength) !== 0;
+    const from = at + (long ? 4 : 3);
+    const to = from + (long ? (b[at + 2]! << 8) | b[at + 3]! : b[at + 2]!);
+    const mp = b[at + 1] === Attr.mpReach;
+    if (mp || b[at + 1] === Attr.nextHop) {
+      into.start = mp ? from + 4 : from;
+      into.end = mp ? into.start + b[from + 3]! : to;
+      return;
+    }
+    at = to;
+  }
+  into.start = into.end = -1;
+}
+
 const found: Found = { start: 0, end: 0 };
 
 /** Whether the AS_PATH of a canonical set holds an AS number. */

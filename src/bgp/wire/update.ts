@@ -48,6 +48,8 @@ export const UpdateForm = {
   pathIds: { 1: 1, 2: 2 },
   /** IPv4 routes may have IPv6 next hops (RFC 8950). */
   extendedNextHop: 4,
+  /** The family was not negotiated: what is said of it is not judged. */
+  ignored: { 1: 8, 2: 16 },
 } as const;
 
 const span = (): Span => ({ start: 0, end: 0 });
@@ -159,7 +161,11 @@ function readMp(
   into.nlri.start = at;
   into.nlri.end = end;
   // NLRI of a family that is not ours has a form that we do not know: it is skipped, not judged.
-  if ((into.afi === 1 || into.afi === 2) && into.safi === SAFI_UNICAST) {
+  if (
+    (into.afi === 1 || into.afi === 2) &&
+    into.safi === SAFI_UNICAST &&
+    !(form & UpdateForm.ignored[into.afi])
+  ) {
     if (counter(form, into.afi)(b, at, end, into.afi) < 0) return "malformed NLRI";
     const length = into.nextHop.end - into.nextHop.start;
     const v6 = length === 16 || length === 32;

@@ -30,6 +30,8 @@ export interface Case {
   readonly messages?: ((c: Context) => Uint8Array[]) | undefined;
   /** The family whose route is judged. */
   readonly focus: 4 | 6;
+  /** Only where the neighbour is on a link of its own: on the loopback interface every next hop is as good. */
+  readonly link?: boolean;
   /** Every octet in a segment of its own. */
   readonly bytewise?: boolean;
   /** Attributes that the observer must and must not see: code, flags and value, or absent. */
@@ -146,3 +148,46 @@ export const replaced = (base: readonly Attribute[], ...by: readonly Attribute[]
   ...base.filter((a) => !by.some((b) => b[1] === a[1])),
   ...by,
 ];
+
+export interface AddOptions {
+  readonly open?: OpenOptions;
+  readonly focus?: 4 | 6;
+  readonly bytewise?: boolean;
+  readonly link?: boolean;
+  readonly seen?: Case["seen"];
+  readonly kinds?: readonly Kind[];
+}
+export type Expected = string | readonly string[];
+export const list = (e: Expected): readonly string[] => (typeof e === "string" ? [e] : e);
+
+/** Adds a case for external and internal neighbours to a list; `internal` is for where the two differ. */
+export const adder =
+  (into: Case[]) =>
+  (
+    name: string,
+    external: Expected,
+    messages: (c: Context) => Uint8Array[],
+    options: AddOptions & { readonly internal?: Expected } = {},
+  ): void => {
+    for (const kind of options.kinds ?? (["external", "internal"] as const))
+      into.push({
+        name: `${name}, ${kind}`,
+        kind,
+        expected: list(kind === "internal" ? (options.internal ?? external) : external),
+        messages,
+        focus: options.focus ?? 4,
+        ...(options.open ? { open: options.open } : {}),
+        ...(options.bytewise ? { bytewise: true } : {}),
+        ...(options.link ? { link: true } : {}),
+        ...(options.seen ? { seen: options.seen } : {}),
+        context: (index) => context(kind, options.open, index),
+      });
+  };
+
+/** One UPDATE of the prefix with attributes in place of the base's. */
+export const with4 =
+  (...by: readonly Attribute[]) =>
+  (c: Context): Uint8Array[] => [c.update(replaced(c.base, ...by), c.prefix4)];
+
+/** 1, 2, 3 … */
+export const ones = (n: number): number[] => Array.from({ length: n }, (_, i) => 1 + i);

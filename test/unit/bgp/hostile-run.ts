@@ -100,6 +100,8 @@ class Line {
 export class Observer {
   readonly line: Line;
   readonly routes = new Map<string, readonly Heard[]>();
+  /** Every prefix that was ever announced. */
+  readonly ever = new Set<string>();
   /** An UPDATE that an observer must not be sent. */
   readonly faults: string[] = [];
 
@@ -142,6 +144,7 @@ export class Observer {
         for (const p of prefixes(a.value.subarray(5 + a.value[3]!), a.value[1] === 1 ? 4 : 6))
           this.routes.set(p, heard);
     for (const p of prefixes(b.subarray(attributesEnd), 4)) this.routes.set(p, heard);
+    for (const p of prefixes(b.subarray(attributesEnd), 4)) this.ever.add(p);
   }
 }
 

@@ -5,14 +5,14 @@ import {
   type Context,
   capabilities,
   context,
+  type Expected,
+  list,
   type OpenOptions,
   openMessage,
   raw,
 } from "./hostile-cases.ts";
 
 export const sessions: Case[] = [];
-type Expected = string | readonly string[];
-const list = (e: Expected): readonly string[] => (typeof e === "string" ? [e] : e);
 
 function add(
   name: string,

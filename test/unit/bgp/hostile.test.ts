@@ -5,12 +5,13 @@ import { systemClock } from "../../../src/bgp/daemon/clock.ts";
 import { addressOf, prepareAccepted, tcpTransport } from "../../../src/bgp/daemon/tcp.ts";
 import { Speaker } from "../../../src/bgp/session/speaker.ts";
 import type { Case } from "./hostile-cases.ts";
+import { routes } from "./hostile-routes.ts";
 import { asns, Observer, play, problemsOf, type Target } from "./hostile-run.ts";
 import { sessions } from "./hostile-sessions.ts";
 import { table } from "./hostile-table.ts";
 import { peerConfig, speakerConfig } from "./world.ts";
 
-const cases: readonly Case[] = [...table, ...sessions];
+const cases: readonly Case[] = [...table, ...routes, ...sessions].filter((c) => !c.link);
 /** Cases that are played at a time. */
 const AT_ONCE = 16;
 
@@ -51,13 +52,14 @@ beforeAll(async () => {
   const source = (index: number): string => `127.97.${(index + 1) >> 8}.${(index + 1) & 255}`;
   const passive = { passive: true, gracefulRestart: false, localAsn: asns.speaker };
   const hop4 = Uint8Array.of(10, 97, 255, 1);
-  const nextHop = { 1: hop4, 2: Uint8Array.from([0xfd, 0x97, ...new Array<number>(13).fill(0), 1]) };
+  const nextHop = { 1: hop4, 2: Uint8Array.from([0xfd, 0x97, ...new Array<number>(12).fill(0), 255, 255]) };
   speaker.apply(
     speakerConfig(
       [
         ...cases.map((c, i) =>
           peerConfig(`c${i}`, source(i), c.kind === "external" ? asns.external : asns.speaker, {
             ...passive,
+            nextHop,
             exportPolicies: [],
           }),
         ),

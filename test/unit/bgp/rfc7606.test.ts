@@ -137,7 +137,7 @@ const rows: readonly Row[] = [
   row("MULTI_EXIT_DISC of 3 octets (7.4)", withdraw, withAttributes(attr(0x80, 4, [0, 0, 1]))),
   row("MULTI_EXIT_DISC transitive", withdraw, withAttributes(attr(0xc0, 4, [0, 0, 0, 1]))),
   row("LOCAL_PREF of 3 octets (7.5)", used, withAttributes(attr(0x40, 5, [0, 0, 1])), withdraw),
-  row("LOCAL_PREF missing", used, (b) => update(without(b, 5)), withdraw),
+  row("LOCAL_PREF missing", used, (b) => update(without(b, 5))),
   row("ATOMIC_AGGREGATE of 1 octet (7.6)", used, withAttributes(attr(0x40, 6, [0]))),
   row(
     "AGGREGATOR of 6 octets from a 4-octet speaker (7.7)",
@@ -181,7 +181,7 @@ const rows: readonly Row[] = [
     update([...b, attr(0x80, 4, [0, 0, 0, 7]), attr(0x80, 4, [9])]),
   ),
   row("MP_REACH_NLRI twice (3 g)", "reset 3/1", (b) => update([...without(b, 3), reach6(), reach6()], [])),
-  row("unrecognized well-known attribute", "reset 3/2", withAttributes(attr(0x40, 99, [1]))),
+  row("unrecognized well-known attribute", withdraw, withAttributes(attr(0x40, 99, [1]))),
   row("unrecognized optional transitive", used, withAttributes(attr(0xc0, 99, [1]))),
   row("attribute code 254 is unrecognized like any other", used, withAttributes(attr(0xc0, 254, [1, 2]))),
   row("unrecognized optional non-transitive", used, withAttributes(attr(0x80, 99, [1]))),
