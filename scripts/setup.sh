@@ -35,6 +35,11 @@ if [[ $tests == yes ]]; then
     "gobgpd|gobgpd|a neighbour in the tests of BGP"
     "exabgp|exabgp|a neighbour in the tests of BGP"
     "bgpctl|openbgpd|a neighbour in the tests of BGP"
+    "bpftrace|bpftrace|the other side of the tests that compare, and of make bench"
+    "qemu-system-x86_64|qemu-system-x86|boots another kernel for the tests in VMs"
+    "busybox|busybox-static|what those VMs start with"
+    "cpio|cpio|packs it"
+    "xz|xz-utils|unpacks their kernel"
   )
 fi
 

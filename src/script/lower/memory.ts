@@ -83,7 +83,11 @@ function element(l: Lowering, e: TExprOf<"element">): Place {
     "lt",
     index,
     BigInt(length),
-    () => b.set(target, b.alu("add", start, b.alu("mul", index, BigInt(size)))),
+    // Bounded once more: an index that lies on the stack is loaded anew, and Linux 6.1 does not connect that with the comparison.
+    () => {
+      const bounded = b.atMost(index, Math.max(0, length - 1));
+      b.set(target, b.alu("add", start, b.alu("mul", bounded, BigInt(size))));
+    },
     () => b.set(target, 0n),
   );
   return { space: "kernel", address: at(target) };

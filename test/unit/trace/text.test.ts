@@ -99,7 +99,23 @@ describe("globs", () => {
     expect(globMatcher("[st]cp")("tcp")).toBe(true);
     expect(globMatcher("[!st]cp")("tcp")).toBe(false);
     expect(globMatcher("a[b")("a[b")).toBe(true);
+    expect(globMatcher("[a-c]?-[0-9_]")("bx-_")).toBe(true);
+    expect(globMatcher("[a-c]")("-")).toBe(false);
+    expect(globMatcher("[a-]")("-")).toBe(true);
+    expect(globMatcher("*a*b*")("xxaxxbxx")).toBe(true);
+    expect(globMatcher("*a*b")("xxaxxbxx")).toBe(false);
+    expect(globMatcher("ab*ab")("ab")).toBe(false);
     expect(globMatcher("*")("")).toBe(true);
+  });
+
+  it("take no more time than pattern times text, however many wildcards there are", () => {
+    const matches = globMatcher(`${"*a".repeat(200)}*b`);
+    const text = "a".repeat(5000);
+    const began = performance.now();
+    expect(matches(text)).toBe(false);
+    expect(matches(`${text}b`)).toBe(true);
+    // Two million steps; backtracking would not end in this universe.
+    expect(performance.now() - began).toBeLessThan(20_000);
   });
 });
 
