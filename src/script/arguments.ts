@@ -46,6 +46,10 @@ function pointerNamed(context: Context, types: TypeSource, names: readonly strin
 }
 
 function pointer(context: Context, types: TypeSource, name: string): number | undefined {
+  if (context.kind === "tracepoint" && context.equivalent) {
+    const field = context.equivalent.fields.get(name);
+    return field && field.steps.length === 0 && field.pointer ? field.word : undefined;
+  }
   if (context.kind === "tracepoint")
     return context.structure.fields.find((f) => f.name === name && f.type.kind === "pointer")?.offset;
   if (context.kind !== "btf" && !(context.kind === "registers" && context.space === "kernel" && !context.ret))

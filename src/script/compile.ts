@@ -6,6 +6,7 @@ import { legalise } from "./backend/legalise.ts";
 import { optimise } from "./backend/optimise.ts";
 import { checkProgram } from "./check/program.ts";
 import { createDiagnostics, type Diagnostics, say } from "./diagnostics.ts";
+import { onEquivalents } from "./equivalents.ts";
 import type { IrFunction } from "./ir/ir.ts";
 import { createPlan, type Plan } from "./lower/plan.ts";
 import { type LoweredProgram, lowerProbe, lowerStart } from "./lower/program.ts";
@@ -94,7 +95,7 @@ function generate(
   const attach: AttachPoint[] = [];
   const begin: number[] = [];
   const end: number[] = [];
-  for (const probe of typed.probes) {
+  for (const probe of typed.probes.flatMap((one) => onEquivalents(one, options.types))) {
     const program = compileProbe(probe, plan, options, passes, typed, lines, diagnostics);
     if (!program) continue;
     const index = programs.push(program) - 1;

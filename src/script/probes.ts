@@ -1,13 +1,20 @@
 // script: attach points. Text such as `tracepoint:sock:*` becomes resolved points: what to attach to and what the context holds.
 import type { AttachText, Loc } from "./ast.ts";
 import { type Diagnostics, say } from "./diagnostics.ts";
+import type { Equivalent } from "./equivalents.ts";
 import { PROVIDERS } from "./providers.ts";
 import type { AttachPoint, FunctionPrototype, ProgramType, Structure, TypeSource } from "./types.ts";
 
 /** What a program finds behind the pointer in r1. */
 export type Context =
   | { readonly kind: "none" }
-  | { readonly kind: "tracepoint"; readonly structure: Structure; readonly category: string }
+  /** `equivalent`: the program is not on the event but on the raw tracepoint below it, and finds the fields in its arguments. */
+  | {
+      readonly kind: "tracepoint";
+      readonly structure: Structure;
+      readonly category: string;
+      readonly equivalent?: Equivalent;
+    }
   /** Words that hold arguments of known types; `retval` is the word after them (fexit). `typed`: the verifier knows the types, too. */
   | {
       readonly kind: "btf";

@@ -115,7 +115,9 @@ function attachOne(loaded: LoadedScript, point: AttachPoint, options: AttachOpti
   const pid =
     point.userFunction?.pid ?? options.pid ?? (point.provider === "usdt" ? options.command : undefined);
   const type = loaded.script.programs[point.program]?.type;
-  if (point.tracepoint) return [attachPerfEvent(fd, tracepointEvent(point.tracepoint.id, point.text))];
+  // A program for a tracepoint may be on the raw one below it.
+  if (point.tracepoint && type === "tracepoint")
+    return [attachPerfEvent(fd, tracepointEvent(point.tracepoint.id, point.text))];
   if (point.rawTracepoint)
     return [
       type === "tp_btf"

@@ -19,7 +19,7 @@ function tokensOf(pattern: string): Token[] {
       const not = /[!^]/.test(pattern[i + 1] ?? "");
       const inner = pattern.slice(i + (not ? 2 : 1), end);
       // "a-z" is a range, a hyphen at either end is itself.
-      tokens.push({ not, ranges: inner.match(/.-.|[^]/g) ?? [] });
+      tokens.push({ not, ranges: inner.match(/.-.|[\s\S]/g) ?? [] });
       i = end;
     } else tokens.push(c);
   }

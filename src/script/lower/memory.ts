@@ -6,6 +6,7 @@ import { isScalar, sizeOf, tupleLayout } from "../layout.ts";
 import type { TExpr, TExprOf } from "../typed.ts";
 import type { Type } from "../types.ts";
 import { callInto, comm, readString } from "./calls.ts";
+import { equivalentPlace, equivalentText } from "./equivalent.ts";
 import { readMapInto } from "./maps.ts";
 import { branchOn, dataLocation, loadFrom, value } from "./scalars.ts";
 import { at, copy, type Lowering, type Place, plus, temporary, when, zero } from "./state.ts";
@@ -31,6 +32,8 @@ export function place(l: Lowering, e: TExpr): Place {
       return { space, address: at(typeof pointer === "number" ? pointer : l.b.mov(pointer)) };
     }
     case "field": {
+      const equivalent = equivalentPlace(l, e);
+      if (equivalent) return equivalent;
       const base = place(l, e.base);
       return { space: base.space, address: plus(base.address, e.field.offset) };
     }
@@ -252,13 +255,13 @@ export function copyFrom(l: Lowering, from: Place, to: Address, size: number): v
 
 function copyString(l: Lowering, e: TExpr, to: Address, capacity: number, padded: boolean): void {
   const { b } = l;
-  const from = place(l, e);
   const have = sizeOf(e.type);
   if (e.op === "field" && e.field.dataLoc) {
-    const pointer = dataLocation(l, from);
+    const pointer = equivalentText(l, e) ?? dataLocation(l, place(l, e));
     readString(l, "kernel", pointer, to, capacity, padded);
     return;
   }
+  const from = place(l, e);
   if (from.space === "bpf") {
     // Strings in the program's memory are padded with zeros; a smaller target cuts and ends them.
     const size = Math.min(have, capacity);

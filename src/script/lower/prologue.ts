@@ -5,7 +5,8 @@
 import { hasOwner, ownerPlaces } from "../arguments.ts";
 import { HELPER } from "../ir/helpers.ts";
 import type { FrameObject, Val, VReg } from "../ir/ir.ts";
-import type { ExternalMap, Structure, TypeSource } from "../types.ts";
+import { memberOf } from "../paths.ts";
+import type { ExternalMap, TypeSource } from "../types.ts";
 import { asNumber, at, count, type Lowering, when } from "./state.ts";
 
 export interface Owner {
@@ -21,37 +22,8 @@ export function gate(l: Lowering): void {
   b.enter(open);
 }
 
-/** Byte offset of a path of fields in a structure, through embedded structures. */
-function offsetOf(types: TypeSource, structure: string, path: readonly string[]): number | undefined {
-  let at: Structure | undefined = types.structure(structure) ?? types.structure(`struct ${structure}`);
-  let offset = 0;
-  for (const [i, name] of path.entries()) {
-    const field: Structure["fields"][number] | undefined = at && findDeep(types, at, name);
-    if (!field) return undefined;
-    offset += field.offset;
-    if (i < path.length - 1)
-      at =
-        field.type.kind === "struct"
-          ? (types.structure(field.type.name) ?? types.structure(`struct ${field.type.name}`))
-          : undefined;
-  }
-  return offset;
-}
-
-function findDeep(
-  types: TypeSource,
-  structure: Structure,
-  name: string,
-): Structure["fields"][number] | undefined {
-  for (const field of structure.fields) {
-    if (field.name === name) return field;
-    if (field.name !== "" || field.type.kind !== "struct") continue;
-    const inner = types.structure(field.type.name);
-    const found = inner && findDeep(types, inner, name);
-    if (found) return { ...found, offset: found.offset + field.offset };
-  }
-  return undefined;
-}
+const offsetOf = (types: TypeSource, structure: string, path: readonly string[]): number | undefined =>
+  memberOf(types, structure, path)?.offset;
 
 /** The offsets that lead from a socket or a packet to the cookie of its namespace. */
 function paths(types: TypeSource) {
@@ -124,7 +96,9 @@ function namespacePointer(l: Lowering, types: TypeSource): VReg | undefined {
   if (way.cookie === undefined) return undefined;
   const places = ownerPlaces(l.point.context, types);
   const { context } = l.point;
-  const watched = context.kind === "btf" && context.typed;
+  const watched =
+    (context.kind === "btf" && context.typed) ||
+    (context.kind === "tracepoint" && context.equivalent !== undefined);
   const pointer = (offset: number | undefined): Val | undefined => {
     if (offset === undefined) return undefined;
     const word = b.load(at(l.ctx, offset), 8);

@@ -7,6 +7,7 @@ import { isSigned, sizeOf } from "../layout.ts";
 import type { TExpr, TExprOf } from "../typed.ts";
 import type { FunctionPrototype, Type } from "../types.ts";
 import { arithmetic, convert, increment } from "./arithmetic.ts";
+import { equivalentText, equivalentValue } from "./equivalent.ts";
 import { mapLength } from "./loops.ts";
 import { deleteKey, hasKey, loadMap } from "./maps.ts";
 import { addressOf, place, toMemory } from "./memory.ts";
@@ -185,6 +186,10 @@ const canonicalLoad = (l: Lowering, raw: Val, type: Type): Val =>
 
 function loadPlace(l: Lowering, e: TExpr): Val {
   const field = e.op === "field" ? e.field : undefined;
+  if (e.op === "field") {
+    const equivalent = field?.dataLoc ? equivalentText(l, e) : equivalentValue(l, e);
+    if (equivalent !== undefined) return equivalent;
+  }
   const from = place(l, e);
   if (field?.dataLoc) return dataLocation(l, from);
   if (!field?.bits) return loadFrom(l, from, e.type);
