@@ -28,16 +28,15 @@ const directory = mkdtempSync("/dev/shm/waggle-bench-");
 const file = (name: string): string => join(directory, name);
 const sysctl = "/proc/sys/kernel/bpf_stats_enabled";
 
+/** `node bench/trace.bench.ts attached` runs the cases whose names match. */
+const wanted = new RegExp(process.argv[2] ?? "");
+
 /** Ours beside the peer; alone where there is none. */
-const beside = (name: string, unit: string, runs: number, figure: (tool: Tool) => Promise<number>) =>
-  compare(
-    "trace",
-    name,
-    unit,
-    runs,
-    () => figure("waggle"),
-    hasPeer ? { name: "bpftrace", run: () => figure("bpftrace") } : undefined,
-  );
+async function beside(name: string, unit: string, runs: number, figure: (tool: Tool) => Promise<number>) {
+  if (!wanted.test(name)) return;
+  const peer = hasPeer ? { name: "bpftrace", run: () => figure("bpftrace") } : undefined;
+  await compare("trace", name, unit, runs, () => figure("waggle"), peer);
+}
 
 async function attachTime(tool: Tool, script: string): Promise<number> {
   const run = new TracedRun(tool, ["-e", script]);
@@ -105,12 +104,8 @@ async function perEvent(
 }
 
 /** ms that a load takes while a script is attached that does not match it. */
-async function loadTime(tool: Tool): Promise<number> {
-  const run = new TracedRun(
-    tool,
-    ["-e", 'tracepoint:syscalls:sys_enter_getpriority /comm == "nobody"/ { @ = count(); }'],
-    { ahead: "events" },
-  );
+async function loadTime(tool: Tool, script: string): Promise<number> {
+  const run = new TracedRun(tool, ["-e", script], { ahead: "events" });
   await run.attached();
   const took = generate(workload) * 1000;
   await run.interrupt();
@@ -172,6 +167,8 @@ async function lossFreeRate(tool: Tool): Promise<number> {
   return best;
 }
 
+const resident = "attached, resident tracer";
+
 /** Prepare and attach in a tracer that is warm, as an agent's is. */
 async function residentAttach(runs: number): Promise<void> {
   // The child inherits it: an agent's tracer is compared with a goal in ms, not with this machine's other work.
@@ -205,7 +202,7 @@ async function residentAttach(runs: number): Promise<void> {
     await tracer.stop(name, "stopped");
   }
   await tracer.close();
-  report("trace", "attached, resident tracer", "ms", took);
+  report("trace", resident, "ms", took);
 }
 
 const before = readFileSync(sysctl, "utf8");
@@ -217,7 +214,14 @@ try {
   await beside("whole run", "ms", 5, wholeRun);
   await beside("peak memory, maps", "MB", 2, (tool) => peakMemory(tool, "print(@);"));
   await beside("peak memory, printf", "MB", 2, (tool) => peakMemory(tool, printLine));
-  await beside("load that does not match", "ms", 5, loadTime);
+  for (const [name, event, predicate] of [
+    ["system call", "syscalls:sys_enter_getpriority", 'comm == "nobody"'],
+    // As most tracepoints: from the raw one below it.
+    ["any system call", "raw_syscalls:sys_enter", "args->id == 9999"],
+  ] as const) {
+    const script = `tracepoint:${event} /${predicate}/ { @ = count(); }`;
+    await beside(`load that does not match, ${name}`, "ms", 7, (tool) => loadTime(tool, script));
+  }
   writeFileSync(sysctl, "1");
   const paced = pacedWorkload(50_000);
   for (const [name, action, generator, least] of [
@@ -232,12 +236,13 @@ try {
       instructions[tool] = figure.instructions;
       return figure.ns;
     });
+    if (!wanted.test(`per event, ${name}`)) continue;
     const peer = hasPeer ? { name: "bpftrace", values: [instructions.bpftrace] } : undefined;
     report("trace", `instructions, ${name}`, "count", [instructions.waggle], peer);
   }
   writeFileSync(sysctl, before);
   await beside("printf without loss", "lines/s", 1, lossFreeRate);
-  await residentAttach(9);
+  if (wanted.test(resident)) await residentAttach(9);
 } finally {
   writeFileSync(sysctl, before);
   rmSync(directory, { recursive: true, force: true });

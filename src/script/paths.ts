@@ -16,16 +16,24 @@ function findDeep(types: TypeSource, structure: Structure, name: string): Field 
   return undefined;
 }
 
+/** A member of a structure by both names. */
+function member(types: TypeSource, structure: string, name: string): Field | undefined {
+  if (types.member) return types.member(structure, name) ?? types.member(`struct ${structure}`, name);
+  const inside = structureNamed(types, structure);
+  return inside && findDeep(types, inside, name);
+}
+
 /** The member at the end of a path of embedded structures, its offset counted from the first; undefined where this kernel has none. */
 export function memberOf(types: TypeSource, structure: string, path: readonly string[]): Field | undefined {
-  let inside = structureNamed(types, structure);
+  let inside = structure;
   let offset = 0;
   for (const [i, name] of path.entries()) {
-    const field = inside && findDeep(types, inside, name);
+    const field = member(types, inside, name);
     if (!field) return undefined;
     offset += field.offset;
     if (i === path.length - 1) return { ...field, offset };
-    inside = field.type.kind === "struct" ? structureNamed(types, field.type.name) : undefined;
+    if (field.type.kind !== "struct") return undefined;
+    inside = field.type.name;
   }
   return undefined;
 }

@@ -96,6 +96,8 @@ export interface TypeSource {
   match(provider: string, pattern: string): readonly string[];
   /** `struct X`, `union X` or typedef by name, from BTF. */
   structure(name: string): Structure | undefined;
+  /** One member of a structure, anonymous ones' among them; cheaper than all of it. */
+  member?(structure: string, name: string): Field | undefined;
   /** Resolves a typedef or base type name. */
   typeByName(name: string): Type | undefined;
   enumValue(name: string): { readonly value: bigint; readonly type: Type } | undefined;

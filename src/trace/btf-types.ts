@@ -90,16 +90,17 @@ function bitfield(bitOffset: number, width: number, declared: 1 | 2 | 4 | 8) {
   return { offset: byte, size, bit: bitOffset & 7 };
 }
 
-function* flattened(btf: Btf, id: number, base: number, depth: number): Generator<Field> {
+/** Members of a structure; `only`: those of a name. */
+function* flattened(btf: Btf, id: number, base: number, depth: number, only?: string): Generator<Field> {
   for (const member of btf.members(id)) {
     const bitOffset = base * 8 + member.bitOffset;
     const inner = btf.resolve(member.typeId);
     const kind = btf.kind(inner);
     if (member.name === "" && (kind === BtfKind.STRUCT || kind === BtfKind.UNION)) {
-      if (depth < deepest) yield* flattened(btf, inner, bitOffset >> 3, depth + 1);
+      if (depth < deepest) yield* flattened(btf, inner, bitOffset >> 3, depth + 1, only);
       continue;
     }
-    if (member.name === "") continue;
+    if (member.name === "" || (only !== undefined && member.name !== only)) continue;
     const type = typeOf(btf, member.typeId);
     // Before the kernel's pahole marked bitfields by the kind flag, an INT's own width told.
     const width = member.bitWidth || oldStyleWidth(btf, inner);
@@ -128,6 +129,12 @@ function oldStyleWidth(btf: Btf, id: number): number {
 export function structureOf(btf: Btf, id: number): Structure {
   const at = btf.resolve(id);
   return { name: aggregateName(btf, at), size: btf.ownSize(at), fields: [...flattened(btf, at, 0, 0)] };
+}
+
+/** One member, without the work for all the others: some structures have hundreds. */
+export function memberNamed(btf: Btf, id: number, name: string): Field | undefined {
+  for (const field of flattened(btf, btf.resolve(id), 0, 0, name)) return field;
+  return undefined;
 }
 
 const parameterOf = (btf: Btf, parameter: BtfParameter, index: number) => ({

@@ -41,6 +41,8 @@ function named(ctype: string, byName: TypeByName): Type | undefined {
   const parts = words(ctype);
   if (parts.length === 0) return undefined;
   const name = parts.join(" ");
+  // No type of that name is anywhere, and the search for one would open the types of all modules.
+  if (name === "void") return undefined;
   return cInteger(parts) ?? kernelIntegers.get(name) ?? byName(name);
 }
 

@@ -7,6 +7,7 @@ import { ElfFile } from "../kernel/elf.ts";
 import { findBinary, KernelSymbols } from "../kernel/symbols.ts";
 import { eventCategories, eventFormat, eventsOf, filterFunctions } from "../kernel/tracefs.ts";
 import type {
+  Field,
   FunctionPrototype,
   KernelFeatures,
   Structure,
@@ -14,7 +15,7 @@ import type {
   TypeSource,
   UsdtPlace,
 } from "../script/types.ts";
-import { anonymousId, prototypeOf, structureOf, typeOf } from "./btf-types.ts";
+import { anonymousId, memberNamed, prototypeOf, structureOf, typeOf } from "./btf-types.ts";
 import { probeFeatures } from "./features.ts";
 import { globMatcher, isGlob } from "./glob.ts";
 import { recordOf } from "./tracepoint-types.ts";
@@ -103,6 +104,11 @@ export class KernelTypes implements TypeSource {
   }
 
   #readStructure(name: string): Structure | undefined {
+    const found = this.#findStructure(name);
+    return found && structureOf(found.btf, found.id);
+  }
+
+  #findStructure(name: string): { readonly btf: Btf; readonly id: number } | undefined {
     const tag = /^(struct|union) (.+)$/.exec(name);
     const kinds = tag
       ? [tag[1] === "union" ? BtfKind.UNION : BtfKind.STRUCT]
@@ -111,7 +117,14 @@ export class KernelTypes implements TypeSource {
     if (!found) return undefined;
     const id = found.btf.resolve(found.id);
     const kind = found.btf.kind(id);
-    return kind === BtfKind.STRUCT || kind === BtfKind.UNION ? structureOf(found.btf, id) : undefined;
+    return kind === BtfKind.STRUCT || kind === BtfKind.UNION ? { btf: found.btf, id } : undefined;
+  }
+
+  member(structure: string, name: string): Field | undefined {
+    const known = this.#structures.get(structure);
+    if (known) return known.fields.find((field) => field.name === name);
+    const found = this.#findStructure(structure);
+    return found && memberNamed(found.btf, found.id, name);
   }
 
   typeByName(name: string): Type | undefined {

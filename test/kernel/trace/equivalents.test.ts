@@ -71,7 +71,11 @@ async function traffic(): Promise<void> {
   for (let i = 0; i < 10; i++) {
     const socket = connect(port, "127.0.0.1").resume();
     await once(socket, "close");
-    await new Promise((closed) => connect(1, "127.0.0.1").on("error", () => {}).on("close", closed));
+    await new Promise((closed) =>
+      connect(1, "127.0.0.1")
+        .on("error", () => {})
+        .on("close", closed),
+    );
   }
   server.close();
   const datagrams = createSocket("udp4");
