@@ -25,7 +25,14 @@ export interface DaemonKind {
   readonly program: string;
   /** Debian's package. */
   readonly package: string;
-  start(lab: BgpLab, password: string | undefined): Promise<OtherDaemon>;
+  start(lab: BgpLab, password: string | undefined, options?: DaemonOptions): Promise<OtherDaemon>;
+}
+
+export interface DaemonOptions {
+  /** ADD-PATH in both directions for IPv4. */
+  readonly addPath?: boolean;
+  /** A further neighbour beside the daemon, with AS 65011. */
+  readonly feeder?: string;
 }
 
 const isV6 = (prefix: string): boolean => prefix.includes(":");
@@ -47,7 +54,7 @@ const frr: DaemonKind = {
   name: "FRR",
   program: "/usr/lib/frr/bgpd",
   package: "frr",
-  async start(lab, password) {
+  async start(lab, password, options = {}) {
     const config = join(lab.directory, "frr.conf");
     writeFileSync(
       config,
@@ -59,8 +66,11 @@ const frr: DaemonKind = {
  neighbor ${ours.ipv4} remote-as ${asn.ours}
  neighbor ${ours.ipv4} timers connect 1
  ${password ? `neighbor ${ours.ipv4} password ${password}` : "!"}
+ ${options.feeder ? `neighbor ${options.feeder} remote-as 65011` : "!"}
  address-family ipv4 unicast
   neighbor ${ours.ipv4} activate
+  ${options.addPath ? `neighbor ${ours.ipv4} addpath-tx-all-paths` : "!"}
+  ${options.feeder ? `neighbor ${options.feeder} activate` : "!"}
  exit-address-family
  address-family ipv6 unicast
   neighbor ${ours.ipv4} activate
@@ -73,8 +83,8 @@ route-map v6 permit 10
     const sockets = join(lab.directory, "frr");
     mkdirSync(sockets);
     // -Z: without zebra, so nothing goes into the kernel; -S: no change of user.
-    const options = ["-Z", "-S", "-P", "0", "-f", config, "-i", join(sockets, "pid")];
-    lab.start("a", this.program, ...options, "--vty_socket", sockets);
+    const flags = ["-Z", "-S", "-P", "0", "-l", theirs.ipv4, "-f", config, "-i", join(sockets, "pid")];
+    lab.start("a", this.program, ...flags, "--vty_socket", sockets);
     const vtysh = (...commands: string[]): string =>
       ask(lab, "vtysh", "--vty_socket", sockets, "-d", "bgpd", ...commands.flatMap((c) => ["-c", c]));
     await until("FRR answers", () => vtysh("show bgp summary json").includes("{"));
@@ -109,13 +119,14 @@ const gobgp: DaemonKind = {
   name: "GoBGP",
   program: "/usr/bin/gobgpd",
   package: "gobgpd",
-  async start(lab, password) {
+  async start(lab, password, options = {}) {
     const config = join(lab.directory, "gobgpd.toml");
     writeFileSync(
       config,
       `[global.config]
 as = ${asn.bird}
 router-id = "${theirs.ipv4}"
+local-address-list = ["${theirs.ipv4}"]
 [[neighbors]]
 [neighbors.config]
 neighbor-address = "${ours.ipv4}"
@@ -127,9 +138,11 @@ idle-hold-time-after-reset = 1
 [[neighbors.afi-safis]]
 [neighbors.afi-safis.config]
 afi-safi-name = "ipv4-unicast"
+${options.addPath ? "[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8" : ""}
 [[neighbors.afi-safis]]
 [neighbors.afi-safis.config]
 afi-safi-name = "ipv6-unicast"
+${options.feeder ? `[[neighbors]]\n[neighbors.config]\nneighbor-address = "${options.feeder}"\npeer-as = 65011` : ""}
 `,
     );
     lab.start("a", this.program, "-f", config, "--api-hosts", "127.0.0.1:50051", "--pprof-disable");
