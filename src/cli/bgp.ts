@@ -121,13 +121,19 @@ const familyName = (family: Family): string => familyNames[family];
 
 const addressText = (bytes: Uint8Array): string =>
   bytes.length === 0 ? "" : formatAddress(fromBytes(bytes));
+/** An address with the interface that it belongs to where it is a link's; the interface alone where the address is not known yet. */
+function linkText(bytes: Uint8Array, link: string): string {
+  const text = addressText(bytes);
+  if (link === "" || !(text === "::" || text.startsWith("fe80:"))) return text;
+  return `${text === "::" ? "" : text}%${link}`;
+}
 const dotted = (id: number): string => formatAddress({ family: 4, hi: 0n, lo: BigInt(id) });
 
 function peerRow(node: string, s: Session) {
   return {
     node,
     peer: s.peer,
-    address: addressText(s.address),
+    address: linkText(s.address, s.interface),
     peerASN: s.peerAsn,
     localASN: s.localAsn,
     state: stateNames[s.state],
@@ -203,7 +209,7 @@ function routeRow(node: string, route: Route, path: Path) {
     best: path.best,
     stale: path.stale,
     from: path.peer,
-    nextHop: addressText(path.nextHop),
+    nextHop: linkText(path.nextHop, path.interface),
     asPath: [...path.asPath],
     origin: origins[path.origin] ?? String(path.origin),
     med: path.med,

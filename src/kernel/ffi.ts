@@ -124,6 +124,14 @@ interface Libc {
     addressLength: number,
   ): number;
   recv(fd: number, buffer: Uint8Array, length: number, flags: number): number;
+  recvfrom(
+    fd: number,
+    buffer: Uint8Array,
+    length: number,
+    flags: number,
+    address: Uint8Array,
+    addressLength: Uint32Array,
+  ): number;
   mmap(
     address: null,
     length: number | bigint,
@@ -172,6 +180,7 @@ const prototypes: Readonly<Record<keyof Libc, Prototype>> = {
   send: f("send", "long", "int", "void *", "size_t", "int"),
   sendto: f("sendto", "long", "int", "void *", "size_t", "int", "void *", "uint"),
   recv: f("recv", "long", "int", "void *", "size_t", "int"),
+  recvfrom: f("recvfrom", "long", "int", "void *", "size_t", "int", "void *", "void *"),
   mmap: f("mmap", "long", "void *", "size_t", "int", "int", "int", "long"),
   munmap: f("munmap", "int", "void *", "size_t"),
   mount: f("mount", "int", "str", "str", "str", "ulong", "str"),
@@ -321,6 +330,12 @@ export const sendTo = (fd: number, buffer: Uint8Array, address: Uint8Array, flag
 /** recv(2): bytes received. @throws KernelError (EAGAIN included) */
 export const recv = (fd: number, buffer: Uint8Array, flags = 0): number =>
   checked(libc().recv(fd, buffer, buffer.length, flags), "recv");
+
+/** recvfrom(2): bytes received, the sender's sockaddr in `address`. @throws KernelError (EAGAIN included) */
+export function receiveFrom(fd: number, buffer: Uint8Array, address: Uint8Array, flags = 0): number {
+  const length = new Uint32Array([address.length]);
+  return checked(libc().recvfrom(fd, buffer, buffer.length, flags, address, length), "recvfrom");
+}
 
 /** mmap(2) at an address of the kernel's choice. See {@link viewOf}. @throws KernelError */
 export function mmap(length: number, protection: number, flags: number, fd: number, offset = 0): bigint {

@@ -54,8 +54,8 @@ export const openUdpReceiver = (
     bind(fd, socketAddressOf(address ?? any[family], port, scope));
   });
 
-/** Classic BPF (linux/filter.h): load the TTL from the network header, accept where it is 255. */
-function attachTtlFilter(fd: number, family: Family): void {
+/** Drops what has come over a router: anything but TTL or hop limit 255. Classic BPF (linux/filter.h): load the TTL from the network header, accept where it is 255. */
+export function attachTtlFilter(fd: number, family: Family): void {
   const program = new Uint8Array(4 * 8);
   const view = new DataView(program.buffer);
   const SKF_NET_OFF = 0xfff00000;

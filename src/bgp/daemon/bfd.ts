@@ -1,5 +1,6 @@
 // bgp/daemon: the speaker's end of BFD's thread: which paths are watched, what was last heard of each, a new thread after a failure.
 import { Worker } from "node:worker_threads";
+import { toInteger } from "../../net/address.ts";
 import { type BfdStatus, type BfdTarget, bfdKey } from "../session/bfd.ts";
 import type { SpeakerConfig } from "../session/types.ts";
 import type { FromBfd, ToBfd } from "./bfd-worker.ts";
@@ -28,7 +29,7 @@ interface Path {
 export function bfdTargets(config: SpeakerConfig): Map<string, Path> {
   const out = new Map<string, Path>();
   for (const p of config.peers) {
-    if (!p.bfd || p.adminDown) continue;
+    if (!p.bfd || p.adminDown || (p.unnumbered && toInteger(p.address) === 0n)) continue;
     const path = {
       address: p.address,
       localAddress: p.localAddress,

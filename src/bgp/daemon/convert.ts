@@ -29,7 +29,7 @@ import type { BfdConfig } from "../session/bfd.ts";
 import type { PeerSession } from "../session/peer.ts";
 import { type AddPathConfig, noAddPath, type PeerConfig, type SpeakerConfig } from "../session/types.ts";
 import { flatten } from "../wire/aspath.ts";
-import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
+import { isLinkLocalNextHop, type LargeCommunity, type PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afis, PORT } from "../wire/constants.ts";
 
 /** "All" paths of a prefix. */
@@ -39,6 +39,8 @@ const PATHS_SENT_MAX = 0xffff;
 const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, stations: 8 } as const;
 /** What most stations listen on; IANA has given none. */
 const BMP_PORT = 11019;
+
+const unspecified: Address = { family: 6, hi: 0n, lo: 0n };
 
 const optionalAddress = (bytes: Uint8Array, where: string): Address | undefined =>
   bytes.length === 0 ? undefined : addressIn(bytes, where);
@@ -83,7 +85,10 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
   const where = `peer ${p.name}`;
   const hold = p.holdSeconds || 90;
   if (hold < 3 || hold > 65535) fail(where, `hold time ${hold} s`);
-  if (p.peerAsn === 0) fail(where, "peer_asn is 0");
+  if (p.peerAsn === 0 && !p.external) fail(where, "peer_asn is 0");
+  if (p.peerAsn !== 0 && p.external) fail(where, "peer_asn and external");
+  const unnumbered = p.address.length === 0;
+  if (unnumbered && p.interface === "") fail(where, "neither address nor interface");
   const nextHop = (bytes: Uint8Array, size: number, field: string): Uint8Array | undefined =>
     bytes.length === 0
       ? undefined
@@ -93,7 +98,8 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
   const families = p.families.flatMap((f) => afiIn[f] ?? []);
   return {
     name: p.name,
-    address: addressIn(p.address, where),
+    address: unnumbered ? unspecified : addressIn(p.address, where),
+    unnumbered,
     port: p.port || PORT,
     peerAsn: p.peerAsn,
     localAsn: p.localAsn || asn,
@@ -178,7 +184,8 @@ export function sessionMessage(s: PeerSession): Session {
   return create(SessionSchema, {
     peer: s.name,
     address: toBytes(s.config.address),
-    peerAsn: s.config.peerAsn,
+    interface: s.config.interface ?? "",
+    peerAsn: n?.peerAsn ?? s.config.peerAsn,
     localAsn: s.config.localAsn,
     state: s.state,
     sinceUnixMs: BigInt(Math.floor(s.since)),
@@ -231,10 +238,12 @@ const largeOut = ([global, local1, local2]: LargeCommunity) =>
 /** One path from its attributes. */
 export function pathMessage(
   a: PathAttributes,
-  rest: { peer: string; stale: boolean; best: boolean; decidedBy: string; pathId: number },
+  rest: { peer: string; stale: boolean; best: boolean; decidedBy: string; pathId: number; link?: string },
 ): Path {
+  const { link = "", ...fields } = rest;
   return create(PathSchema, {
-    ...rest,
+    ...fields,
+    interface: isLinkLocalNextHop(a.nextHop) ? link : "",
     nextHop: a.nextHop.subarray(0, 16),
     asPath: flatten(a.asPath),
     origin: a.origin,
@@ -261,6 +270,7 @@ export function locRoute(rib: Rib, afi: Afi, pid: number, all: boolean): Route {
         best: i === 0,
         decidedBy: rib.names.name(table.pathRule[c.path]!),
         pathId: c.id,
+        link: rib.peer(c.peer.index)?.linkName ?? "",
       }),
     ),
   });
@@ -271,7 +281,7 @@ export function receivedRoute(
   rib: Rib,
   afi: Afi,
   pid: number,
-  from: { readonly index: number; readonly name: string },
+  from: { readonly index: number; readonly name: string; readonly linkName: string },
 ): Route | undefined {
   const table = rib.tables[afi];
   const paths: Path[] = [];
@@ -284,6 +294,7 @@ export function receivedRoute(
           best: table.best[pid] === path,
           decidedBy: rib.names.name(table.pathRule[path]!),
           pathId: table.idOf(path),
+          link: from.linkName,
         }),
       );
   if (paths.length === 0) return undefined;

@@ -17,6 +17,12 @@ export const queryError = {
   peerDown: (name: string, reason: string) => `the session with ${name} is not established: ${reason}`,
 } as const;
 
+export const linkProblem = {
+  cannotOpen: (link: string, reason: string): string =>
+    `cannot look for neighbours on ${link}: ${reason}; tried again until it works`,
+  cannotSend: (link: string, reason: string): string => `router advertisement on ${link}: ${reason}`,
+} as const;
+
 export const startError = {
   socketInUse: (path: string) => `another speaker answers at ${path}`,
   notASocket: (path: string) => `${path} exists and is not a socket`,

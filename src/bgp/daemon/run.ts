@@ -3,14 +3,15 @@ import type { Socket } from "node:net";
 import { hostname } from "node:os";
 import pino from "pino";
 import { listenMetrics, type MetricsOptions, processSource } from "../../metrics/index.ts";
-import { formatAddress } from "../../net/address.ts";
+import { type Address, formatAddress } from "../../net/address.ts";
 import { BmpExporter } from "../bmp/exporter.ts";
 import { Speaker } from "../session/speaker.ts";
-import type { SpeakerConfig } from "../session/types.ts";
+import { type SpeakerConfig, State } from "../session/types.ts";
 import { Bfd } from "./bfd.ts";
 import { systemClock } from "./clock.ts";
 import { ControlServer } from "./control.ts";
 import { speakerConfig } from "./convert.ts";
+import { RouterLinks, withAddresses } from "./links.ts";
 import { listenProblem } from "./messages.ts";
 import { type DaemonCounts, speakerSource } from "./metrics.ts";
 import {
@@ -20,6 +21,7 @@ import {
   listenSockets,
   prepareAccepted,
   tcpTransport,
+  zoneOf,
 } from "./tcp.ts";
 
 export interface RunOptions {
@@ -85,16 +87,39 @@ export async function run(options: RunOptions): Promise<number> {
     },
     log: (level, text, fields) => log[level](fields ?? {}, text),
   });
+  const links = new RouterLinks({
+    found: (link, address) => neighborFound(link, address),
+    log: (level, text, fields) => log[level](fields ?? {}, text),
+  });
+  let wanted: SpeakerConfig | undefined;
   const apply = (config: SpeakerConfig): void => {
-    speaker.apply(config);
-    bfd.set(config);
-    bmp.set(config.stations ?? []);
-    void listening.set(config);
+    wanted = config;
+    links.set(new Set(config.peers.flatMap((p) => (p.unnumbered && p.interface ? [p.interface] : []))));
+    const now = withAddresses(config, links.addresses);
+    speaker.apply(now);
+    bfd.set(now);
+    bmp.set(now.stations ?? []);
+    void listening.set(now);
   };
+
+  /** The neighbour of an interface has shown itself. As long as its session lives, it is who it was. */
+  function neighborFound(link: string, address: Address): void {
+    const peer = wanted?.peers.find((p) => p.unnumbered && p.interface === link);
+    if (!wanted || !peer || speaker.session(peer.name)?.state === State.established) return;
+    if (!links.settle(link, address)) return;
+    log.info({ peer: peer.name, link, address: formatAddress(address) }, "neighbour found");
+    const now = withAddresses(wanted, links.addresses);
+    speaker.amend(now.peers.find((p) => p.name === peer.name)!);
+    bfd.set(now);
+    void listening.set(now);
+  }
 
   function accept(socket: Socket): void {
     const remote = addressOf(socket.remoteAddress);
-    const peer = remote && speaker.peerFor(remote, addressOf(socket.localAddress));
+    const link = zoneOf(socket.remoteAddress);
+    // A neighbour that connects has shown itself as well as one that advertises.
+    if (remote && link !== undefined) neighborFound(link, remote);
+    const peer = remote && speaker.peerFor(remote, addressOf(socket.localAddress), link);
     if (!peer) {
       counts.connectionsRefused++;
       log.debug({ from: socket.remoteAddress }, "connection from a stranger refused");
@@ -163,6 +188,7 @@ export async function run(options: RunOptions): Promise<number> {
   });
   log.info({ signal }, "stopping");
   listening.close();
+  links[Symbol.dispose]();
   await bfd.stop();
   speaker.stop();
   bmp[Symbol.dispose]();

@@ -50,9 +50,9 @@ interface RuleYaml {
 
 interface PeerYaml {
   readonly name: string;
-  readonly address: string;
+  readonly address?: string;
   readonly port?: number;
-  readonly asn: number;
+  readonly asn: number | "external";
   readonly localASN?: number;
   readonly localAddress?: string;
   readonly interface?: string;
@@ -198,9 +198,9 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
   const password = p.passwordFile === undefined ? p.password : readFileSync(p.passwordFile, "utf8").trim();
   return {
     name: p.name,
-    address: bytes(p.address),
+    ...(p.address === undefined ? {} : { address: bytes(p.address) }),
     port: p.port ?? 179,
-    peerAsn: p.asn,
+    ...(p.asn === "external" ? { external: true } : { peerAsn: p.asn }),
     localAsn: p.localASN ?? 0,
     ...(p.localAddress === undefined ? {} : { localAddress: bytes(p.localAddress) }),
     families: (p.families ?? ["ipv4", "ipv6"]).map((f) => families[f]),

@@ -82,6 +82,9 @@ export function linksOf(
   return undefined;
 }
 
+/** The interface that node:net names with a link-local address. */
+export const zoneOf = (text: string | undefined): string | undefined => text?.split("%")[1];
+
 export class TcpConnection implements Connection {
   readonly #socket: Socket;
   #handler: ConnectionHandler | undefined;
@@ -254,7 +257,7 @@ export class Listener {
     const failed: { peer: string; reason: string }[] = [];
     const wanted = new Map<string, { address: Address; password: string; peer: string }>();
     for (const p of peers)
-      if (p.password !== undefined && p.address.family === this.#family)
+      if (p.password !== undefined && p.address.family === this.#family && toInteger(p.address) !== 0n)
         wanted.set(formatAddress(p.address), { address: p.address, password: p.password, peer: p.name });
     const fd = descriptorOf(this.#server);
     if (fd === undefined) return failed;

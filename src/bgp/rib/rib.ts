@@ -21,6 +21,8 @@ export interface RibPeer extends PeerRank {
   readonly name: string;
   /** Under which name origins are for it: its own, or that of the range it came by. */
   readonly audience: string;
+  /** Interface of the session where it is given: link-local next hops are of it. */
+  linkName: string;
   ebgp: boolean;
   routerId: number;
   address: bigint;
@@ -380,6 +382,7 @@ function newPeer(index: number, name: string, audience: string): RibPeer {
     index,
     name,
     audience,
+    linkName: "",
     ebgp: false,
     routerId: 0,
     address: 0n,

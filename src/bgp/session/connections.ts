@@ -99,8 +99,8 @@ export class Connections implements ChannelOwner {
   }
 
   get #target(): string {
-    const { address, port } = this.#host.config;
-    return `${formatAddress(address)} port ${port}`;
+    const { address, port, unnumbered, interface: link } = this.#host.config;
+    return `${formatAddress(address)}${unnumbered ? `%${link}` : ""} port ${port}`;
   }
 
   #connect(): void {
@@ -163,7 +163,7 @@ export class Connections implements ChannelOwner {
     // RFC 4271 6.8: the connection that the higher identifier opened survives (RFC 6286: then the higher AS).
     const { routerId, config } = this.#host;
     const theirs = channel.negotiated!.routerId;
-    const oursWins = routerId !== theirs ? routerId > theirs : config.localAsn > config.peerAsn;
+    const oursWins = routerId !== theirs ? routerId > theirs : config.localAsn > channel.negotiated!.peerAsn;
     const loser = channel.outgoing === oursWins ? other : channel;
     loser.fail(cease(Cease.collision, "connection collision"));
     return loser !== channel;

@@ -8,6 +8,7 @@ export const why = {
     "the Secret with the TCP-MD5 password does not exist; the session is kept down until it does",
   noFamily: "no address family is configured",
   tooManyPeers: "the speaker has as many neighbours as it can hold",
+  noRouter: (link: string) => `nobody has sent a router advertisement on ${link} yet`,
   connecting: (target: string) => `connecting to ${target}`,
   connectTimeout: (target: string) =>
     `no answer from ${target} (down, filtered, or a TCP-MD5 password that does not match)`,

@@ -81,12 +81,12 @@ const offersExtendedNextHop = (config: PeerConfig): boolean =>
 
 /** Checks the neighbour's OPEN against the configuration (RFC 4271 6.2) and negotiates. */
 export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotiated | Notification {
-  if (theirs.asn !== config.peerAsn) {
+  if (config.peerAsn === 0 ? theirs.asn === config.localAsn : theirs.asn !== config.peerAsn) {
     const asn = theirs.asn > 0xffff ? 23456 : theirs.asn;
     return notification(
       2,
       2,
-      `AS ${theirs.asn} where ${config.peerAsn} is configured`,
+      `AS ${theirs.asn} where ${config.peerAsn || "an external one"} is configured`,
       Uint8Array.of(asn >> 8, asn & 255),
     );
   }

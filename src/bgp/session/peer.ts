@@ -139,7 +139,9 @@ export class PeerSession implements ConnectionsHost {
         ? why.passwordMissing
         : config.families.length === 0
           ? why.noFamily
-          : undefined;
+          : config.unnumbered && toInteger(config.address) === 0n
+            ? why.noRouter(config.interface ?? "")
+            : undefined;
     if (held === undefined) this.#connections.start();
     else this.show(State.idle, held);
   }
@@ -272,6 +274,7 @@ export class PeerSession implements ConnectionsHost {
     const { multihopTtl, ttlSecurityHops } = this.config;
     const links = n.ebgp && multihopTtl <= 1 && ttlSecurityHops <= 1 ? channel.connection?.links : undefined;
     this.rib.links = links && new Links(links, toBytes(remote));
+    this.rib.linkName = this.config.interface ?? "";
     for (const afi of afis) {
       const own = this.#target().nextHop[afi];
       this.rib.ownNextHop[afi] = own ? nextHopHash(own) : 0;
@@ -411,6 +414,7 @@ export function sessionKey(c: PeerConfig): string {
       c.treatment.role,
       c.treatment.strictRole,
       c.treatment.reflectorClient,
+      c.unnumbered,
       c.families.map((afi) => [c.addPath[afi].receive, c.addPath[afi].send > 0]),
       c.extendedNextHop,
     ],

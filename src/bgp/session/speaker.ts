@@ -141,6 +141,15 @@ export class Speaker {
     };
   }
 
+  /** Takes the configuration of one neighbour that has changed by itself: the address of an unnumbered one was found. */
+  amend(peer: PeerConfig): void {
+    const session = this.#sessions.get(peer.name);
+    if (!session || !this.#config) return;
+    const peers = this.#config.peers.map((p) => (p.name === peer.name ? peer : p));
+    this.#config = { ...this.#config, peers };
+    session.reconfigure(peer, this.#chains(peer));
+  }
+
   #add(config: PeerConfig): void {
     const rib = this.rib.addPeer(config.name);
     if (!rib) {
@@ -159,11 +168,15 @@ export class Speaker {
     this.#sessions.delete(name);
   }
 
-  /** The configured neighbour at an address; where several share it, the one whose own address fits. */
-  peerFor(remote: Address, local: Address | undefined): PeerSession | undefined {
+  /**
+   * The configured neighbour at an address; where several share it, the one whose own address fits.
+   * @param link interface that a link-local address belongs to
+   */
+  peerFor(remote: Address, local: Address | undefined, link?: string): PeerSession | undefined {
     let found: PeerSession | undefined;
     for (const session of this.#sessions.values()) {
-      const { address, localAddress } = session.config;
+      const { address, localAddress, interface: its } = session.config;
+      if (link !== undefined && its !== undefined && its !== link) continue;
       if (address.family !== remote.family || toInteger(address) !== toInteger(remote)) continue;
       if (!localAddress) found ??= session;
       else if (local && toInteger(localAddress) === toInteger(local)) return session;

@@ -88,8 +88,12 @@ export const noAddPath: Readonly<Record<Afi, AddPathConfig>> = {
 
 export interface PeerConfig {
   readonly name: string;
+  /** The unspecified one while that of an unnumbered neighbour is not known. */
   readonly address: Address;
+  /** Whoever is at the other end of {@link interface}: found by router advertisements (RFC 4861). */
+  readonly unnumbered: boolean;
   readonly port: number;
+  /** 0: any but ours. */
   readonly peerAsn: number;
   readonly localAsn: number;
   readonly localAddress: Address | undefined;

@@ -426,6 +426,7 @@ export const peerConfig = (
 ): PeerConfig => ({
   name,
   address: parseAddress(address),
+  unnumbered: false,
   port: 179,
   peerAsn,
   localAsn: 65000,
