@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readdirSync, realpathSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { parse } from "yaml";
+import { findAssets } from "../../src/lab/real.ts";
 
 /** One kubectl command. `out` and `err` must match stdout and stderr: a string exactly (after normalising), a pattern anywhere. */
 export interface Step {
@@ -24,19 +25,21 @@ export interface Kubectl {
   readonly minor: number;
 }
 
-/** kubectl, by $KUBECTL or on the path; where versioned ones (kubectl.1.33) lie beside it, the newest and the oldest. */
+/** kubectl, by $KUBECTL, on the path or as an asset; where versioned ones (kubectl.1.33) lie beside it, the newest and the oldest. */
 export function findKubectls(): Kubectl[] {
+  const assets = findAssets();
   const candidates = [
     process.env["KUBECTL"],
     ...(process.env["PATH"] ?? "").split(delimiter).map((d) => join(d, "kubectl")),
+    assets && join(assets, "kubectl"),
   ];
   const found = candidates.find((path) => path !== undefined && existsSync(path));
   if (!found) return [];
-  const dir = dirname(realpathSync(found));
-  const versioned = readdirSync(dir)
-    .map((name) => /^kubectl\.1\.(\d+)$/.exec(name)?.[1])
-    .filter((minor) => minor !== undefined)
-    .map((minor) => ({ path: join(dir, `kubectl.1.${minor}`), minor: Number(minor) }))
+  const directories = new Set([dirname(realpathSync(found)), ...(assets ? [assets] : [])]);
+  const versioned = [...directories]
+    .flatMap((dir) => readdirSync(dir).map((name) => join(dir, name)))
+    .map((path) => ({ path, minor: Number(/\/kubectl\.1\.(\d+)$/.exec(path)?.[1]) }))
+    .filter(({ minor }) => minor > 0)
     .sort((a, b) => a.minor - b.minor);
   const [oldest] = versioned;
   const newest = versioned.at(-1);
@@ -107,6 +110,8 @@ const byChance: readonly (readonly [RegExp, string])[] = [
 export function comparable(step: Step, text: string): string {
   let result = sortCauses(columns(normalise(text)));
   for (const [pattern, word] of byChance) result = result.replace(pattern, word);
+  // Older kubectl ask for Endpoints, which the embedded server does not have; the real one answers with this word of warning.
+  result = result.replace(/^Warning: v1 Endpoints is deprecated .*\n/m, "");
   if (!step.args.includes("--show-managed-fields")) return result;
   try {
     return JSON.stringify(sortManagers(parse(text) as Node), null, 1)

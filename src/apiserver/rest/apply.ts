@@ -49,7 +49,7 @@ export function applyObject(
   checkTyped(
     config,
     schema,
-    `${keyOf(t.namespace, name)}; ${t.type.group}/${t.type.version}, Kind=${t.type.kind}`,
+    `${t.namespace ?? ""}/${name}; ${t.type.group}/${t.type.version}, Kind=${t.type.kind}`,
   );
   const known = decodeApplied(t, config, o);
   const result = applyAsKubectl(live, known, schema, doorOf(t), writerOf(t, context, o), force);

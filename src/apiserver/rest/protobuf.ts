@@ -161,6 +161,8 @@ function decodeValue(value: bigint | Buffer, field: WireField, depth: number): J
     case "time":
     case "microtime":
       return decodeTime(asBuffer(value), field.kind === "microtime");
+    case "json":
+      return decodeRaw(asBuffer(value));
     case "intOrString":
       return decodeIntOrString(asBuffer(value));
     case "message":
@@ -185,6 +187,19 @@ function decodeTime(bytes: Buffer, micro: boolean): Json | undefined {
   if (seconds <= -62_135_596_800n || (seconds === 0n && nanoseconds === 0n)) return undefined;
   const text = timeText(Number(seconds) * 1000);
   return micro ? text.replace("Z", `.${String(nanoseconds / 1000n).padStart(6, "0")}Z`) : text;
+}
+
+/** FieldsV1 and RawExtension: a message of one field, the JSON text of an object. */
+function decodeRaw(bytes: Buffer): Json | undefined {
+  for (const part of fields(bytes)) {
+    if (part.number !== 1 || typeof part.value === "bigint" || part.value.length === 0) continue;
+    try {
+      return JSON.parse(part.value.toString("utf8")) as Json;
+    } catch {
+      throw badRequest("proto: a raw field holds no JSON");
+    }
+  }
+  return undefined;
 }
 
 function decodeIntOrString(bytes: Buffer): Json | undefined {

@@ -7,7 +7,16 @@ export interface WireField {
   readonly name: string;
   readonly repeated: boolean;
   readonly map: boolean;
-  readonly kind: "string" | "bool" | "int" | "bytes" | "time" | "microtime" | "intOrString" | "message";
+  readonly kind:
+    | "string"
+    | "bool"
+    | "int"
+    | "bytes"
+    | "time"
+    | "microtime"
+    | "intOrString"
+    | "json"
+    | "message";
   readonly message?: string;
 }
 
@@ -32,7 +41,7 @@ const scalars: Readonly<Record<string, { schema: Schema; kind: WireField["kind"]
   Quantity: { schema: { intOrString: true, format: "quantity" }, kind: "string" },
   IntOrString: { schema: { intOrString: true, format: "int-or-string" }, kind: "intOrString" },
   any: { schema: { preserveUnknown: true }, kind: "bytes" },
-  object: { schema: { type: "object", preserveUnknown: true }, kind: "bytes" },
+  object: { schema: { type: "object", preserveUnknown: true }, kind: "json" },
 };
 
 interface Line {

@@ -232,6 +232,16 @@ describe("protobuf", () => {
       data: { k: "dg==" },
     });
   });
+  test("managedFields keep their set of fields, which is JSON inside", () => {
+    const set = '{"f:spec":{"f:holderIdentity":{}}}';
+    const raw = bytes(1, bytes(17, [...bytes(1, "go"), ...bytes(6, "FieldsV1"), ...bytes(7, bytes(1, set))]));
+    expect(decodeProtobuf(unknown("coordination.k8s.io/v1", "Lease", raw))).toMatchObject({
+      metadata: { managedFields: [{ manager: "go", fieldsType: "FieldsV1", fieldsV1: JSON.parse(set) }] },
+    });
+    expect(() =>
+      decodeProtobuf(unknown("v1", "Secret", bytes(1, bytes(17, bytes(7, bytes(1, "{")))))),
+    ).toThrow("holds no JSON");
+  });
   test("a kind outside the tables is 415, damage is 400, nothing else ever happens", () => {
     expect(() => decodeProtobuf(unknown("apps/v1", "Deployment", []))).toThrow(
       expect.objectContaining({ code: 415 }),
