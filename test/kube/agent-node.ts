@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClusterNetwork, KubernetesObject, NodeNetwork } from "../../src/api/index.ts";
+import type { BGPPeer, ClusterNetwork, KubernetesObject, NodeNetwork } from "../../src/api/index.ts";
 import { type KubeClient, kinds, loadKubeConfig, type Resource } from "../../src/kube/index.ts";
 import { claimName, parsePrefix } from "../../src/net/address.ts";
 import { advertisement, clusterNetwork, peer, peering, pool, service, slice } from "../unit/plan/fixture.ts";
@@ -315,7 +315,11 @@ export const networkIn = (mode: "Observe" | "Announce"): ClusterNetwork =>
   clusterNetwork({ mode, localASN: own.asn }, { drainSeconds: 1 });
 
 /** The cluster of one node as the operator would leave it: claims verified, view written. */
-export async function populate(n: AgentNode, network = networkIn("Announce")): Promise<void> {
+export async function populate(
+  n: AgentNode,
+  network = networkIn("Announce"),
+  peerSpec: Partial<BGPPeer["spec"]> = {},
+): Promise<void> {
   await n.apply(
     { apiVersion: "v1", kind: "Namespace", metadata: { name: "waggle-system" } },
     network,
@@ -327,7 +331,7 @@ export async function populate(n: AgentNode, network = networkIn("Announce")): P
         blockSize: { ipv4: 26, ipv6: 122 },
       },
     },
-    peer("tor", { address: router.ipv4, peerASN: router.asn, connectRetrySeconds: 1 }),
+    peer("tor", { address: router.ipv4, peerASN: router.asn, connectRetrySeconds: 1, ...peerSpec }),
     advertisement("all"),
     peering(),
     { apiVersion: "v1", kind: "Node", metadata: { name: n.node, labels: { host: n.node } } },
