@@ -31,6 +31,7 @@ needs=(
 )
 if [[ $tests == yes ]]; then
   needs+=(
+    "iptables|iptables|stands in for kube-proxy in the tests of a migration"
     "/usr/lib/frr/bgpd|frr|a neighbour in the tests of BGP"
     "gobgpd|gobgpd|a neighbour in the tests of BGP"
     "exabgp|exabgp|a neighbour in the tests of BGP"

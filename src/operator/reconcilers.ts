@@ -243,6 +243,7 @@ export class Reconcilers implements AsyncDisposable {
         this.#all("pools", "reservations");
         // Who has everything is not concerned by a pool, unless it shows an address that nothing could claim.
         this.#retryWaiting();
+        for (const key of this.services.foreign) this.#controllers.services.queue.add(key);
         this.#all("nodes");
         this.#summarise();
       }),

@@ -16,8 +16,9 @@ export function ownershipOf(service: Service, caches: Caches): Ownership {
   const wanted = service.spec.loadBalancerClass;
   if (service.spec.type !== "LoadBalancer") return "not ours";
   if (wanted !== undefined && wanted !== loadBalancerClass) return "not ours";
-  const rules = clusterNetworkOf(caches)?.spec.nodes ?? [];
-  const may = rules.some((r) => r.mode !== "Observe" && (wanted !== undefined || r.owns.includes("VIPs")));
+  const spec = clusterNetworkOf(caches)?.spec;
+  const always = wanted !== undefined || spec?.servicesWithoutClass === "Always";
+  const may = spec?.nodes.some((r) => r.mode !== "Observe" && (always || r.owns.includes("VIPs")));
   return may ? "ours" : "not now";
 }
 

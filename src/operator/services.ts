@@ -46,6 +46,8 @@ interface Gathered {
 export class ServiceReconciler {
   /** Keys of Services that lack an address. */
   readonly waiting = new Set<string>();
+  /** Keys of Services without a class that show addresses of nobody's pool; theirs may be made a pool of ours. */
+  readonly foreign = new Set<string>();
   readonly #c: OperatorContext;
   readonly #contest: Contest;
   readonly #sources: ServiceSources;
@@ -59,6 +61,7 @@ export class ServiceReconciler {
 
   readonly reconcile = async (key: string): Promise<Result | undefined> => {
     const service = this.#c.caches.services.cache.get(key);
+    this.foreign.delete(key);
     if (!service) {
       this.waiting.delete(key);
       this.#contest.forget(key);
@@ -119,7 +122,10 @@ export class ServiceReconciler {
   }
 
   async #serve(key: string, service: Service): Promise<Result | undefined> {
-    if (this.#sources.isForeign(service)) return undefined;
+    if (this.#sources.isForeign(service)) {
+      this.foreign.add(key);
+      return undefined;
+    }
     await this.#recall(key, service);
     const parsed = wishOf(service, this.#sources.hasPool);
     if ("invalid" in parsed) return this.#report(key, service, undefined, parsed.invalid);

@@ -108,6 +108,7 @@ const networkFor = (c: TestCluster): ClusterNetwork => ({
     clusterName: c.name,
     clusterID: c.id,
     withdrawGuardPercent: 30,
+    servicesWithoutClass: "WithVIPs",
     drainSeconds: 5,
     nodes: [
       {

@@ -288,6 +288,7 @@ function network(d: Dice, asn: number): ClusterNetwork {
       clusterName: "dc1",
       clusterID: 1,
       withdrawGuardPercent: 30,
+      servicesWithoutClass: "WithVIPs",
       drainSeconds: 5,
       nodes: [
         {

@@ -161,6 +161,40 @@ describe("services", () => {
     expect(w.service("classless")?.status).toEqual(foreign);
   });
 
+  it("without a class are taken over with the address that they show once it lies in a pool", async () => {
+    const w = await cluster();
+    const shop = service("shop");
+    delete (shop.spec as { loadBalancerClass?: string }).loadBalancerClass;
+    const status = { loadBalancer: { ingress: [{ ip: "10.77.0.9" }] } };
+    w.api.put(kinds.Service, { ...shop, status });
+    await w.settle();
+    expect(w.claimLines().filter((c) => c.includes("shop"))).toEqual([]);
+    w.api.put(kinds.IPPool, vips("theirs", ["10.77.0.0/24"]));
+    await w.settle();
+    expect(w.claimLines()).toContain("10.77.0.9/32 Bound Service/shop");
+    expect(ingress(w.service("shop"))).toEqual(["10.77.0.9"]);
+  });
+
+  it("without a class wait where no node owns VIPs, unless the cluster serves them always", async () => {
+    const w = await cluster();
+    const net = network();
+    const [rule] = net.spec.nodes;
+    const nodes = [{ ...rule!, owns: ["Pods" as const] }];
+    w.api.put(kinds.ClusterNetwork, { ...net, spec: { ...net.spec, nodes } });
+    await w.settle();
+    const shop = service("shop");
+    delete (shop.spec as { loadBalancerClass?: string }).loadBalancerClass;
+    w.api.put(kinds.Service, shop);
+    await w.settle();
+    expect(w.service("shop")?.status).toBeUndefined();
+    w.api.put(kinds.ClusterNetwork, {
+      ...net,
+      spec: { ...net.spec, nodes, servicesWithoutClass: "Always" },
+    });
+    await w.settle();
+    expect(ingress(w.service("shop"))).toEqual(["10.101.0.0"]);
+  });
+
   it("keep their addresses over restarts, and what they show is claimed again before anything new is given out", async () => {
     const w = await cluster();
     for (const name of ["a", "b"]) w.api.put(kinds.Service, service(name));

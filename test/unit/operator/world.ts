@@ -25,6 +25,7 @@ export const network = (mode: "Observe" | "Allocate" | "Announce" = "Announce"):
     clusterName: "dc1",
     clusterID: 1,
     withdrawGuardPercent: 30,
+    servicesWithoutClass: "WithVIPs",
     drainSeconds: 2,
     nodes: [
       {

@@ -109,6 +109,7 @@ export const clusterNetwork = (
     clusterName: "dc1",
     clusterID: 1,
     withdrawGuardPercent: 30,
+    servicesWithoutClass: "WithVIPs",
     drainSeconds: 5,
     nodes: [
       {
