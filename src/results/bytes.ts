@@ -23,10 +23,10 @@ export function readSmall(bytes: Uint8Array, offset: number, size: number, signe
   return signed && value >= limit / 2 ? value - limit : value;
 }
 
-/** As a number where a double holds it exactly, else as decimal text. */
+/** As a number where all its digits survive that, else as its digits. */
 export function integerValue(value: bigint): Value {
   const number = Number(value);
-  return BigInt(number) === value ? number : String(value);
+  return Number.isSafeInteger(number) ? number : { symbol: String(value), number: String(value) };
 }
 
 const utf8 = new TextDecoder();

@@ -51,7 +51,9 @@ export function decodeMap(
   zeroed = false,
 ): MapData {
   const d: Decoding = { plan, resolvers };
-  const keyOf = (entry: RawEntry): Value[] => map.key.map((k) => decodeValue(d, k.type, entry.key, k.offset));
+  const inKey: Decoding = { ...d, key: true };
+  const keyOf = (entry: RawEntry): Value[] =>
+    map.key.map((k) => decodeValue(inKey, k.type, entry.key, k.offset));
   const { value } = map;
   if (value.kind === "aggregate" && value.hist) {
     const rows = histogramRows(map, value, entries, keyOf);

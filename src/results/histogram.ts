@@ -55,25 +55,33 @@ export function buckets(
   const out: Bucket[] = [];
   for (let i = first; i <= last; i++)
     out.push({
-      ...(schema.kind === "hist" ? logBucket(i, hist.bits) : linearBucket(i, hist, old)),
+      ...(schema.kind === "hist" ? logBucket(i, hist.bits, old) : linearBucket(i, hist, old)),
       count: filled.get(i) ?? 0n,
     });
   return out;
 }
 
-function logBucket(i: number, bits: number): Omit<Bucket, "count"> {
+/** 0.17 keeps bounds in 32 bits with a sign: these of its last bucket do not fit. */
+const oldLast = { min: -(1n << 31n), max: 0n };
+
+function logBucket(i: number, bits: number, old: boolean): Omit<Bucket, "count"> {
   if (i === 0) return { min: undefined, max: -1n, label: "(..., 0)" };
   const min = logStart(i, bits);
   const max = logStart(i + 1, bits) - 1n;
-  return { min, max, label: min === max ? `[${min}]` : `[${logLabel(i, bits)}, ${logLabel(i + 1, bits)})` };
+  const label = min === max ? `[${min}]` : `[${logLabel(i, bits)}, ${logLabel(i + 1, bits)})`;
+  return { ...(old && min === 1n << 31n ? oldLast : { min, max }), label };
 }
 
 function linearBucket(i: number, hist: NonNullable<MapSchema["hist"]>, old: boolean): Omit<Bucket, "count"> {
   const [from, to, step] = [BigInt(hist.min), BigInt(hist.max), BigInt(hist.step)];
   const label = (n: bigint): string => (old ? oldLinearLabel(n) : linearLabel(n, step));
-  const count = (to - from + step - 1n) / step;
+  const count = (to - from) / step;
   if (i === 0) return { min: undefined, max: from - 1n, label: `(..., ${label(from)})` };
-  if (BigInt(i) > count) return { min: to, max: undefined, label: `[${label(to)}, ...)` };
+  if (BigInt(i) > count) {
+    // Where the step does not divide the range, 0.17 names the end of the range, the newest the start of the bucket.
+    const start = old ? to : from + count * step;
+    return { min: start, max: undefined, label: `[${label(start)}, ...)` };
+  }
   const min = from + BigInt(i - 1) * step;
   const max = min + step;
   if (step === 1n && !old) return { min, max: min, label: `[${label(min)}]` };

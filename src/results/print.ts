@@ -1,4 +1,5 @@
 // results: maps as text and as JSON lines, in the forms that bpftrace prints.
+import { integerValue } from "./bytes.ts";
 import { type Bucket, buckets, histogramText } from "./histogram.ts";
 import type { Cell, MapData, MapRow, MapSchema, NodeChunk, Value } from "./types.ts";
 
@@ -92,15 +93,21 @@ function selected(schema: MapSchema, map: MapData, top: number, old: boolean): M
 function divided(value: Value, divide: bigint): Value {
   if (divide === 1n) return value;
   if (typeof value === "number") return Number(BigInt(value) / divide);
+  if (typeof value === "object" && "symbol" in value && value.symbol === value.number)
+    return integerValue(BigInt(value.number) / divide);
   if (typeof value === "string" && /^-?\d+$/.test(value)) return String(BigInt(value) / divide);
   return value;
 }
+
+/** 0.17 takes no notice of a divisor of stats. */
+const divisorOf = (schema: MapSchema, divide: bigint, old: boolean): bigint =>
+  old && schema.kind === "stats" ? 1n : divide;
 
 function cellText(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): string {
   if ("value" in cell) return valueText(divided(cell.value, divide));
   if ("number" in cell) return String(BigInt(cell.number) / divide);
   if ("count" in cell) {
-    const mean = average(cell) / divide;
+    const mean = average(cell) / divisorOf(schema, divide, old);
     if (schema.kind === "avg") return String(mean);
     return old
       ? `count ${cell.count}, average ${mean}, total ${cell.total}`
@@ -136,17 +143,18 @@ const quoted = (text: string): string => JSON.stringify(text);
 const object = (entries: readonly (readonly [string, string])[]): string =>
   `{${entries.map(([k, v]) => `${quoted(k)}: ${v}`).join(", ")}}`;
 
-/** Numbers that a double holds exactly as numbers, others as strings. */
-function integerJson(value: bigint): string {
-  return BigInt(Number(value)) === value ? String(value) : quoted(String(value));
+/** Numbers that a double holds exactly as numbers, others as strings; 0.17 writes all as numbers. */
+function integerJson(value: bigint, old: boolean): string {
+  return old || BigInt(Number(value)) === value ? String(value) : quoted(String(value));
 }
 
-export function valueJson(value: Value): string {
-  if (isTuple(value)) return `[${value.map(valueJson).join(",")}]`;
+export function valueJson(value: Value, old = false): string {
+  const all = (values: readonly Value[]): string => `[${values.map((v) => valueJson(v, old)).join(",")}]`;
+  if (isTuple(value)) return all(value);
   if (typeof value !== "object") return JSON.stringify(value);
-  if ("symbol" in value) return integerJson(BigInt(value.number));
-  if ("array" in value) return `[${value.array.map(valueJson).join(",")}]`;
-  return object(value.record.map(([name, v]) => [name, valueJson(v)] as const));
+  if ("symbol" in value) return integerJson(BigInt(value.number), old);
+  if ("array" in value) return all(value.array);
+  return object(value.record.map(([name, v]) => [name, valueJson(v, old)] as const));
 }
 
 /** Parts of a key joined by commas without spaces; the newest bpftrace takes all other spaces out as well. */
@@ -159,33 +167,34 @@ function keyJson(key: readonly Value[], old: boolean): string {
 function bucketsJson(list: readonly Bucket[], divide: bigint, old: boolean): string {
   const one = (b: Bucket): string =>
     object([
-      ...(b.min === undefined ? [] : [["min", integerJson(b.min)] as const]),
-      ...(b.max === undefined ? [] : [["max", integerJson(b.max)] as const]),
+      ...(b.min === undefined ? [] : [["min", integerJson(b.min, old)] as const]),
+      ...(b.max === undefined ? [] : [["max", integerJson(b.max, old)] as const]),
       ["count", String(b.count / divide)],
     ]);
   return `[${list.map(one).join(old ? ", " : ",")}]`;
 }
 
 function cellJson(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): string {
-  if ("value" in cell) return valueJson(divided(cell.value, divide));
-  if ("number" in cell) return integerJson(BigInt(cell.number) / divide);
+  if ("value" in cell) return valueJson(divided(cell.value, divide), old);
+  if ("number" in cell) return integerJson(BigInt(cell.number) / divide, old);
   if ("count" in cell) {
-    const mean = integerJson(average(cell) / divide);
+    const mean = integerJson(average(cell) / divisorOf(schema, divide, old), old);
     if (schema.kind === "avg") return mean;
     return object([
       ["count", cell.count],
       ["average", mean],
-      ["total", integerJson(BigInt(cell.total))],
+      ["total", integerJson(BigInt(cell.total), old)],
     ]);
   }
   return bucketsJson(buckets(schema, cell.buckets, old), schema.kind === "hist" ? divide : 1n, old);
 }
 
-/** One line `{"type": ..., "data": {"@m": ...}}`. */
+/** One line `{"type": ..., "data": {"@m": ...}}`; nothing for a map that holds nothing. */
 export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions = {}): string {
   const old = options.old === true;
   const divide = BigInt(options.divide || 1);
   const rows = selected(schema, map, options.top ?? 0, old);
+  if (rows.length === 0) return "";
   const type =
     schema.kind === "hist" || schema.kind === "lhist"
       ? "hist"
@@ -203,10 +212,13 @@ export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions =
 }
 
 /** A line of a node's output as a JSON line. */
-export function lineJson(chunk: Extract<NodeChunk, { kind: "line" }>): string {
+export function lineJson(chunk: Extract<NodeChunk, { kind: "line" }>, old = false): string {
   const type = chunk.type === "system" ? "syscall" : chunk.type;
   const data =
-    chunk.type === "value" && chunk.data !== undefined ? valueJson(chunk.data) : quoted(chunk.text);
+    chunk.type === "value" && chunk.data !== undefined
+      ? valueJson(chunk.data, old)
+      : // The line's end is the text form's own.
+        quoted(chunk.type === "join" ? chunk.text.replace(/\n$/, "") : chunk.text);
   return `{"type": ${quoted(type)}, "data": ${data}}\n`;
 }
 

@@ -90,8 +90,11 @@ export interface RawEntry {
 export interface Resolvers {
   /** Name of an id of a dictionary; undefined or id 0 prints as "unknown". */
   name(dictionary: "cluster" | "node" | "pod" | "namespace" | "peer", id: number): string | undefined;
-  kernelSymbol(address: bigint): string | undefined;
-  userSymbol(pid: number, address: bigint): string | undefined;
+  /** `offset`: with how far into the function it is, as stacks have it. */
+  kernelSymbol(address: bigint, offset: boolean): string | undefined;
+  userSymbol(pid: number, address: bigint, offset: boolean): string | undefined;
+  /** File that an address of a process was mapped from. */
+  userModule?(pid: number, address: bigint): string | undefined;
   userName(uid: number): string | undefined;
   /** Path of a cgroup v2 directory by its id. */
   cgroupPath?(id: bigint): string | undefined;

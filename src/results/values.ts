@@ -11,6 +11,8 @@ import type { Resolvers, Value } from "./types.ts";
 export interface Decoding {
   readonly plan: Pick<OutputPlan, "enums" | "old" | "structures" | "trailer">;
   readonly resolvers: Resolvers;
+  /** Decodes the key of a map. */
+  readonly key?: true;
 }
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
@@ -50,8 +52,8 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
     case "symbol": {
       const address = readInteger(bytes, offset, 8, false);
       const name = type.user
-        ? resolvers.userSymbol(Number(readInteger(bytes, offset + 8, 8, false)), address)
-        : resolvers.kernelSymbol(address);
+        ? resolvers.userSymbol(Number(readInteger(bytes, offset + 8, 8, false)), address, false)
+        : resolvers.kernelSymbol(address, false);
       return name ?? (address === 0n ? "0" : hex(address));
     }
     case "timestamp": {
@@ -136,7 +138,7 @@ const fieldType = (type: Type): Type =>
     ? { kind: "string", size: type.length }
     : type;
 
-/** Frames one a line, indented by four, between line breaks, as bpftrace prints stacks. */
+/** Frames one a line, indented by eight (0.17: by four in keys), between line breaks, as bpftrace prints stacks. */
 function stackText(
   d: Decoding,
   type: Extract<Type, { kind: "stack" }>,
@@ -148,12 +150,16 @@ function stackText(
   const frames = Array.from({ length: Math.max(0, Math.min(type.limit, size >> 3)) }, (_, i) =>
     readInteger(bytes, offset + 16 + 8 * i, 8, false),
   );
+  const indent = d.key && d.plan.old ? "    " : "        ";
   const lines = frames.map((address) => {
     const raw = address.toString(16);
     if (type.mode === "raw") return raw;
-    const name = type.user ? d.resolvers.userSymbol(pid, address) : d.resolvers.kernelSymbol(address);
-    if (type.mode === "perf") return `\t${raw.padStart(16)} ${name ?? "[unknown]"}`;
-    return `    ${name ?? hex(address)}`;
+    const name = type.user
+      ? d.resolvers.userSymbol(pid, address, true)
+      : d.resolvers.kernelSymbol(address, true);
+    if (type.mode !== "perf") return `${indent}${name ?? hex(address)}`;
+    const module = type.user && ` (${(name && d.resolvers.userModule?.(pid, address)) || "[unknown]"})`;
+    return `\t${raw} ${name ?? hex(address)}${module || ""}`;
   });
   return `\n${lines.map((l) => `${l}\n`).join("")}`;
 }

@@ -194,6 +194,9 @@ export const say = {
   mapArgument: (name: string) => message("map-argument", `${name}() expects a map to be provided`),
   argumentValue: (name: string, text: string) => message("argument-value", `${name}: ${text}`),
   assertion: (text: string) => message("assertion", text),
+  oneOnly: (probe: string) => message("attach-point", `More than one ${probe} probe defined`),
+  tupleKey: () =>
+    message("map-key", "tuple cannot be used as a map key", "0.17 wants its parts as keys: @map[$1, $2]"),
   printKeyed: () =>
     message(
       "map-argument",

@@ -54,6 +54,8 @@ export interface ProbeOptions {
   readonly missing: "error" | "warn" | "ignore";
   readonly expand: (text: string) => string;
   readonly old: boolean;
+  /** The probe has one attach point. */
+  readonly alone?: boolean;
 }
 
 export interface Provider {
@@ -63,9 +65,16 @@ export interface Provider {
   resolve(parts: readonly string[], options: ProbeOptions, loc: Loc): ResolvedPoint[] | undefined;
 }
 
-const byName = new Map(
-  PROVIDERS.flatMap((p) => [p.name, ...p.aliases].map((n) => [n.toLowerCase(), p] as const)),
-);
+/** As they are written (`u` and `U` are two providers), and in small letters where those are nobody's. */
+const byName = new Map<string, Provider>();
+for (const spell of [(name: string) => name, (name: string) => name.toLowerCase()])
+  for (const provider of PROVIDERS)
+    for (const name of [provider.name, ...provider.aliases].map(spell))
+      if (!byName.has(name)) byName.set(name, provider);
+const providerOf = (name: string): Provider | undefined => byName.get(name) ?? byName.get(name.toLowerCase());
+
+/** Those that 0.17 looks for in a file, with what is not there left out. */
+const searched: ReadonlySet<string> = new Set(["uprobe", "uretprobe", "usdt"]);
 
 /** Resolves the attach points of one probe; duplicates are dropped, order is kept. */
 export function resolvePoints(texts: readonly AttachText[], options: ProbeOptions): readonly ResolvedPoint[] {
@@ -74,20 +83,22 @@ export function resolvePoints(texts: readonly AttachText[], options: ProbeOption
   for (const { text: written, loc } of texts) {
     const text = options.expand(written);
     const parts = splitPoint(text);
-    const provider = byName.get((parts[0] ?? "").toLowerCase());
+    const provider = providerOf(parts[0] ?? "");
     if (!provider) {
       diagnostics.report(loc, say.unknownProvider(parts[0] ?? "", byName.keys()));
       continue;
     }
-    const before = diagnostics.errors();
-    const points = provider.resolve(parts.slice(1), options, loc);
+    const before = diagnostics.list().length;
+    const points = provider.resolve(parts.slice(1), { ...options, alone: texts.length === 1 }, loc);
     if (!points) {
       diagnostics.report(loc, say.attachPoint(provider.name, provider.usage));
       continue;
     }
-    if (points.length === 0 && diagnostics.errors() === before) {
-      if (options.missing === "error") diagnostics.report(loc, say.noMatch(text));
-      else if (options.missing === "warn") diagnostics.report(loc, say.noMatchSkipped(text));
+    if (points.length === 0 && diagnostics.list().length === before) {
+      // 0.17 says nothing of functions that a file does not have, and takes any other absence for an error.
+      if (options.old ? !searched.has(provider.name) : options.missing === "error")
+        diagnostics.report(loc, say.noMatch(text));
+      else if (!options.old && options.missing === "warn") diagnostics.report(loc, say.noMatchSkipped(text));
     }
     for (const point of points) found.set(`${point.text} ${point.place ?? ""}`, point);
     if (found.size > options.maxProbes) {

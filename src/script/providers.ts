@@ -1,7 +1,7 @@
 // script: the providers of probes: their names, short forms, and what each is made of.
 import { say } from "./diagnostics.ts";
 import { isGlob, matchNames } from "./glob.ts";
-import type { Provider, ResolvedPoint } from "./probes.ts";
+import type { ProbeOptions, Provider, ResolvedPoint } from "./probes.ts";
 import type { KernelFeatures } from "./types.ts";
 
 /** Duration or frequency of interval and profile, as period in ns; undefined if it is none. */
@@ -71,7 +71,7 @@ const tracepoint: Provider = {
   name: "tracepoint",
   aliases: ["t"],
   usage: "tracepoint:category:event",
-  resolve: (parts, { types, diagnostics }, loc) => {
+  resolve: (parts, { types, diagnostics, old, alone }, loc) => {
     const [category = "", event = ""] = parts;
     if (parts.length !== 2 || !category || !event) return undefined;
     const glob = isGlob(category) || isGlob(event);
@@ -81,7 +81,9 @@ const tracepoint: Provider = {
       const [cat = "", ev = ""] = name.split(":");
       const format = types.tracepoint(cat, ev);
       if (!format) {
-        if (!glob) diagnostics.report(loc, say.noTracepoint(name, types.match("tracepoint", `${cat}:*`)));
+        const missing = say.noTracepoint(name, types.match("tracepoint", `${cat}:*`));
+        // 0.17 goes on where the probe has another attach point.
+        if (!glob) diagnostics.report(loc, old && !alone ? { ...missing, severity: "warning" } : missing);
         continue;
       }
       points.push({
@@ -177,7 +179,7 @@ const userFunction = (name: string, alias: readonly string[], ret: boolean): Pro
   name,
   aliases: alias,
   usage: `${name}:path:function`,
-  resolve: (parts, { types, diagnostics }, loc) => {
+  resolve: (parts, { types, diagnostics, old }, loc) => {
     const [path = "", symbol = ""] = parts;
     if (parts.length !== 2 || !path || !symbol) return undefined;
     const names = isGlob(symbol) ? matchNames(types, name, `${path}:${symbol}`) : [`${path}:${symbol}`];
@@ -185,7 +187,7 @@ const userFunction = (name: string, alias: readonly string[], ret: boolean): Pro
       const at = full.lastIndexOf(":");
       const found = types.userSymbol(full.slice(0, at), full.slice(at + 1).replaceAll('"', ""));
       if (!found) {
-        diagnostics.report(loc, say.noMatch(`${name}:${full}`));
+        if (!leftOut(old, path, types)) diagnostics.report(loc, say.noMatch(`${name}:${full}`));
         return [];
       }
       return [
@@ -202,11 +204,15 @@ const userFunction = (name: string, alias: readonly string[], ret: boolean): Pro
   },
 });
 
+/** 0.17 leaves out functions that a file does not have; the file must be there. */
+const leftOut = (old: boolean, path: string, types: ProbeOptions["types"]): boolean =>
+  old && types.binary?.(path.replaceAll('"', "")) !== undefined;
+
 const usdt: Provider = {
   name: "usdt",
   aliases: ["U"],
   usage: "usdt:path:provider:name",
-  resolve: (parts, { types, diagnostics }, loc) => {
+  resolve: (parts, { types, diagnostics, old }, loc) => {
     const [path = "", ...rest] = parts.map((p) => p.replaceAll('"', ""));
     const [namespace = "", name = ""] = rest.length === 1 ? ["", ...rest] : rest;
     if (rest.length < 1 || rest.length > 2 || !path || !name) return undefined;
@@ -217,7 +223,8 @@ const usdt: Provider = {
     return names.flatMap((full): ResolvedPoint[] => {
       const [file = "", provider = "", probe = ""] = full.split(":");
       const places = types.usdt?.(file, provider, probe) ?? [];
-      if (places.length === 0) diagnostics.report(loc, say.noMatch(`usdt:${parts.join(":")}`));
+      if (places.length === 0 && !leftOut(old, path, types))
+        diagnostics.report(loc, say.noMatch(`usdt:${parts.join(":")}`));
       return places.map((place) => ({
         text: `usdt:${place.path}:${provider}:${probe}`,
         provider: "usdt",

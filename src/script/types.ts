@@ -112,6 +112,8 @@ export interface TypeSource {
   kernelSymbol(name: string): bigint | undefined;
   /** Id of a cgroup v2 directory. */
   cgroupId?(path: string): bigint | undefined;
+  /** Path of an executable file or library by name or path, if there is one. */
+  binary?(name: string): string | undefined;
   userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined;
   /** Every place in a file where a USDT probe stands; a provider of "" is any. */
   usdt?(binary: string, provider: string, name: string): readonly UsdtPlace[];

@@ -73,21 +73,24 @@ interface Source {
 }
 
 function readSource(options: LocalOptions): Source | undefined {
-  if (options.program !== undefined) return { text: options.program, name: "stdin" };
+  if (options.program) return { text: options.program, name: "stdin" };
   if (options.file === undefined) return undefined;
   const name = options.file === "-" ? "stdin" : options.file;
   return { text: readFileSync(options.file === "-" ? 0 : options.file, "utf8"), name };
 }
 
-/** Runs, lists or checks. @returns the exit code: 0, the script's own, or 1 after an error that was printed */
+/** Runs, lists or checks. @returns the exit code: 0, the script's own, or after an error that was printed 255 where a probe could not be attached, else 1 */
 export async function runLocal(options: LocalOptions): Promise<number> {
   try {
     return await runOrList(options);
   } catch (error) {
     complain((error as Error).message);
-    return 1;
+    return (error as { readonly exitCode?: number }).exitCode ?? 1;
   }
 }
+
+/** bpftrace's exit code where a probe cannot be attached. */
+const attachFailed = 255;
 
 async function runOrList(options: LocalOptions): Promise<number> {
   if (process.geteuid?.() !== 0) throw new Error(say.notRoot());
@@ -226,7 +229,14 @@ function showFailure(
   prepared: Extract<PreparedScript, { ok: false }>,
   options: LocalOptions,
 ): void {
-  showDiagnostics(source, prepared.diagnostics, options);
+  // bpftrace takes that for an answer, not for a mistake.
+  const nothing = prepared.diagnostics.find((d) => d.code === "no-probes");
+  if (nothing && !options.quiet) out.write(`${nothing.message}\n`);
+  showDiagnostics(
+    source,
+    prepared.diagnostics.filter((d) => d !== nothing),
+    options,
+  );
   if (prepared.problem !== undefined) complain(prepared.problem);
   if (prepared.log && (options.verbose || options.stages?.includes("verifier")))
     stderr(`\n${prepared.log}\n`);
@@ -319,7 +329,9 @@ async function runLoaded(
   process.on("SIGTERM", stop);
   try {
     if (old && !json && !options.quiet) sink.write(`${say.attaching(run.probes)}\n`);
-    const { probes } = await run.attach();
+    const { probes } = await run.attach().catch((error: Error) => {
+      throw Object.assign(error, { exitCode: attachFailed });
+    });
     attached = true;
     printer.attached(probes);
     if (!old && !json && !options.quiet) stderr(`${say.attached(probes)}\n`);

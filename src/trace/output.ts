@@ -105,7 +105,7 @@ export class Printer {
     const { json, old, schema } = this.#options;
     switch (chunk.kind) {
       case "line":
-        this.#sink.write(json ? lineJson(chunk) : chunk.text);
+        this.#sink.write(json ? lineJson(chunk, old) : chunk.text);
         return;
       case "round": {
         const map = schema.maps.find((m) => m.name === chunk.map.name);

@@ -9,8 +9,8 @@ import { bootClock, wallClock } from "./clock.ts";
 import type { LoadedScript } from "./load.ts";
 import type { Names } from "./names.ts";
 
-const shown = (symbol: SymbolAt | undefined): string | undefined =>
-  symbol && (symbol.offset === 0n ? symbol.name : `${symbol.name}+${symbol.offset}`);
+const shown = (symbol: SymbolAt | undefined, offset: boolean): string | undefined =>
+  symbol && (offset ? `${symbol.name}+${symbol.offset}` : symbol.name);
 
 /** Names of users by id, from the text of /etc/passwd. */
 export function userNames(passwd: string): Map<number, string> {
@@ -74,8 +74,9 @@ export function createResolvers({ loaded, names, symbols }: ResolverOptions): Re
   const cgroups = new Map<bigint, string | undefined>();
   return {
     name: (dictionary, id) => names.name(dictionary, id),
-    kernelSymbol: (address) => shown(symbols.at(address)),
-    userSymbol: (pid, address) => shown(processes.at(pid, address)),
+    kernelSymbol: (address, offset) => shown(symbols.at(address), offset),
+    userSymbol: (pid, address, offset) => shown(processes.at(pid, address), offset),
+    userModule: (pid, address) => processes.at(pid, address)?.module,
     userName: (uid) => {
       users ??= userNames(readFileSync("/etc/passwd", "utf8"));
       return users.get(uid);

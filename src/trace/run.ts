@@ -72,6 +72,8 @@ export class Run implements Disposable {
   readonly #timers: Timers;
   readonly #ring: RingConsumer | undefined;
   readonly #ordinals = new Map<number, number>();
+  /** Maps that zero() was called on: what is 0 in them is there. */
+  readonly #zeroed = new Set<string>();
   readonly #outputs: ReadonlyMap<string, OutputMap>;
   #attachment: Attachment | undefined;
   #stopPolling: (() => void) | undefined;
@@ -232,7 +234,8 @@ export class Run implements Disposable {
   }
 
   #read(map: OutputMap): MapData {
-    return decodeMap(this.#loaded.script.output, map, this.#entries(map), this.#options.resolvers);
+    const { output } = this.#loaded.script;
+    return decodeMap(output, map, this.#entries(map), this.#options.resolvers, this.#zeroed.has(map.name));
   }
 
   #round(name: string, site: number): void {
@@ -246,6 +249,8 @@ export class Run implements Disposable {
   #clear(name: string, keep: boolean): void {
     const map = this.#outputs.get(name);
     if (!map) return;
+    if (keep) this.#zeroed.add(name);
+    else this.#zeroed.delete(name);
     const kernel = this.#loaded.map(map.map);
     const fixed = map.setOffset !== undefined || this.#loaded.script.maps[map.map]?.type.endsWith("array");
     const zero = new Uint8Array(kernel.lookupSize);

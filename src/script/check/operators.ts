@@ -156,8 +156,9 @@ function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: 
     }
   }
   if (c.old && signed && signless.has(operator)) {
-    const divided: TExpr = { op: "arithmetic", operator, left, right, type: U64, loc };
-    return { op: "convert", operand: divided, type, loc };
+    const unsigned: TExpr = operator === ">>" ? { op: "convert", operand: left, type: U64, loc } : left;
+    const result: TExpr = { op: "arithmetic", operator, left: unsigned, right, type: U64, loc };
+    return { op: "convert", operand: result, type, loc };
   }
   return { op: "arithmetic", operator, left, right, type, loc };
 }

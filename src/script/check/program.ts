@@ -157,6 +157,8 @@ function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnosti
 
 function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics): Group[] {
   const groups: Group[] = [];
+  /** 0.17 takes one BEGIN and one END. */
+  const once = new Set<string>();
   let total = 0;
   const expand = (text: string): string =>
     text.replace(/\$(\d+)/g, (_, n: string) => c.positional[Number(n) - 1] ?? "");
@@ -171,8 +173,13 @@ function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics):
       old: c.old,
     });
     total += points.length;
+    for (const { manual } of points)
+      if (c.old && (manual === "begin" || manual === "end")) {
+        if (once.has(manual)) diagnostics.report(item.loc, say.oneOnly(manual.toUpperCase()));
+        once.add(manual);
+      }
     if (points.length > 0) groups.push({ probe: item, points });
-    else if (diagnostics.errors() === 0) diagnostics.report(item.loc, say.probeRemoved());
+    else if (!c.old && diagnostics.errors() === 0) diagnostics.report(item.loc, say.probeRemoved());
   }
   if (total > c.settings.maxProbes)
     diagnostics.report({ start: 0, end: 1 }, say.tooManyProbes(total, c.settings.maxProbes));

@@ -96,6 +96,10 @@ const list = (types: readonly Type[]): string =>
 export function noteKey(c: Checking, map: MapInfo, key: readonly TExpr[], loc: Loc): void {
   const types = key.map((k) => stored(k.type));
   if (types.some(unknown)) return;
+  if (c.old && types.some((t) => t.kind === "tuple")) {
+    c.report(loc, say.tupleKey());
+    return;
+  }
   const empty = types.find((t) => sizeOf(t) === 0);
   if (empty) {
     c.report(loc, say.cannotAssign(formatType(empty), "a map's key"));

@@ -149,15 +149,17 @@ describe("histogram bounds", () => {
   });
   test("a linear histogram whose range is no multiple of the step", () => {
     const hist = { bits: 0, min: "0", max: "7", step: "5" };
-    const all = buckets(
-      schema({ kind: "lhist", hist }),
-      [
-        [0, "1"],
-        [3, "1"],
-      ],
-      false,
-    );
-    expect(all.map((b) => b.label)).toEqual(["(..., 0)", "[0, 5)", "[5, 10)", "[7, ...)"]);
+    const labels = (old: boolean) =>
+      buckets(
+        schema({ kind: "lhist", hist }),
+        [
+          [0, "1"],
+          [2, "1"],
+        ],
+        old,
+      ).map((b) => b.label);
+    expect(labels(false)).toEqual(["(..., 0)", "[0, 5)", "[5, ...)"]);
+    expect(labels(true)).toEqual(["(..., 0)", "[0, 5)", "[7, ...)"]);
   });
 });
 

@@ -72,15 +72,17 @@ export function checkAggregate(c: Checking, map: MapInfo, e: ExprOf<"call">): re
   if (e.name === "lhist") {
     const [min = 0n, max = 0n, step = 0n] = literals;
     const problem =
-      step <= 0n
-        ? `step must be >= 1 (${step} provided)`
-        : max <= min
-          ? `min must be less than max (provided min ${min} and max ${max})`
-          : max - min < step
-            ? `step is too large for the range (provided step ${step} for range ${max - min})`
-            : (max - min) / step > MAX_BUCKETS
-              ? `too many buckets, must be <= ${MAX_BUCKETS} (would need ${(max - min) / step})`
-              : undefined;
+      c.old && min < 0n
+        ? `min must be non-negative (provided min ${min})`
+        : step <= 0n
+          ? `step must be >= 1 (${step} provided)`
+          : max <= min
+            ? `min must be less than max (provided min ${min} and max ${max})`
+            : max - min < step
+              ? `step is too large for the range (provided step ${step} for range ${max - min})`
+              : (max - min) / step > MAX_BUCKETS
+                ? `too many buckets, must be <= ${MAX_BUCKETS} (would need ${(max - min) / step})`
+                : undefined;
     if (problem !== undefined) {
       c.report(e.loc, say.argumentValue("lhist", problem));
       return undefined;
