@@ -134,6 +134,7 @@ function peerRow(node: string, s: Session) {
     node,
     peer: s.peer,
     address: linkText(s.address, s.interface),
+    range: s.range === "" ? undefined : s.range,
     peerASN: s.peerAsn,
     localASN: s.localAsn,
     state: stateNames[s.state],

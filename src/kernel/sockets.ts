@@ -19,6 +19,8 @@ const IPV6_TCLASS = 67;
 const IPV6_MINHOPCOUNT = 73;
 const IPPROTO_TCP = 6;
 const TCP_MD5SIG = 14;
+const TCP_MD5SIG_EXT = 32;
+const TCP_MD5SIG_FLAG_PREFIX = 1;
 const TCP_USER_TIMEOUT = 18;
 const SIOCOUTQ = 0x5411;
 /** DSCP CS6, network control (RFC 4594): what every router gives its BGP packets. */
@@ -60,10 +62,16 @@ export function bindTcpSocket(fd: number, address: Address, port: number): void 
 /**
  * Sets, changes or (undefined) removes the TCP-MD5 key for a neighbour (RFC 2385), on a listening socket or on one that is about to connect.
  * Layout: struct tcp_md5sig of linux/tcp.h.
+ * @param prefixLength the key is for all neighbours of this prefix; where several keys fit one, the longest counts
  * @throws KernelError ENOENT when a key that is not there is removed, EINVAL for a key over 80 octets, ENOPROTOOPT or EPERM where the
  * kernel has no MD5 signatures
  */
-export function setMd5(fd: number, neighbor: Address, password: string | undefined): void {
+export function setMd5(
+  fd: number,
+  neighbor: Address,
+  password: string | undefined,
+  prefixLength?: number,
+): void {
   const key = new TextEncoder().encode(password ?? "");
   if (key.length > MD5_KEY_BYTES_MAX)
     throw new KernelError("setsockopt", 22, "TCP-MD5 password is longer than 80 octets");
@@ -71,7 +79,13 @@ export function setMd5(fd: number, neighbor: Address, password: string | undefin
   option.set(socketAddressOf(neighbor, 0));
   new DataView(option.buffer).setUint16(130, key.length, true);
   option.set(key, 136);
-  setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, option);
+  if (prefixLength === undefined) {
+    setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, option);
+    return;
+  }
+  option[128] = TCP_MD5SIG_FLAG_PREFIX;
+  option[129] = prefixLength;
+  setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG_EXT, option);
 }
 
 /** Sends with TTL 255 and takes only what came over at most `hops` hops (RFC 5082). @throws KernelError */

@@ -21,13 +21,20 @@ import {
 import { type Address, toBytes } from "../../net/address.ts";
 import type { StationConfig, StationStatus } from "../bmp/exporter.ts";
 import { AdjRibOut } from "../rib/adjout.ts";
-import { addressIn, fail, originIn, policyIn, treatmentIn } from "../rib/desired.ts";
+import { addressIn, fail, originIn, policyIn, prefixIn, treatmentIn } from "../rib/desired.ts";
 import { PathsOut } from "../rib/pathsout.ts";
 import { LOCAL, type Rib } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
 import type { BfdConfig } from "../session/bfd.ts";
 import type { PeerSession } from "../session/peer.ts";
-import { type AddPathConfig, noAddPath, type PeerConfig, type SpeakerConfig } from "../session/types.ts";
+import { isMember } from "../session/ranges.ts";
+import {
+  type AddPathConfig,
+  noAddPath,
+  type PeerConfig,
+  type PeerRange,
+  type SpeakerConfig,
+} from "../session/types.ts";
 import { flatten } from "../wire/aspath.ts";
 import { isLinkLocalNextHop, type LargeCommunity, type PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afis, PORT } from "../wire/constants.ts";
@@ -36,7 +43,7 @@ import { type Afi, afis, PORT } from "../wire/constants.ts";
 const PATHS_SENT_MAX = 0xffff;
 
 /** Bounds on what one message may ask for. */
-const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, stations: 8 } as const;
+const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, ranges: 64, stations: 8 } as const;
 /** What most stations listen on; IANA has given none. */
 const BMP_PORT = 11019;
 
@@ -87,7 +94,8 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
   if (hold < 3 || hold > 65535) fail(where, `hold time ${hold} s`);
   if (p.peerAsn === 0 && !p.external) fail(where, "peer_asn is 0");
   if (p.peerAsn !== 0 && p.external) fail(where, "peer_asn and external");
-  const unnumbered = p.address.length === 0;
+  const range = rangeIn(p, where);
+  const unnumbered = p.address.length === 0 && !range;
   if (unnumbered && p.interface === "") fail(where, "neither address nor interface");
   const nextHop = (bytes: Uint8Array, size: number, field: string): Uint8Array | undefined =>
     bytes.length === 0
@@ -98,8 +106,9 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
   const families = p.families.flatMap((f) => afiIn[f] ?? []);
   return {
     name: p.name,
-    address: unnumbered ? unspecified : addressIn(p.address, where),
+    address: unnumbered || range ? unspecified : addressIn(p.address, where),
     unnumbered,
+    range,
     port: p.port || PORT,
     peerAsn: p.peerAsn,
     localAsn: p.localAsn || asn,
@@ -129,6 +138,15 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     addPath: { 1: addPathOf(p, 1), 2: addPathOf(p, 2) },
     extendedNextHop: p.extendedNextHop,
   };
+}
+
+function rangeIn(p: Peer, where: string): PeerRange | undefined {
+  if (p.ranges.length === 0) return undefined;
+  if (p.ranges.length > LIMITS.ranges) fail(where, `more than ${LIMITS.ranges} ranges`);
+  if (p.address.length > 0) fail(where, "address and ranges");
+  if (p.bfd) fail(where, "BFD is not for ranges");
+  const prefixes = p.ranges.map((r) => prefixIn(r.prefix, r.length, where));
+  return { prefixes, limit: Math.min(p.rangeLimit || 100, LIMITS.peers) };
 }
 
 function addPathOf(p: Peer, afi: Afi): AddPathConfig {
@@ -185,6 +203,7 @@ export function sessionMessage(s: PeerSession): Session {
     peer: s.name,
     address: toBytes(s.config.address),
     interface: s.config.interface ?? "",
+    range: isMember(s) ? s.rib.audience : "",
     peerAsn: n?.peerAsn ?? s.config.peerAsn,
     localAsn: s.config.localAsn,
     state: s.state,

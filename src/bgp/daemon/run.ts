@@ -119,7 +119,7 @@ export async function run(options: RunOptions): Promise<number> {
     const link = zoneOf(socket.remoteAddress);
     // A neighbour that connects has shown itself as well as one that advertises.
     if (remote && link !== undefined) neighborFound(link, remote);
-    const peer = remote && speaker.peerFor(remote, addressOf(socket.localAddress), link);
+    const peer = remote && speaker.admit(remote, addressOf(socket.localAddress), link);
     if (!peer) {
       counts.connectionsRefused++;
       log.debug({ from: socket.remoteAddress }, "connection from a stranger refused");

@@ -51,6 +51,8 @@ interface RuleYaml {
 interface PeerYaml {
   readonly name: string;
   readonly address?: string;
+  readonly ranges?: readonly string[];
+  readonly limit?: number;
   readonly port?: number;
   readonly asn: number | "external";
   readonly localASN?: number;
@@ -199,6 +201,11 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
   return {
     name: p.name,
     ...(p.address === undefined ? {} : { address: bytes(p.address) }),
+    ranges: (p.ranges ?? []).map((text) => {
+      const prefix = parsePrefix(text);
+      return { prefix: toBytes(prefix), length: prefix.length };
+    }),
+    rangeLimit: p.limit ?? 0,
     port: p.port ?? 179,
     ...(p.asn === "external" ? { external: true } : { peerAsn: p.asn }),
     localAsn: p.localASN ?? 0,

@@ -220,10 +220,17 @@ function nativeSocket(target: ConnectTarget): Socket {
   }
 }
 
+/** A TCP-MD5 key of a neighbour, or of all of a prefix of this length. */
+interface Key {
+  readonly address: Address;
+  readonly password: string;
+  readonly length: number | undefined;
+}
+
 /** One listening address, with the MD5 keys of the neighbours that may come in by it. */
 export class Listener {
   readonly #server: Server;
-  readonly #keys = new Map<string, { address: Address; password: string }>();
+  readonly #keys = new Map<string, Key>();
   readonly #family: 4 | 6;
 
   private constructor(server: Server, family: 4 | 6) {
@@ -255,22 +262,30 @@ export class Listener {
   /** Makes the keys of the listening socket those of `peers`. Throws nothing: the neighbours whose key cannot be set are returned. */
   setKeys(peers: readonly PeerConfig[]): { peer: string; reason: string }[] {
     const failed: { peer: string; reason: string }[] = [];
-    const wanted = new Map<string, { address: Address; password: string; peer: string }>();
-    for (const p of peers)
-      if (p.password !== undefined && p.address.family === this.#family && toInteger(p.address) !== 0n)
-        wanted.set(formatAddress(p.address), { address: p.address, password: p.password, peer: p.name });
+    const wanted = new Map<string, { key: Key; peer: string }>();
+    for (const { name: peer, password, address, range } of peers) {
+      if (password === undefined) continue;
+      const keys: Key[] = range
+        ? range.prefixes.map((p) => ({ address: p, password, length: p.length }))
+        : toInteger(address) === 0n
+          ? []
+          : [{ address, password, length: undefined }];
+      for (const key of keys)
+        if (key.address.family === this.#family)
+          wanted.set(`${formatAddress(key.address)}/${key.length ?? ""}`, { key, peer });
+    }
     const fd = descriptorOf(this.#server);
     if (fd === undefined) return failed;
-    for (const [text, { address }] of this.#keys)
+    for (const [text, { address, length }] of this.#keys)
       if (!wanted.has(text)) {
-        setMd5(fd, address, undefined);
+        setMd5(fd, address, undefined, length);
         this.#keys.delete(text);
       }
-    for (const [text, { address, password, peer }] of wanted) {
-      if (this.#keys.get(text)?.password === password) continue;
+    for (const [text, { key, peer }] of wanted) {
+      if (this.#keys.get(text)?.password === key.password) continue;
       try {
-        setMd5(fd, address, password);
-        this.#keys.set(text, { address, password });
+        setMd5(fd, key.address, key.password, key.length);
+        this.#keys.set(text, key);
       } catch (error) {
         failed.push({ peer, reason: (error as Error).message });
       }

@@ -40,7 +40,8 @@ const RULES_MAX = 4096;
 export const addressIn = (bytes: Uint8Array, where: string): Address =>
   bytes.length === 4 || bytes.length === 16 ? fromBytes(bytes) : fail(where, `${bytes.length} bytes`);
 
-function prefixIn(bytes: Uint8Array, length: number, where: string): Prefix {
+/** A prefix of a message. @throws DesiredStateError */
+export function prefixIn(bytes: Uint8Array, length: number, where: string): Prefix {
   const address = addressIn(bytes, where);
   if (length > bitsOf(address.family)) fail(where, `length ${length}`);
   const prefix = maskTo(address, length);

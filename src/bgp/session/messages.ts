@@ -8,6 +8,8 @@ export const why = {
     "the Secret with the TCP-MD5 password does not exist; the session is kept down until it does",
   noFamily: "no address family is configured",
   tooManyPeers: "the speaker has as many neighbours as it can hold",
+  range: (prefixes: string) => `waiting for neighbours from ${prefixes}`,
+  rangeFull: (limit: number) => `a neighbour more than ${limit} was refused`,
   noRouter: (link: string) => `nobody has sent a router advertisement on ${link} yet`,
   connecting: (target: string) => `connecting to ${target}`,
   connectTimeout: (target: string) =>

@@ -1,5 +1,5 @@
 // bgp/session: one neighbour: what its session means for the RIB, its configuration as it changes, and what it shows of itself.
-import { type Address, toBytes, toInteger } from "../../net/address.ts";
+import { type Address, formatPrefix, toBytes, toInteger } from "../../net/address.ts";
 import type { Chain } from "../policy/chain.ts";
 import { type ExportTarget, exportTarget } from "../rib/export.ts";
 import { Links } from "../rib/links.ts";
@@ -141,7 +141,9 @@ export class PeerSession implements ConnectionsHost {
           ? why.noFamily
           : config.unnumbered && toInteger(config.address) === 0n
             ? why.noRouter(config.interface ?? "")
-            : undefined;
+            : config.range
+              ? why.range(config.range.prefixes.map(formatPrefix).join(", "))
+              : undefined;
     if (held === undefined) this.#connections.start();
     else this.show(State.idle, held);
   }
@@ -415,6 +417,7 @@ export function sessionKey(c: PeerConfig): string {
       c.treatment.strictRole,
       c.treatment.reflectorClient,
       c.unnumbered,
+      c.range,
       c.families.map((afi) => [c.addPath[afi].receive, c.addPath[afi].send > 0]),
       c.extendedNextHop,
     ],

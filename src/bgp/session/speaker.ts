@@ -1,5 +1,5 @@
 // bgp/session: the speaker: the desired state becomes sessions, origins and policies; routes go from the RIB to the neighbours.
-import { type Address, toInteger } from "../../net/address.ts";
+import { type Address, formatAddress, toInteger } from "../../net/address.ts";
 import { type Chain, compileChain } from "../policy/chain.ts";
 import type { Policy } from "../policy/types.ts";
 import { Rib } from "../rib/rib.ts";
@@ -8,6 +8,7 @@ import { Cease } from "../wire/notification.ts";
 import type { Ending } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
 import { PeerSession, type SessionContext } from "./peer.ts";
+import { isMember, memberConfig, Reaper, rangeOf, replaceable } from "./ranges.ts";
 import {
   type Clock,
   type Connection,
@@ -22,6 +23,8 @@ import {
 
 export type AckState = "sent" | "peer-down" | "timeout";
 
+/** Of refused neighbours of ranges one in so many is logged. */
+const REFUSALS_PER_LINE = 1_000;
 /** How long a generation may take to reach a neighbour. */
 const ACK_MS = 5_000;
 /** Generations that wait for their acknowledgement at once; an older one then counts as timed out. */
@@ -65,11 +68,15 @@ export class Speaker {
   #policies: ReadonlyMap<string, Policy> = new Map();
   #flushDue = false;
   #acks: PendingAck[] = [];
+  readonly #reaper: Reaper;
+  /** Neighbours of ranges that found no place. */
+  rangeRefused = 0;
   readonly #context: SessionContext;
 
   constructor(parts: SpeakerParts) {
     this.#parts = parts;
     this.rib = new Rib(Math.floor(parts.random() * 2 ** 32));
+    this.#reaper = new Reaper(parts.clock, (session) => this.#remove(session.name, session));
     const speaker = this;
     this.#context = {
       rib: this.rib,
@@ -118,6 +125,7 @@ export class Speaker {
     this.#config = config;
     this.#policies = new Map(config.policies.map((p) => [p.name, p]));
     const wanted = new Map(config.peers.map((p) => [p.name, p]));
+    this.#keepMembers(config.peers, wanted);
     for (const [name, session] of this.#sessions) if (!wanted.has(name)) this.#remove(name, session);
     const restart =
       before !== undefined && (before.routerId !== config.routerId || before.clusterId !== config.clusterId);
@@ -132,6 +140,18 @@ export class Speaker {
     this.flush();
     for (const peer of wanted.values()) if (!this.#sessions.has(peer.name)) this.#add(peer);
     this.#requestAcks(config.generation);
+  }
+
+  /** Adds the neighbours of ranges that still belong to theirs. */
+  #keepMembers(peers: readonly PeerConfig[], wanted: Map<string, PeerConfig>): void {
+    const taken = new Set(peers.map((p) => formatAddress(p.address)));
+    for (const session of this.#sessions.values()) {
+      if (!isMember(session)) continue;
+      const { address } = session.config;
+      const range = rangeOf(peers, address, undefined);
+      if (range?.name === session.rib.audience && !taken.has(formatAddress(address)))
+        wanted.set(session.name, memberConfig(range, address));
+    }
   }
 
   #chains(peer: PeerConfig): { import: Chain; export: Chain } {
@@ -150,8 +170,8 @@ export class Speaker {
     session.reconfigure(peer, this.#chains(peer));
   }
 
-  #add(config: PeerConfig): void {
-    const rib = this.rib.addPeer(config.name);
+  #add(config: PeerConfig, audience = config.name): void {
+    const rib = this.rib.addPeer(config.name, audience);
     if (!rib) {
       this.#parts.events.log("warn", config.name, why.tooManyPeers);
       return;
@@ -166,6 +186,31 @@ export class Speaker {
     session[Symbol.dispose]();
     this.rib.removePeer(session.rib);
     this.#sessions.delete(name);
+    this.#reaper.forget(session);
+  }
+
+  /** The neighbour that a connection comes from, one of a range included; undefined for a stranger. See {@link peerFor}. */
+  admit(remote: Address, local: Address | undefined, link?: string): PeerSession | undefined {
+    return this.peerFor(remote, local, link) ?? this.#newMember(remote, link);
+  }
+
+  #newMember(remote: Address, link: string | undefined): PeerSession | undefined {
+    const range = rangeOf(this.#config?.peers ?? [], remote, link);
+    if (!range?.range || range.adminDown || range.passwordMissing) return undefined;
+    const config = memberConfig(range, remote);
+    if (this.#sessions.has(config.name)) return undefined;
+    const members = [...this.#sessions.values()].filter((s) => isMember(s) && s.rib.audience === range.name);
+    if (members.length >= range.range.limit) {
+      const old = replaceable(members);
+      if (!old) {
+        if (this.rangeRefused++ % REFUSALS_PER_LINE === 0)
+          this.#parts.events.log("warn", range.name, why.rangeFull(range.range.limit));
+        return undefined;
+      }
+      this.#remove(old.name, old);
+    }
+    this.#add(config, range.name);
+    return this.#sessions.get(config.name);
   }
 
   /**
@@ -209,6 +254,7 @@ export class Speaker {
 
   #sessionChanged(peer: PeerSession): void {
     if (peer.state !== State.established) this.#acknowledgeDown(peer);
+    this.#reaper.changed(peer);
     this.#parts.events.sessionChanged(peer);
   }
 
@@ -216,16 +262,15 @@ export class Speaker {
     const waiting = new Map<string, PeerSession>();
     const timer = this.#parts.clock.after(ACK_MS, () => this.#timeOut(ack));
     const ack: PendingAck = { generation, waiting, timer };
-    for (const peer of this.#config!.peers) {
-      const session = this.#sessions.get(peer.name);
-      if (session?.sender) waiting.set(peer.name, session);
-      else this.#parts.events.acknowledged(generation, peer.name, "peer-down");
-    }
+    for (const session of this.#sessions.values()) if (session.sender) waiting.set(session.name, session);
+    const heard = new Set([...waiting.values()].map((s) => s.rib.audience));
+    for (const peer of this.#config!.peers)
+      if (!heard.has(peer.name)) this.#parts.events.acknowledged(generation, peer.name, "peer-down");
     this.#acks.push(ack);
     if (this.#acks.length > ACKS_MAX) this.#timeOut(this.#acks[0]!);
     for (const [name, session] of waiting)
       session.sender!.whenSent(() => {
-        if (waiting.delete(name)) this.#parts.events.acknowledged(generation, name, "sent");
+        if (waiting.delete(name)) this.#acknowledge(ack, session, "sent");
         this.#dropDone();
       });
     this.#dropDone();
@@ -234,13 +279,19 @@ export class Speaker {
 
   #acknowledgeDown(peer: PeerSession): void {
     for (const ack of this.#acks)
-      if (ack.waiting.delete(peer.name))
-        this.#parts.events.acknowledged(ack.generation, peer.name, "peer-down");
+      if (ack.waiting.delete(peer.name)) this.#acknowledge(ack, peer, "peer-down");
     this.#dropDone();
   }
 
+  /** Tells it of a neighbour as it is configured: of a range once the last of its neighbours has heard. */
+  #acknowledge(ack: PendingAck, { rib: { audience } }: PeerSession, state: AckState): void {
+    for (const other of ack.waiting.values()) if (other.rib.audience === audience) return;
+    this.#parts.events.acknowledged(ack.generation, audience, state);
+  }
+
   #timeOut(ack: PendingAck): void {
-    for (const name of ack.waiting.keys()) this.#parts.events.acknowledged(ack.generation, name, "timeout");
+    for (const name of new Set([...ack.waiting.values()].map((s) => s.rib.audience)))
+      this.#parts.events.acknowledged(ack.generation, name, "timeout");
     ack.waiting.clear();
     this.#dropDone();
   }

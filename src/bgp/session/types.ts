@@ -86,12 +86,20 @@ export const noAddPath: Readonly<Record<Afi, AddPathConfig>> = {
   2: { receive: false, send: 0 },
 };
 
+export interface PeerRange {
+  readonly prefixes: readonly Prefix[];
+  /** Neighbours at once. */
+  readonly limit: number;
+}
+
 export interface PeerConfig {
   readonly name: string;
   /** The unspecified one while that of an unnumbered neighbour is not known. */
   readonly address: Address;
   /** Whoever is at the other end of {@link interface}: found by router advertisements (RFC 4861). */
   readonly unnumbered: boolean;
+  /** Not one neighbour but all that connect from these prefixes: what is here is what each of them gets. */
+  readonly range: PeerRange | undefined;
   readonly port: number;
   /** 0: any but ours. */
   readonly peerAsn: number;

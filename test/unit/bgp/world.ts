@@ -303,7 +303,7 @@ export class World {
           }
           const other = this.hosts.get(formatAddress(target.address));
           const far = new Pipe(this, target.address, near.local);
-          const peer = other?.alive ? other.speaker.peerFor(near.local, target.address) : undefined;
+          const peer = other?.alive ? other.speaker.admit(near.local, target.address) : undefined;
           const accepted = peer && other!.speaker.accept(peer, far);
           if (!accepted) {
             near.closed = true;
@@ -327,7 +327,7 @@ export class World {
   raw(host: Host, from: string): RawPeer {
     const address = parseAddress(from);
     const far = new Pipe(this, host.address, address);
-    const peer = host.speaker.peerFor(address, host.address);
+    const peer = host.speaker.admit(address, host.address);
     if (!peer) throw new Error(`${from} is not configured`);
     const handler = host.speaker.accept(peer, far);
     if (!handler) throw new Error("refused");
@@ -427,6 +427,7 @@ export const peerConfig = (
   name,
   address: parseAddress(address),
   unnumbered: false,
+  range: undefined,
   port: 179,
   peerAsn,
   localAsn: 65000,
