@@ -3,6 +3,7 @@ import { describe } from "vitest";
 import { findAssets } from "../../src/lab/real.ts";
 import { askScenario, rightsScenario } from "./scenarios/ask.ts";
 import { datapathScenario } from "./scenarios/datapath.ts";
+import { gitopsScenario } from "./scenarios/gitops.ts";
 import { guideScenario } from "./scenarios/guide.ts";
 import { kubectlScenario } from "./scenarios/kubectl.ts";
 import { passwordScenario } from "./scenarios/password.ts";
@@ -19,6 +20,7 @@ for (const kubernetes of ["embedded", "real"] as const) {
     describe("rights", () => rightsScenario(lab));
     if (embedded) describe("datapath", () => datapathScenario(lab));
     describe("kubectl", () => kubectlScenario(lab));
+    describe("gitops", () => gitopsScenario(lab));
     if (embedded) describe("guide", () => guideScenario(lab));
     describe("survival", () =>
       survivalScenario(lab, {
