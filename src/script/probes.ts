@@ -2,6 +2,7 @@
 import type { AttachText, Loc } from "./ast.ts";
 import { type Diagnostics, say } from "./diagnostics.ts";
 import type { Equivalent } from "./equivalents.ts";
+import { isGlob } from "./glob.ts";
 import { PROVIDERS } from "./providers.ts";
 import type { AttachPoint, FunctionPrototype, ProgramType, Structure, TypeSource } from "./types.ts";
 
@@ -100,7 +101,13 @@ export function resolvePoints(texts: readonly AttachText[], options: ProbeOption
         diagnostics.report(loc, say.noMatch(text));
       else if (!options.old && options.missing === "warn") diagnostics.report(loc, say.noMatchSkipped(text));
     }
-    for (const point of points) found.set(`${point.text} ${point.place ?? ""}`, point);
+    // Among all that a wildcard matches there may be functions that cannot be probed: the others are.
+    const missing = options.missing === "error" && isGlob(text) ? "warn" : options.missing;
+    for (const point of points)
+      found.set(
+        `${point.text} ${point.place ?? ""}`,
+        missing === "error" ? point : { ...point, attach: { ...point.attach, missing } },
+      );
     if (found.size > options.maxProbes) {
       diagnostics.report(loc, say.tooManyProbes(found.size, options.maxProbes));
       break;

@@ -214,6 +214,8 @@ export interface AttachPoint {
   readonly text: string;
   readonly provider: string;
   readonly program: number;
+  /** What becomes of the run if the kernel refuses this one: it goes on, with or without a word; absent: it fails. */
+  readonly missing?: "warn" | "ignore";
   readonly tracepoint?: { readonly category: string; readonly event: string; readonly id: number };
   readonly rawTracepoint?: { readonly name: string; readonly btfId: number };
   readonly kernelFunction?: {

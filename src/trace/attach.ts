@@ -29,17 +29,39 @@ type Handle = BpfLink | Fd;
 /** Descriptors that one process can be handed at its start without fuss. */
 const mostHandedOver = 2048;
 
+/** Attach points that were refused are named one by one up to this many. */
+const mostNamed = 10;
+
+/** Messages about refused points, the first of them in full. */
+const named = (failures: readonly string[]): readonly string[] =>
+  failures.length <= mostNamed
+    ? failures
+    : [...failures.slice(0, mostNamed), say.attachFailuresLeftOut(failures.length - mostNamed)];
+
+/** Attach points that the kernel refused, one message each. */
+export class AttachError extends Error {
+  readonly failures: readonly string[];
+  constructor(failures: readonly string[], options?: ErrorOptions) {
+    super(named(failures).join("\n"), options);
+    this.name = "AttachError";
+    this.failures = named(failures);
+  }
+}
+
 /** What is attached. Iterators are not: they are run once, by {@link Attachment.iterate}. */
 export class Attachment {
   readonly #handles: Handle[];
   readonly #iterators: BpfLink[];
   /** Attach points that are on. */
   readonly probes: number;
+  /** Messages about points that are off because the kernel refused them, where the run goes on without. */
+  readonly skipped: readonly string[];
 
-  constructor(handles: Handle[], iterators: BpfLink[], probes: number) {
+  constructor(handles: Handle[], iterators: BpfLink[], probes: number, skipped: readonly string[] = []) {
     this.#handles = handles;
     this.#iterators = iterators;
     this.probes = probes;
+    this.skipped = named(skipped);
   }
 
   /** Runs the iterators, each over all its objects: they run as long as there is something to read, and print nothing. */
@@ -85,12 +107,15 @@ export class Attachment {
 }
 
 /**
- * Attaches every point. Either all are on when this returns, or none.
- * @throws Error that names the attach point
+ * Attaches every point. Either all that must be are on when this returns, or none. Points of a wildcard may be left out, but not all.
+ * @throws AttachError that names the attach points
  */
 export async function attachAll(loaded: LoadedScript, options: AttachOptions = {}): Promise<Attachment> {
   const handles: Handle[] = [];
   const iterators: BpfLink[] = [];
+  const failed: string[] = [];
+  const left: string[] = [];
+  let cause: unknown;
   let probes = 0;
   for (const point of loaded.script.attach) {
     try {
@@ -99,15 +124,19 @@ export async function attachAll(loaded: LoadedScript, options: AttachOptions = {
       else handles.push(...made);
       probes++;
     } catch (error) {
-      await new Attachment(handles, iterators, probes).detach();
+      cause ??= error;
       const reason =
         point.perf?.kind === "hardware" && hasCode(error, "ENOENT", "EOPNOTSUPP", "EINVAL")
           ? say.noHardware(point.text)
           : say.attachFailed(point.text, (error as Error).message);
-      throw new Error(reason, { cause: error });
+      if (point.missing === undefined) failed.push(reason);
+      else if (point.missing === "warn") left.push(reason);
     }
   }
-  return new Attachment(handles, iterators, probes);
+  const none = probes === 0 && left.length > 0;
+  if (failed.length === 0 && !none) return new Attachment(handles, iterators, probes, left);
+  await new Attachment(handles, iterators, probes).detach();
+  throw new AttachError([...failed, ...left], { cause });
 }
 
 function attachOne(loaded: LoadedScript, point: AttachPoint, options: AttachOptions): Handle[] {

@@ -5,6 +5,7 @@ import { ensureTracefs } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
 import { renderDiagnostics } from "../script/index.ts";
 import type { CompiledScript, Diagnostic } from "../script/types.ts";
+import { AttachError } from "./attach.ts";
 import type { GatedCommand } from "./command.ts";
 import { listProbes } from "./listing.ts";
 import type { LoadedScript } from "./load.ts";
@@ -84,7 +85,8 @@ export async function runLocal(options: LocalOptions): Promise<number> {
   try {
     return await runOrList(options);
   } catch (error) {
-    complain((error as Error).message);
+    for (const text of error instanceof AttachError ? error.failures : [(error as Error).message])
+      complain(text);
     return (error as { readonly exitCode?: number }).exitCode ?? 1;
   }
 }
@@ -329,9 +331,10 @@ async function runLoaded(
   process.on("SIGTERM", stop);
   try {
     if (old && !json && !options.quiet) sink.write(`${say.attaching(run.probes)}\n`);
-    const { probes } = await run.attach().catch((error: Error) => {
+    const { probes, skipped } = await run.attach().catch((error: Error) => {
       throw Object.assign(error, { exitCode: attachFailed });
     });
+    if (options.warnings !== false) for (const text of skipped) warn(text);
     attached = true;
     printer.attached(probes);
     if (!old && !json && !options.quiet) stderr(`${say.attached(probes)}\n`);
@@ -357,6 +360,7 @@ async function runLoaded(
 function report(end: Finished): number {
   if (end.lostEvents > 0) warn(say.lostInAll(end.lostEvents));
   if (end.mapFull > 0) warn(say.mapFull(end.mapFull));
+  if (end.runtimeErrors !== undefined && end.runtimeErrors > 0) warn(say.runtimeErrors(end.runtimeErrors));
   if (end.reason !== "error") return end.exitCode;
   complain(end.message ?? say.failedInRun("unknown"));
   return 1;

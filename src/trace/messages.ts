@@ -11,6 +11,7 @@ export const say = {
     `the kernel's verifier stopped at instruction ${instruction}; -d verifier prints its whole log`,
   loadFailed: (probe: string, reason: string) => `Error loading BPF program for ${probe}: ${reason}`,
   attachFailed: (probe: string, reason: string) => `Error attaching probe: ${probe}: ${reason}`,
+  attachFailuresLeftOut: (n: number) => `${count(n, "more probe")} could not be attached`,
   noSuchMap: (name: string) => `the script asks for the map ${name}, which this node does not have`,
   noBtf: () => "this kernel has no BTF (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed",
   noTracefs: (why: string) =>
@@ -25,7 +26,8 @@ export const say = {
   lostInAll: (n: number) => `Total lost event count: ${n}`,
   environmentNumber: (name: string, value: string) => `${name}=${value} is not a number; it is ignored`,
   mapFull: (n: number) => `Map full; can't update element (${n} times)`,
-  runtimeErrors: (n: number) => `${count(n, "runtime error")} in probes`,
+  runtimeErrors: (n: number) =>
+    `${count(n, "runtime error")} in probes: a division by zero, or a loop that was cut short`,
   signal: (name: string) => `unknown signal ${name}`,
   noHardware: (probe: string) => `${probe}: this machine has no such hardware counter`,
 

@@ -119,9 +119,10 @@ export class Run implements Disposable {
   /**
    * Attaches everything behind a shut gate, runs BEGIN, opens the gate: all probes begin at one moment. What BEGIN printed
    * is handed over after this has resolved.
-   * @throws Error that names the attach point; then nothing is attached
+   * @returns how many probes are on, and messages about those that the run goes on without
+   * @throws AttachError that names the attach points; then nothing is attached
    */
-  async attach(): Promise<{ readonly probes: number }> {
+  async attach(): Promise<{ readonly probes: number; readonly skipped: readonly string[] }> {
     const { script } = this.#loaded;
     this.#setGate(false);
     for (const { signal } of script.attach)
@@ -149,7 +150,8 @@ export class Run implements Disposable {
         void this.end("exit");
       });
     else this.#timers.after(0, () => this.#poll());
-    return { probes: this.probes };
+    const off = script.attach.length - this.#attachment.probes;
+    return { probes: this.probes - off, skipped: this.#attachment.skipped };
   }
 
   /** `self:signal:SIGUSR1` probes: their programs are run by hand when the signal comes. */
@@ -307,13 +309,14 @@ export class Run implements Disposable {
     } catch (error) {
       failure ??= say.failedInRun((error as Error).message);
     }
-    const { lostEvents, mapFull, unattributed } = this.counters();
+    const { lostEvents, mapFull, unattributed, runtimeErrors } = this.counters();
     listener.finished({
       reason: failure === undefined ? reason : "error",
       ...(failure === undefined ? {} : { message: failure }),
       lostEvents,
       mapFull,
       unattributed,
+      runtimeErrors,
       exitCode: this.#exit?.code ?? 0,
     });
     if (this.#options.leaving) await this.#attachment?.leave();

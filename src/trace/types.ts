@@ -26,6 +26,8 @@ export interface Finished {
   readonly lostEvents: number;
   readonly mapFull: number;
   readonly unattributed: number;
+  /** Divisions by zero, loops that were cut short. Absent: not known. */
+  readonly runtimeErrors?: number;
   readonly exitCode: number;
 }
 

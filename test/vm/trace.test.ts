@@ -27,6 +27,11 @@ const scripts = {
   tracepoint: `tracepoint:syscalls:sys_enter_openat ${ours} { @n = count(); @by[str(args.filename)] = count(); }
     tracepoint:syscalls:sys_exit_openat /comm == "workload" && args.ret < 0/ { @failed[args.ret] = count(); }`,
   "raw tracepoint": `rawtracepoint:sys_enter ${ours} { @[args.id] = count(); }`,
+  "by the raw one below": `tracepoint:raw_syscalls:sys_enter ${ours} { @[args.id] = count(); }
+    tracepoint:sched:sched_process_exec { @exec[str(args.filename), comm] = count(); }
+    tracepoint:sched:sched_process_exit ${ours} { @exit[args.comm, args.pid == tid, args.prio] = count(); }
+    tracepoint:sched:sched_wakeup_new { @new[args.comm != "", args.target_cpu] = count(); }
+    tracepoint:sched:sched_switch /args.next_comm == "workload"/ { @switch[args.prev_pid != args.next_pid] = count(); }`,
   kprobe: `kprobe:vfs_read ${ours} { @n = count(); @bytes = sum(arg2); @by[func] = count(); }`,
   kretprobe: `kretprobe:vfs_read ${ours} { @n = count(); @bytes = sum(retval); }`,
   "kprobe wildcard": `kprobe:vfs_* ${ours} { @[probe] = count(); }`,
@@ -122,6 +127,16 @@ describe.skipIf(!canBoot)(`trace on Linux 6.1 (${how})`, () => {
   test("raw tracepoints have typed arguments", () => {
     const { maps } = of("raw tracepoint");
     expect(maps["@"]).toMatchObject({ "0": reads, "1": reads, "3": opens, "257": allOpens, "231": 1 });
+  });
+
+  test("tracepoints by the raw ones below them", () => {
+    const { maps, probes } = of("by the raw one below");
+    expect(probes).toBe(5);
+    expect(maps["@"]).toMatchObject({ "0": reads, "1": reads, "3": opens, "257": allOpens, "231": 1 });
+    expect(maps["@exec"]).toMatchObject({ [`${workload},workload`]: 1 });
+    expect(maps["@exit"]).toEqual({ "workload,1,120": 1 });
+    expect(maps["@new"]).toHaveProperty(["1,0"]);
+    expect(maps["@switch"]).toHaveProperty(["1"]);
   });
 
   test("kprobes and kretprobes", () => {

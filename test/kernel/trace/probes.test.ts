@@ -3,13 +3,26 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { cgroupOf, cgroupRoot } from "../../../src/kernel/cgroup.ts";
+import { addressOf } from "../../../src/kernel/ffi.ts";
 import { tracefsRoot } from "../../../src/kernel/tracefs.ts";
 import { compile, renderDiagnostics } from "../../../src/script/index.ts";
-import type { KernelFeatures } from "../../../src/script/types.ts";
+import type { AttachPoint, KernelFeatures } from "../../../src/script/types.ts";
+import { AttachError, attachAll } from "../../../src/trace/attach.ts";
 import { listProbes } from "../../../src/trace/listing.ts";
-import { type LoadedScript, loadScript } from "../../../src/trace/load.ts";
+import { LoadedScript, loadScript } from "../../../src/trace/load.ts";
 import { KernelTypes } from "../../../src/trace/type-source.ts";
-import { cacheDirectory, canTrace, environment, rowsOf, runScript, skipped, sleep } from "./helper.ts";
+import {
+  cacheDirectory,
+  canTrace,
+  environment,
+  getppid,
+  isRoot,
+  rowsOf,
+  runScript,
+  skipped,
+  sleep,
+} from "./helper.ts";
 
 afterAll(() => rmSync(cacheDirectory, { recursive: true, force: true }));
 
@@ -164,5 +177,70 @@ describe.skipIf(!canTrace)(`kinds of probes (${skipped})`, () => {
         "hardware:cpu-cycles:1000000: this machine has no such hardware counter",
       );
     }
+  });
+
+  it("watchpoints count the writes to a place in a process", async (context) => {
+    const watched = new BigUint64Array(4);
+    const address = addressOf(watched.subarray(2));
+    const source = `watchpoint:0x${address.toString(16)}:8:w { @[comm != ""] = count(); }`;
+    const work = () => {
+      for (let i = 0; i < 7; i++) Atomics.store(watched, 2, BigInt(i));
+      Atomics.store(watched, 1, 1n);
+    };
+    try {
+      const { maps, probes } = await runScript(source, { work, run: { pid: process.pid } });
+      expect(probes).toBe(1);
+      expect(Object.values(rowsOf(maps, "@"))).toEqual([7]);
+    } catch (error) {
+      // A virtual machine may have no debug registers.
+      if (!/ENODEV|EOPNOTSUPP|ENOSPC|EINVAL|ENOENT/.test((error as Error).message)) throw error;
+      context.skip("this machine has no hardware breakpoints");
+    }
+  });
+
+  const cgroup = isRoot ? cgroupOf("self") : undefined;
+
+  it.skipIf(cgroup === undefined)("cgroups by id and by path (skipped: needs cgroup2)", async () => {
+    const { maps } = await runScript(
+      `tracepoint:syscalls:sys_enter_getppid /pid == ${process.pid}/ {
+        @same[cgroup == cgroupid("${cgroup}")] = count(); @path[cgroup_path(cgroup)] = count(); }`,
+      { work: () => getppid(2) },
+    );
+    expect(Object.values(rowsOf(maps, "@same"))).toEqual([2]);
+    expect(Object.keys(rowsOf(maps, "@same"))[0]).toMatch(/^(1|true)$/);
+    const path = (cgroup ?? "").slice((cgroupRoot() ?? "").length) || "/";
+    expect(Object.keys(rowsOf(maps, "@path"))[0]?.endsWith(path)).toBe(true);
+  });
+
+  it("points that are refused are all named; a wildcard goes on without them", async () => {
+    const points = ["hardware:cpu-cycles:1000000", "watchpoint:0x1001:8:w", "watchpoint:0x2001:8:w"];
+    const error = await runScript(points.map((p) => `${p} { @ = count(); }`).join("\n")).then(
+      () => undefined,
+      (e: Error) => e,
+    );
+    expect(error).toBeInstanceOf(AttachError);
+    // Addresses that are not aligned; the counter is refused only where there is none.
+    for (const point of points.slice(1)) expect(error?.message).toContain(point);
+
+    const types = environment().types;
+    using loaded = load("tracepoint:syscalls:sys_enter_getp?id { @ = count(); }", types);
+    const [first, second] = loaded.script.attach;
+    if (!first?.tracepoint || !second) throw new Error("two points");
+    expect(first.missing).toBe("warn");
+    const gone = { ...first, tracepoint: { ...first.tracepoint, id: 0xffff } };
+    const attach = (points: readonly AttachPoint[]) =>
+      attachAll(new LoadedScript({ ...loaded.script, attach: points }, loaded.maps, loaded.programs));
+    const attachment = await attach([gone, second]);
+    expect(attachment.probes).toBe(1);
+    expect(attachment.skipped).toEqual([expect.stringContaining(`Error attaching probe: ${first.text}`)]);
+    await attachment.detach();
+    await expect(attach([gone])).rejects.toThrow(first.text);
+  });
+
+  it("runtime errors are counted and told", async () => {
+    const { end } = await runScript("BEGIN { $zero = 0; @ = 5 / $zero; @r = 5 % $zero; exit(); }", {
+      endsItself: true,
+    });
+    expect(end.runtimeErrors).toBe(2);
   });
 });
