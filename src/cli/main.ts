@@ -110,6 +110,12 @@ export const commands: readonly Entry[] = [
     load: () => import("./apiserver.ts"),
   },
   {
+    name: "health",
+    group: daemons,
+    summary: "whether a daemon on this machine is ready",
+    load: () => import("./health.ts"),
+  },
+  {
     name: "version",
     group: other,
     summary: "which build this is",
