@@ -2,7 +2,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command } from "commander";
 import {
-  type BmpStationStatus,
   Family,
   type FromSpeaker,
   type LargeCommunity,
@@ -15,6 +14,7 @@ import {
 } from "../api/generated/proto/speaker_pb.js";
 import { SpeakerClient } from "../bgp/daemon/speaker-client.ts";
 import { formatAddress, fromBytes, parsePrefix, toBytes } from "../net/address.ts";
+import { addMonitoring } from "./bgp-monitoring.ts";
 import { explain } from "./explain.ts";
 import {
   CliError,
@@ -27,7 +27,7 @@ import {
   usageError,
 } from "./output.ts";
 
-interface Flags {
+export interface Flags {
   readonly socket?: readonly string[];
   readonly node?: readonly string[];
   readonly output: "table" | "json";
@@ -79,7 +79,7 @@ function targets(flags: Flags): readonly Target[] {
 }
 
 /** Asks every speaker; one that does not answer is named on stderr and makes the answer partial. */
-async function askAll<T>(
+export async function askAll<T>(
   flags: Flags,
   ask: (client: SpeakerClient, target: Target) => Promise<readonly T[]>,
 ): Promise<T[]> {
@@ -119,7 +119,7 @@ const familyNames: Readonly<Record<Family, string>> = {
 
 const familyName = (family: Family): string => familyNames[family];
 
-const addressText = (bytes: Uint8Array): string =>
+export const addressText = (bytes: Uint8Array): string =>
   bytes.length === 0 ? "" : formatAddress(fromBytes(bytes));
 /** An address with the interface that it belongs to where it is a link's; the interface alone where the address is not known yet. */
 function linkText(bytes: Uint8Array, link: string): string {
@@ -198,8 +198,8 @@ const peerColumns: readonly Column<PeerRow>[] = [
   { title: "why", value: (r) => r.reason || undefined },
 ];
 
-const community = (c: number): string => `${c >>> 16}:${c & 0xffff}`;
-const large = (l: LargeCommunity): string => `${l.global}:${l.local1}:${l.local2}`;
+export const community = (c: number): string => `${c >>> 16}:${c & 0xffff}`;
+export const large = (l: LargeCommunity): string => `${l.global}:${l.local1}:${l.local2}`;
 const origins = ["IGP", "EGP", "incomplete"] as const;
 
 function routeRow(node: string, route: Route, path: Path) {
@@ -247,7 +247,7 @@ function filterOf(text: string | undefined): { prefix?: Uint8Array; length?: num
   }
 }
 
-async function collectReplies(
+export async function collectReplies(
   replies: AsyncGenerator<QueryReply>,
   take: (reply: QueryReply) => void,
 ): Promise<void> {
@@ -294,46 +294,6 @@ async function routes(
 async function peers(flags: Flags): Promise<void> {
   const rows = await askAll(flags, (client, target) => askPeers(client, target.node));
   printRows(flags.output, rows, peerColumns, "no neighbours are configured");
-}
-
-function stationRow(node: string, s: BmpStationStatus) {
-  return {
-    node,
-    station: s.name,
-    address: addressText(s.address),
-    port: s.port,
-    connected: s.connected,
-    since: new Date(Number(s.sinceUnixMs)).toISOString(),
-    messages: Number(s.messages),
-    waiting: s.waiting,
-    overflows: s.overflows,
-    reason: s.reason,
-  };
-}
-type StationRow = ReturnType<typeof stationRow>;
-
-const stationColumns: readonly Column<StationRow>[] = [
-  { title: "node", value: (r) => r.node },
-  { title: "station", value: (r) => r.station },
-  { title: "address", value: (r) => r.address },
-  { title: "port", value: (r) => r.port, align: "right" },
-  { title: "state", value: (r) => (r.connected ? "connected" : "down") },
-  { title: "for", value: (r) => formatAge(Date.now() - Date.parse(r.since)) },
-  { title: "messages", value: (r) => r.messages, align: "right" },
-  { title: "waiting", value: (r) => r.waiting, align: "right" },
-  { title: "overflows", value: (r) => r.overflows, align: "right" },
-  { title: "why", value: (r) => r.reason || undefined },
-];
-
-async function stations(flags: Flags): Promise<void> {
-  const rows = await askAll(flags, async (client, target) => {
-    const out: StationRow[] = [];
-    await collectReplies(client.query({ kind: QueryKind.QUERY_MONITORING }), (reply) => {
-      for (const s of reply.stations) out.push(stationRow(target.node, s));
-    });
-    return out;
-  });
-  printRows(flags.output, rows, stationColumns, "no stations are configured");
 }
 
 function printEvent(
@@ -383,7 +343,7 @@ async function watch(flags: Flags): Promise<void> {
   process.exitCode = exitCode.failed;
 }
 
-const common = (command: Command): Command =>
+export const common = (command: Command): Command =>
   command
     .option("--socket <path>", "a speaker's unix socket; repeat for several", collect)
     .option("--node <name>", "only this node of the running lab; repeat for several", collect)
@@ -414,9 +374,7 @@ export function command(): Command {
     .action((peer: string, prefix: string | undefined, flags: Flags) =>
       routes(flags, QueryKind.QUERY_ADVERTISED, peer, prefix),
     );
-  common(bgp.command("stations"))
-    .description("stations that monitor the speaker by BMP: connected or why not, what waits for them")
-    .action((flags: Flags) => stations(flags));
+  addMonitoring(bgp);
   bgp.addCommand(explain());
   common(bgp.command("watch"))
     .description("sessions and best paths as they change, until interrupted")

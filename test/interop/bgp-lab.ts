@@ -114,6 +114,11 @@ export class BgpLab {
     return bird;
   }
 
+  /** Kills a process with the lab that the caller has started. */
+  own(child: ChildProcess): void {
+    this.#processes.push(child);
+  }
+
   /** Starts a command on a side; it is killed with the lab. */
   start(side: string, command: string, ...args: string[]): ChildProcess {
     return this.#spawn(side, command, args);

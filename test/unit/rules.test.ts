@@ -31,6 +31,7 @@ const pure = new Set([
   "bgp/wire",
   "bgp/rib",
   "bgp/policy",
+  "bgp/mrt",
 ]);
 
 /** What a room may import besides itself and the pure rooms. Anything not listed here may see the pure rooms only. */

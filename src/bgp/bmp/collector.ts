@@ -4,7 +4,7 @@ import type { PathAttributes } from "../wire/attributes.ts";
 import { AddPathMode } from "../wire/capabilities.ts";
 import { type Afi, HEADER_BYTES, MessageType, SAFI_UNICAST } from "../wire/constants.ts";
 import { decodeOpen } from "../wire/open.ts";
-import { readRoutes, type SeenPrefix } from "../wire/routes.ts";
+import { readRoutes, type SeenPrefix, type SeenUpdate } from "../wire/routes.ts";
 import { type BmpMessage, type BmpPeer, PeerType } from "./message.ts";
 
 /** Routes that are kept at most; further ones are counted. */
@@ -89,6 +89,14 @@ export class BmpCollector {
     }
   }
 
+  /** The routes of a Route Monitoring message, read as the session's OPENs say. */
+  read(p: BmpPeer, message: Uint8Array): SeenUpdate | string {
+    if (message[18] !== MessageType.update) return "no UPDATE";
+    const peer = this.#peer(p);
+    const addPath = p.adjRibOut ? peer.pathsOut : peer.pathsIn;
+    return readRoutes(message, HEADER_BYTES, message.length, { as4: !p.as2, addPath });
+  }
+
   #peer(p: BmpPeer): CollectedPeer {
     const key = `${p.type} ${p.distinguisher} ${p.address ? formatAddress(p.address) : ""}`;
     let peer = this.peers.get(key);
@@ -116,13 +124,7 @@ export class BmpCollector {
   }
 
   #routesOf(peer: CollectedPeer, p: BmpPeer, message: Uint8Array): void {
-    const update =
-      message[18] === MessageType.update
-        ? readRoutes(message, HEADER_BYTES, message.length, {
-            as4: !p.as2,
-            addPath: p.adjRibOut ? peer.pathsOut : peer.pathsIn,
-          })
-        : "no UPDATE";
+    const update = this.read(p, message);
     if (!peer.up || typeof update === "string") {
       this.unreadable++;
       return;

@@ -18,12 +18,11 @@ import {
   type ToSpeaker,
   ToSpeakerSchema,
 } from "../../api/generated/proto/speaker_pb.js";
-import type { StationStatus } from "../bmp/exporter.ts";
 import { LocRibFeed } from "../rib/feed.ts";
 import type { PeerSession } from "../session/peer.ts";
 import type { AckState, Speaker } from "../session/speaker.ts";
 import type { Afi } from "../wire/constants.ts";
-import { familyMessage, locRoute, sessionMessage } from "./convert.ts";
+import { familyMessage, locRoute, type MonitoringReply, sessionMessage } from "./convert.ts";
 import { FrameSplitter, frame } from "./framing.ts";
 import { refusal } from "./messages.ts";
 import { answer } from "./query.ts";
@@ -48,7 +47,7 @@ const ackMessage: Readonly<Record<AckState, AckMessage>> = {
 export interface ClientHost {
   readonly speaker: Speaker;
   readonly version: string;
-  monitoring(): readonly StationStatus[];
+  monitoring(): MonitoringReply;
   /** Undefined when it may control; else why not. */
   takeControl(client: Client): string | undefined;
   desired(client: Client, state: DesiredState): void;

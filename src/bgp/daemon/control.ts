@@ -2,11 +2,11 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { DesiredState } from "../../api/generated/proto/speaker_pb.js";
-import type { StationStatus } from "../bmp/exporter.ts";
 import type { PeerSession } from "../session/peer.ts";
 import type { AckState, Speaker } from "../session/speaker.ts";
 import type { Afi } from "../wire/constants.ts";
 import { Client, type ClientHost } from "./client.ts";
+import type { MonitoringReply } from "./convert.ts";
 import { refusal, startError } from "./messages.ts";
 
 const CLIENTS_MAX = 64;
@@ -17,7 +17,7 @@ export interface ControlOptions {
   readonly path: string;
   readonly speaker: Speaker;
   readonly version: string;
-  readonly monitoring?: () => readonly StationStatus[];
+  readonly monitoring?: () => MonitoringReply;
   /** The configuration is a file: no agent may control. */
   readonly fileControlled: boolean;
   /** Throws for a state that makes no sense; its message goes to the agent. */
@@ -66,8 +66,8 @@ export class ControlServer implements ClientHost {
     return this.#options.speaker;
   }
 
-  monitoring(): readonly StationStatus[] {
-    return this.#options.monitoring?.() ?? [];
+  monitoring(): MonitoringReply {
+    return this.#options.monitoring?.() ?? { stations: [] };
   }
 
   get version(): string {

@@ -10,9 +10,12 @@ import {
   Family,
   FamilyCountSchema,
   LargeCommunitySchema,
+  type Mrt,
+  MrtStatusSchema,
   type Path,
   PathSchema,
   type Peer,
+  type QueryReply,
   type Route,
   RouteSchema,
   type Session,
@@ -30,6 +33,7 @@ import type { PeerSession } from "../session/peer.ts";
 import { isMember } from "../session/ranges.ts";
 import {
   type AddPathConfig,
+  type MrtConfig,
   noAddPath,
   type PeerConfig,
   type PeerRange,
@@ -38,12 +42,16 @@ import {
 import { flatten } from "../wire/aspath.ts";
 import { isLinkLocalNextHop, type LargeCommunity, type PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afis, PORT } from "../wire/constants.ts";
+import type { MrtStatus } from "./mrt-dump.ts";
 
 /** "All" paths of a prefix. */
 const PATHS_SENT_MAX = 0xffff;
 
 /** Bounds on what one message may ask for. */
 const LIMITS = { peers: 4000, origins: 100_000, policies: 4096, ranges: 64, stations: 8 } as const;
+/** A dump of a large table takes seconds. */
+const MRT_SECONDS_MIN = 5;
+const MRT_FILES_MAX = 10_000;
 /** What most stations listen on; IANA has given none. */
 const BMP_PORT = 11019;
 
@@ -82,6 +90,7 @@ export function speakerConfig(m: DesiredState): SpeakerConfig {
     policies: m.policies.map(policyIn),
     complete: m.complete,
     stations: stationsIn(m.bmpStations),
+    mrt: m.mrt && mrtIn(m.mrt),
   };
 }
 
@@ -175,7 +184,35 @@ function stationsIn(stations: readonly BmpStation[]): StationConfig[] {
   });
 }
 
-export const stationMessage = (s: StationStatus): BmpStationStatus =>
+function mrtIn(m: Mrt): MrtConfig {
+  const { directory, tableSeconds, messages } = m;
+  if (!directory.startsWith("/")) fail("mrt", "directory is not an absolute path");
+  if (tableSeconds > 0 && tableSeconds < MRT_SECONDS_MIN) fail("mrt", `a table every ${tableSeconds} s`);
+  const fileBytesMax = Number(m.fileBytesMax) || 64 * 1024 * 1024;
+  const filesMax = m.filesMax || 16;
+  if (filesMax > MRT_FILES_MAX) fail("mrt", `${filesMax} files`);
+  return { directory, tableSeconds, messages, fileBytesMax, filesMax };
+}
+
+export type MonitoringReply = Pick<QueryReply, "stations" | "mrt">;
+
+/** Who monitors the speaker, and what is dumped. */
+export const monitoringMessage = (
+  stations: readonly StationStatus[],
+  mrt: MrtStatus | undefined,
+): MonitoringReply => ({
+  stations: stations.map(stationMessage),
+  ...(mrt && {
+    mrt: create(MrtStatusSchema, {
+      ...mrt,
+      files: BigInt(mrt.files),
+      bytes: BigInt(mrt.bytes),
+      dropped: BigInt(mrt.dropped),
+    }),
+  }),
+});
+
+const stationMessage = (s: StationStatus): BmpStationStatus =>
   create(BmpStationStatusSchema, {
     ...s,
     address: toBytes(s.address),

@@ -36,5 +36,8 @@ export const bfdProblem = {
   thread: (reason: string) => `the BFD thread failed and is begun anew: ${reason}`,
 } as const;
 
+export const mrtProblem = (directory: string, reason: string): string =>
+  `MRT dumps cannot be written to ${directory}: ${reason}; records are dropped meanwhile`;
+
 export const listenProblem = (where: string, reason: string): string =>
   `cannot listen on ${where}: ${reason}; sessions that we open are not affected`;

@@ -8,10 +8,9 @@ import {
   type Route,
 } from "../../api/generated/proto/speaker_pb.js";
 import { bitsOf, contains, fromBytes, maskTo, type Prefix } from "../../net/address.ts";
-import type { StationStatus } from "../bmp/exporter.ts";
 import type { Speaker } from "../session/speaker.ts";
 import { type Afi, afis } from "../wire/constants.ts";
-import { advertisedRoute, locRoute, receivedRoute, sessionMessage, stationMessage } from "./convert.ts";
+import { advertisedRoute, locRoute, type MonitoringReply, receivedRoute, sessionMessage } from "./convert.ts";
 import { queryError } from "./messages.ts";
 
 const ROUTES_PER_PIECE = 1_000;
@@ -22,18 +21,18 @@ const LOOKS_PER_PIECE = 50_000;
 export function* answer(
   speaker: Speaker,
   query: Query,
-  monitoring: () => readonly StationStatus[],
+  monitoring: () => MonitoringReply,
 ): Generator<QueryReply> {
   const { id } = query;
   const reply = (
-    rest: Partial<Pick<QueryReply, "sessions" | "stations" | "routes" | "error" | "last">>,
+    rest: Partial<Pick<QueryReply, "sessions" | "stations" | "mrt" | "routes" | "error" | "last">>,
   ): QueryReply => create(QueryReplySchema, { id, ...rest });
   if (query.kind === QueryKind.QUERY_PEERS) {
     yield reply({ sessions: [...speaker.sessions].map(sessionMessage), last: true });
     return;
   }
   if (query.kind === QueryKind.QUERY_MONITORING) {
-    yield reply({ stations: monitoring().map(stationMessage), last: true });
+    yield reply({ ...monitoring(), last: true });
     return;
   }
   const session = query.kind === QueryKind.QUERY_ROUTES ? undefined : speaker.session(query.peer);

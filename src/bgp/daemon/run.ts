@@ -6,14 +6,15 @@ import { listenMetrics, type MetricsOptions, processSource } from "../../metrics
 import { type Address, formatAddress } from "../../net/address.ts";
 import { BmpExporter } from "../bmp/exporter.ts";
 import { Speaker } from "../session/speaker.ts";
-import { type SpeakerConfig, State } from "../session/types.ts";
+import { type MrtConfig, type SpeakerConfig, State } from "../session/types.ts";
 import { Bfd } from "./bfd.ts";
 import { systemClock } from "./clock.ts";
 import { ControlServer } from "./control.ts";
-import { speakerConfig } from "./convert.ts";
+import { monitoringMessage, speakerConfig } from "./convert.ts";
 import { RouterLinks, withAddresses } from "./links.ts";
 import { listenProblem } from "./messages.ts";
 import { type DaemonCounts, speakerSource } from "./metrics.ts";
+import { MrtDumper } from "./mrt-dump.ts";
 import {
   addressOf,
   Listener,
@@ -59,6 +60,7 @@ export async function run(options: RunOptions): Promise<number> {
       sessionChanged: (session) => {
         log.debug({ peer: session.name, state: session.state, reason: session.downReason }, "session");
         control?.sessionChanged(session);
+        mrt?.sessionChanged(session);
       },
       routesChanged: () => {
         control?.routesChanged();
@@ -87,6 +89,15 @@ export async function run(options: RunOptions): Promise<number> {
     },
     log: (level, text, fields) => log[level](fields ?? {}, text),
   });
+  let mrt: MrtDumper | undefined;
+  let mrtKey = "";
+  const setMrt = (config: MrtConfig | undefined): void => {
+    const key = JSON.stringify(config ?? null);
+    if (key === mrtKey) return;
+    mrtKey = key;
+    mrt?.[Symbol.dispose]();
+    mrt = config && new MrtDumper(config, speaker, (text) => log.warn(text));
+  };
   const links = new RouterLinks({
     found: (link, address) => neighborFound(link, address),
     log: (level, text, fields) => log[level](fields ?? {}, text),
@@ -96,6 +107,7 @@ export async function run(options: RunOptions): Promise<number> {
     wanted = config;
     links.set(new Set(config.peers.flatMap((p) => (p.unnumbered && p.interface ? [p.interface] : []))));
     const now = withAddresses(config, links.addresses);
+    setMrt(now.mrt);
     speaker.apply(now);
     bfd.set(now);
     bmp.set(now.stations ?? []);
@@ -152,7 +164,7 @@ export async function run(options: RunOptions): Promise<number> {
       path: options.socket,
       speaker,
       version: options.version,
-      monitoring: () => bmp.status,
+      monitoring: () => monitoringMessage(bmp.status, mrt?.status),
       fileControlled: options.file !== undefined,
       apply: (state) => apply(speakerConfig(state)),
       log: (level, text, fields) => log[level](fields ?? {}, text),
@@ -192,6 +204,7 @@ export async function run(options: RunOptions): Promise<number> {
   await bfd.stop();
   speaker.stop();
   bmp[Symbol.dispose]();
+  mrt?.[Symbol.dispose]();
   control?.close();
   await new Promise((resolve) => setTimeout(resolve, STOP_MS));
   return 0;

@@ -120,6 +120,13 @@ interface SpeakerYaml {
     readonly attributes?: AttributesYaml;
   }[];
   readonly policies?: readonly { readonly name: string; readonly rules: readonly RuleYaml[] }[];
+  readonly mrt?: {
+    readonly directory: string;
+    readonly tableIntervalSeconds?: number;
+    readonly messages?: boolean;
+    readonly fileBytesMax?: number;
+    readonly filesMax?: number;
+  };
   readonly bmp?: { readonly stations: readonly StationYaml[] };
 }
 
@@ -166,6 +173,15 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
       }),
       policies: (document.policies ?? []).map((p) => ({ name: p.name, rules: p.rules.map(ruleOf) })),
       complete: true,
+      ...(document.mrt && {
+        mrt: {
+          directory: document.mrt.directory,
+          tableSeconds: document.mrt.tableIntervalSeconds ?? 0,
+          messages: document.mrt.messages ?? true,
+          fileBytesMax: BigInt(document.mrt.fileBytesMax ?? 0),
+          filesMax: document.mrt.filesMax ?? 0,
+        },
+      }),
       bmpStations: (document.bmp?.stations ?? []).map(stationOf),
     }),
   );

@@ -31,6 +31,10 @@ export interface ChannelOwner {
   refresh(channel: Channel, afi: number, safi: number, subtype: number): void;
   drained(channel: Channel): void;
   stateChanged(channel: Channel): void;
+  /** Whether {@link message} wants to hear. */
+  readonly tapped: boolean;
+  /** Octets of one or more whole messages have come or gone. */
+  message(channel: Channel, sent: boolean, bytes: Uint8Array): void;
   /** Something was thrown that should not have been. */
   defect(error: unknown): void;
   ended(channel: Channel, ending: Ending): void;
@@ -131,7 +135,7 @@ export class Channel implements ConnectionHandler {
     // Before OPEN was sent there is no session that a NOTIFICATION could speak of.
     if (this.state >= State.openSent) {
       const hard = this.negotiated?.restartOnNotification && isFinal(n);
-      this.#connection?.write(notificationMessage(hard ? hardReset(n) : n));
+      this.#send(notificationMessage(hard ? hardReset(n) : n));
     }
     this.#end({ kind: "sent", notification: n });
   }
@@ -147,6 +151,7 @@ export class Channel implements ConnectionHandler {
   }
 
   #send(bytes: Uint8Array): boolean {
+    if (this.#owner.tapped) this.#owner.message(this, true, bytes);
     const now = this.#connection?.write(bytes) ?? false;
     if ((this.#connection?.pendingBytes ?? 0) === 0) this.#emptied = this.#clock.now();
     return now;
@@ -168,6 +173,7 @@ export class Channel implements ConnectionHandler {
   }
 
   #message(type: number, b: Uint8Array, start: number, end: number): Notification | undefined {
+    if (this.#owner.tapped) this.#owner.message(this, false, b.slice(start - HEADER_BYTES, end));
     if (type === MessageType.notification) {
       this.#end({ kind: "received", notification: decodeNotification(b, start, end) });
       return undefined;

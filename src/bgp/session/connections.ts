@@ -33,6 +33,8 @@ export interface ConnectionsHost {
   update(channel: Channel, b: Uint8Array, start: number, end: number): Notification | undefined;
   refresh(afi: number, safi: number, subtype: number): void;
   drained(): void;
+  readonly tapped: boolean;
+  message(channel: Channel, sent: boolean, bytes: Uint8Array): void;
   defect(error: unknown): void;
 }
 
@@ -254,6 +256,14 @@ export class Connections implements ChannelOwner {
 
   drained(channel: Channel): void {
     if (channel === this.#up) this.#host.drained();
+  }
+
+  get tapped(): boolean {
+    return this.#host.tapped;
+  }
+
+  message(channel: Channel, sent: boolean, bytes: Uint8Array): void {
+    this.#host.message(channel, sent, bytes);
   }
 
   defect(error: unknown): void {

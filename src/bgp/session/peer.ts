@@ -27,6 +27,9 @@ import {
   type Transport,
 } from "./types.ts";
 
+/** Sees octets of whole messages, received or sent. They are to be copied or written at once. */
+export type MessageTap = (peer: PeerSession, channel: Channel, sent: boolean, bytes: Uint8Array) => void;
+
 /** What all sessions of a speaker share. */
 export interface SessionContext {
   readonly rib: Rib;
@@ -45,6 +48,8 @@ export interface SessionContext {
   /** A session has begun, or has ended. */
   up(peer: PeerSession, channel: Channel): void;
   down(peer: PeerSession, ending: Ending): void;
+  /** Who wants to see each message. */
+  readonly tap: MessageTap | undefined;
   endOfRib(peer: PeerSession, afi: Afi): void;
   log(
     level: "error" | "info" | "warn" | "debug",
@@ -319,6 +324,14 @@ export class PeerSession implements ConnectionsHost {
     if (outcome.endOfRib) this.#onEndOfRib(outcome.endOfRib);
     this.#context.changed();
     return outcome.error;
+  }
+
+  get tapped(): boolean {
+    return this.#context.tap !== undefined;
+  }
+
+  message(channel: Channel, sent: boolean, bytes: Uint8Array): void {
+    this.#context.tap?.(this, channel, sent, bytes);
   }
 
   defect(error: unknown): void {

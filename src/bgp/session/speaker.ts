@@ -7,7 +7,7 @@ import type { Afi } from "../wire/constants.ts";
 import { Cease } from "../wire/notification.ts";
 import type { Ending } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
-import { PeerSession, type SessionContext } from "./peer.ts";
+import { type MessageTap, PeerSession, type SessionContext } from "./peer.ts";
 import { isMember, memberConfig, Reaper, rangeOf, replaceable } from "./ranges.ts";
 import {
   type Clock,
@@ -62,6 +62,8 @@ interface PendingAck {
 
 export class Speaker {
   readonly rib: Rib;
+  /** Sees each message of each session. */
+  tap: MessageTap | undefined;
   readonly #parts: SpeakerParts;
   #config: SpeakerConfig | undefined;
   readonly #sessions = new Map<string, PeerSession>();
@@ -97,6 +99,9 @@ export class Speaker {
       },
       changed: () => this.#flushSoon(),
       sessionChanged: (peer) => this.#sessionChanged(peer),
+      get tap() {
+        return speaker.tap;
+      },
       up: (peer) => parts.events.sessionUp?.(peer),
       down: (peer, ending) => parts.events.sessionDown?.(peer, ending),
       endOfRib: (peer, afi) => {

@@ -130,6 +130,17 @@ export interface PeerConfig {
   readonly extendedNextHop: boolean | undefined;
 }
 
+/** Dumps of messages and tables (RFC 6396). */
+export interface MrtConfig {
+  readonly directory: string;
+  /** Seconds between dumps of the table; 0 is none. */
+  readonly tableSeconds: number;
+  readonly messages: boolean;
+  /** A file of messages is closed once it is longer; files of one kind are at most so many. */
+  readonly fileBytesMax: number;
+  readonly filesMax: number;
+}
+
 export interface ListenAddress {
   /** Undefined is every address of both families. */
   readonly address: Address | undefined;
@@ -149,6 +160,7 @@ export interface SpeakerConfig {
   readonly complete: boolean;
   /** Who monitors the speaker; nobody where it is left out. */
   readonly stations?: readonly StationConfig[];
+  readonly mrt?: MrtConfig | undefined;
 }
 
 /** States of RFC 4271 8.2.2, in the numbers of proto/speaker.proto. */

@@ -94,6 +94,7 @@ export function readAttributes(
   const draft: Draft = { afi };
   const unknown: { code: number; flags: number; value: Uint8Array }[] = [];
   const codes: number[] = [];
+  const partial: number[] = [];
   let reach: MpRoutes | undefined;
   let unreach: MpRoutes | undefined;
   let at = start;
@@ -119,11 +120,14 @@ export function readAttributes(
       unreach = { afi: u16(b, from), safi: b[from + 2]!, nextHop: new Uint8Array(0), nlri: [from + 3, to] };
     } else {
       const d = attributeByCode.get(code);
-      if (d) d.read(b, from, to, draft, { ebgp: false, as4 });
-      else unknown.push({ code, flags: flags & ~Flag.extendedLength, value: b.slice(from, to) });
+      if (d && d.read(b, from, to, draft, { ebgp: false, as4 }) === undefined && flags & Flag.partial)
+        partial.push(code);
+      if (d) continue;
+      unknown.push({ code, flags: flags & ~Flag.extendedLength, value: b.slice(from, to) });
     }
   }
   mergeAs4(draft);
+  if (partial.length > 0) draft.partial = partial.sort((x, y) => x - y);
   if (unknown.length > 0) draft.unknown = unknown;
   return { draft, reach, unreach, codes };
 }
