@@ -51,6 +51,7 @@ export const localOptions: readonly LocalOption[] = [
   { long: "for", argument: "duration", about: "end after this long: 500ms, 10s, 2m" },
   { long: "no-warnings", about: "errors only" },
   { long: "dry-run", about: "compile and load, attach nothing" },
+  { long: "fmt", about: "print the script laid out anew; runs nothing, needs no root" },
   { long: "info", about: "what this kernel offers to scripts" },
   { long: "usdt-file-activation", about: "accepted: semaphores are always raised by file" },
   { short: "V", long: "version", about: "which build this is" },
@@ -58,8 +59,8 @@ export const localOptions: readonly LocalOption[] = [
 ];
 
 export type LocalRequest =
-  | { readonly kind: "run"; readonly options: LocalOptions }
-  /** Neither --local nor -l: this is for a cluster. */
+  | { readonly kind: "run" | "format"; readonly options: LocalOptions }
+  /** Neither --local, -l nor --fmt: this is for a cluster. */
   | { readonly kind: "elsewhere" }
   | { readonly kind: "help" | "version" | "info" }
   | { readonly kind: "wrong"; readonly message: string };
@@ -121,7 +122,7 @@ function split(args: readonly string[]): { flags: Map<string, string[]>; words: 
   return { flags, words };
 }
 
-/** Whether a command line with `trace` in it is about this machine alone: --local or -l stands among its options. */
+/** Whether a command line with `trace` in it is about this machine alone: --local, -l or --fmt stands among its options. */
 export const isLocal = (args: readonly string[]): boolean =>
   parseLocal(args.slice(args.indexOf("trace") + 1)).kind !== "elsewhere";
 
@@ -131,11 +132,11 @@ export function parseLocal(args: readonly string[]): LocalRequest {
   try {
     parsed = split(args);
     const { flags } = parsed;
-    if (!flags.has("local") && !flags.has("l")) return { kind: "elsewhere" };
+    if (!flags.has("local") && !flags.has("l") && !flags.has("fmt")) return { kind: "elsewhere" };
     if (flags.has("help")) return { kind: "help" };
     if (flags.has("version")) return { kind: "version" };
     if (flags.has("info")) return { kind: "info" };
-    return { kind: "run", options: optionsOf(parsed.flags, parsed.words) };
+    return { kind: flags.has("fmt") ? "format" : "run", options: optionsOf(parsed.flags, parsed.words) };
   } catch (error) {
     if (!(error instanceof Wrong)) throw error;
     // Options of a cluster's trace are not in the table.

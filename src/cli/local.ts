@@ -1,5 +1,5 @@
 // cli: `waggle trace --local` without the rest of the program: it starts in the time that the others take to read their options.
-import { runLocal, showInfo } from "../trace/local.ts";
+import { runLocal, showFormatted, showInfo } from "../trace/local.ts";
 import { type LocalRequest, localOptions, parseLocal } from "./local-options.ts";
 
 declare const WAGGLE_VERSION: string | undefined;
@@ -40,6 +40,8 @@ export async function localMain(args: readonly string[]): Promise<number> {
       throw new Error("not a local trace");
     case "run":
       return runLocal(request.options);
+    case "format":
+      return showFormatted(request.options);
     case "info":
       return showInfo();
     case "help":

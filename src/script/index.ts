@@ -2,5 +2,6 @@
 export { type CompileResult, checkSyntax, compile } from "./compile.ts";
 export { renderDiagnostics } from "./diagnostics.ts";
 export { formatSource } from "./format-source.ts";
+export { languagePage } from "./language-page.ts";
 export { type LanguageReference, languageReference } from "./reference.ts";
 export type * from "./types.ts";

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { whenProcessEnds } from "../kernel/ffi.ts";
 import { ensureTracefs } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
-import { renderDiagnostics } from "../script/index.ts";
+import { checkSyntax, formatSource, renderDiagnostics } from "../script/index.ts";
 import type { CompiledScript, Diagnostic } from "../script/types.ts";
 import { AttachError } from "./attach.ts";
 import type { GatedCommand } from "./command.ts";
@@ -117,6 +117,24 @@ async function runOrList(options: LocalOptions): Promise<number> {
     return await runSource(source, options, environment, command);
   } finally {
     command?.stop();
+  }
+}
+
+/** `--fmt`: the script in the usual layout, on stdout; one that is no script is refused. @returns the exit code */
+export function showFormatted(options: LocalOptions): number {
+  try {
+    const source = readSource(options);
+    if (!source) throw new Error(say.noProgram());
+    const errors = checkSyntax(source.text).filter((d) => d.severity === "error" && d.code !== "no-probes");
+    stderr(renderDiagnostics(source.text, source.name, errors));
+    if (errors.length > 0) return 1;
+    out.write(formatSource(source.text));
+    return 0;
+  } catch (error) {
+    complain((error as Error).message);
+    return 1;
+  } finally {
+    out.flush();
   }
 }
 
