@@ -120,7 +120,10 @@ export const attributesFrom = (entry: RouteAttributesEntry): RouteAttributes => 
 export const desiredKernelRoutes = (fib: FibPlan | undefined): readonly DesiredKernelRoute[] =>
   (fib?.routes ?? []).map((r) => ({
     prefix: formatPrefix(r.prefix),
-    nextHops: r.nextHops.map((hop) => ({ address: formatAddress(hop) })),
+    nextHops: r.nextHops.map((hop) => ({
+      address: formatAddress(hop),
+      ...(hop.link !== undefined && { interface: hop.link }),
+    })),
   }));
 
 /** Secrets that this node's peers name, in their present form or in the one that stays in force. */

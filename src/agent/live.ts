@@ -140,7 +140,8 @@ const localAddressOf =
   (peer: SpeakerPeer): Address | undefined => {
     const session = status?.sessions?.find((s) => s.peer === peer.name);
     return session?.localAddress === undefined
-      ? addresses.find((a) => a.family === peer.address.family)
+      ? // On a link without numbers ours is known once there is a session.
+        addresses.find((a) => a.family === peer.address.family && peer.interface === undefined)
       : toAddress(session.localAddress);
   };
 

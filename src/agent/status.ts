@@ -96,7 +96,10 @@ function sessionsOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["sessio
           : inputs.speaker.reason;
     return {
       peer: peer.name,
-      address: formatAddress(peer.address),
+      address:
+        peer.interface === undefined
+          ? formatAddress(peer.address)
+          : `${s?.address.replace(/^::$/, "") ?? ""}%${peer.interface}`,
       peerASN: peer.peerASN,
       state: s?.state ?? "Idle",
       ...(s && s.since > 0 && { since: timestamp(s.since) }),

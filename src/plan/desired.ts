@@ -40,7 +40,8 @@ const encodeTreatment = (t: SpeakerTreatment) => ({
 
 const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   name: p.name,
-  address: toBytes(p.address),
+  address: p.interface === undefined ? toBytes(p.address) : new Uint8Array(0),
+  interface: p.interface ?? "",
   port: p.port,
   peerAsn: p.peerASN,
   localAsn: p.localASN,

@@ -167,7 +167,6 @@ export const testSays = {
 /** Sentences about fields. */
 export const faults = {
   address: (why: string) => `is not usable: ${why}`,
-  unnumbered: () => "neighbours by interface are not supported yet; give address",
   otherFamily: () => "is not of the family of address",
   externalOnly: () => "is for external neighbours, and peerASN is our own",
   internalOnly: () => "is for internal neighbours, and peerASN is not our own",

@@ -82,7 +82,12 @@ function treatmentOf(spec: BGPPeer["spec"], external: boolean, into: Faults): Sp
   return Object.values(treatment).some(Boolean) ? treatment : undefined;
 }
 
-/** Next hop of ours for one family: as configured, else the node's own address where the session is of the other family. */
+const unspecified: Address = { family: 6, hi: 0n, lo: 0n };
+
+/**
+ * Next hop of ours for one family: as configured, else the node's own address where the session is of the other family. On a link
+ * without numbers it is our address there for both families (RFC 8950).
+ */
 function nextHopOf(
   spec: BGPPeer["spec"],
   family: 4 | 6,
@@ -93,7 +98,9 @@ function nextHopOf(
   const name = family === 4 ? "ipv4" : "ipv6";
   const text = spec.nextHop?.[name];
   if (text === undefined)
-    return family === session.family ? undefined : nodeAddresses.find((a) => a.family === family);
+    return family === session.family || spec.interface !== undefined
+      ? undefined
+      : nodeAddresses.find((a) => a.family === family);
   const address = addressAt(text, `spec.nextHop.${name}`, into);
   if (address && address.family !== family) into.add(`spec.nextHop.${name}`, faults.notFamily(family));
   return address;
@@ -107,8 +114,13 @@ export function compilePeer(
 ): { readonly value: CompiledPeer } | { readonly faults: readonly Fault[] } {
   const into = collectFaults();
   const { metadata, spec } = sources.peer;
-  if (spec.interface !== undefined) into.add("spec.interface", faults.unnumbered());
-  const address = spec.address === undefined ? undefined : addressAt(spec.address, "spec.address", into);
+  const unnumbered = spec.address === undefined && spec.interface !== undefined;
+  const address =
+    spec.address === undefined
+      ? unnumbered
+        ? unspecified
+        : undefined
+      : addressAt(spec.address, "spec.address", into);
   const localAddress =
     spec.localAddress === undefined ? undefined : addressAt(spec.localAddress, "spec.localAddress", into);
   if (address && localAddress && address.family !== localAddress.family)
@@ -137,6 +149,7 @@ export function compilePeer(
   const peer: SpeakerPeer = {
     name: metadata.name,
     address,
+    ...(unnumbered && { interface: spec.interface! }),
     port: spec.port ?? 179,
     peerASN: spec.peerASN,
     localASN,

@@ -239,7 +239,11 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
       : lingering(content, inputs, guarded.held !== undefined);
   const fibGuard: FibGuard = {
     connected: inputs.host.connected,
-    addresses: [...inputs.host.apiServer, ...own.addresses, ...settled.speaker.peers.map((p) => p.address)],
+    addresses: [
+      ...inputs.host.apiServer,
+      ...own.addresses,
+      ...settled.speaker.peers.flatMap((p) => (p.interface === undefined ? [p.address] : [])),
+    ],
     podBlocks: settled.podBlocks,
   };
   return deepFreeze({

@@ -171,7 +171,8 @@ interface Outcome {
 }
 
 const localOf = (bench: PolicyBench, peer: SpeakerPeer): Address | undefined =>
-  peer.localAddress ?? bench.addresses.find((a) => a.family === peer.address.family);
+  peer.localAddress ??
+  bench.addresses.find((a) => a.family === peer.address.family && peer.interface === undefined);
 
 function exported(
   bench: PolicyBench,
@@ -222,7 +223,7 @@ function received(peer: SpeakerPeer, prefix: Prefix, test: PolicyCase, into: Fau
   );
   const nextHop =
     route.nextHop === undefined
-      ? peer.address.family === family
+      ? peer.address.family === family && peer.interface === undefined
         ? peer.address
         : documentation[family]
       : addressAt(route.nextHop, "nextHop", into);

@@ -162,7 +162,10 @@ export interface SpeakerTreatment {
 
 export interface SpeakerPeer {
   readonly name: string;
+  /** The unspecified one for an unnumbered neighbour. */
   readonly address: Address;
+  /** Of an unnumbered neighbour. */
+  readonly interface?: string;
   readonly port: number;
   readonly peerASN: number;
   readonly localASN: number;

@@ -37,7 +37,7 @@ function refusalOf(route: FibRoute, guard: FibGuard): FibRefusal | undefined {
   return undefined;
 }
 
-/** Splits the wanted routes into those that go into the kernel and those that must not. A next hop inside its own route, or of the other family, is left out. */
+/** Splits the wanted routes into those that go into the kernel and those that must not. A next hop inside its own route, or an IPv4 one of an IPv6 route, is left out. */
 export function planFib(wanted: readonly FibRoute[], guard: FibGuard): FibPlan {
   const routes: FibRoute[] = [];
   const refused: { prefix: Prefix; code: FibRefusal }[] = [];
@@ -45,7 +45,8 @@ export function planFib(wanted: readonly FibRoute[], guard: FibGuard): FibPlan {
     const code = refusalOf(route, guard);
     const nextHops = route.nextHops.filter(
       (hop) =>
-        hop.family === route.prefix.family &&
+        // IPv4 by way of an IPv6 next hop is RFC 8950; the other way round there is nothing.
+        (hop.family === route.prefix.family || hop.family === 6) &&
         (hop.hi !== 0n || hop.lo !== 0n) &&
         !contains(route.prefix, hop),
     );

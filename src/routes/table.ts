@@ -1,10 +1,11 @@
 // routes: the node's route table: what the speaker reports, whose each route is, and the routeId that the kernel gets for it.
-import { type Address, formatAddress, formatPrefix, type Prefix, toInteger } from "../net/address.ts";
+import { formatAddress, formatPrefix, type Prefix, toInteger } from "../net/address.ts";
 import { type PeerNumbers, RouteIds } from "./intern.ts";
 import { decideOrigin } from "./origin.ts";
 import {
   type LearnedPath,
   type LearnedRoute,
+  type NextHop,
   type OriginDecision,
   prefixLimit,
   type RefusalCode,
@@ -20,7 +21,7 @@ export interface LocalPrefix {
 export interface FibRoute {
   readonly prefix: Prefix;
   /** The ECMP set, best first, without repetitions. */
-  readonly nextHops: readonly Address[];
+  readonly nextHops: readonly NextHop[];
   readonly cluster: number;
   readonly peering: string;
 }
@@ -323,11 +324,11 @@ export class RouteTable {
 
   /** Next hops of all paths that are the same cluster's: a tie with somebody else's route is no reason to send there. */
   #fibRoute(route: LearnedRoute, cluster: number, peering: string): FibRoute {
-    const hops = new Map<string, Address>();
+    const hops = new Map<string, NextHop>();
     for (const path of route.paths) {
       const decision = decideOrigin(route.prefix, path, this.#policy!);
       if (decision.accepted && decision.cluster === cluster && decision.fib && path.nextHop.family > 0)
-        hops.set(formatAddress(path.nextHop), path.nextHop);
+        hops.set(`${formatAddress(path.nextHop)}%${path.nextHop.link ?? ""}`, path.nextHop);
     }
     return { prefix: route.prefix, nextHops: [...hops.values()], cluster, peering };
   }

@@ -7,11 +7,14 @@ export interface LargeCommunity {
   readonly local2: number;
 }
 
+/** A next hop; one that exists on its link only has the interface with it. */
+export type NextHop = Address & { readonly link?: string };
+
 /** One way to a prefix, as the speaker's best-path selection reports it. */
 export interface LearnedPath {
   /** Name of the BGPPeer it was heard from; empty where this node originates it. */
   readonly peer: string;
-  readonly nextHop: Address;
+  readonly nextHop: NextHop;
   /** Flattened AS_PATH, nearest first. */
   readonly asPath: readonly number[];
   /** RFC 1997, high 16 bits = ASN. */

@@ -12,7 +12,10 @@ import type { LearnedPath, LearnedRoute } from "../../routes/index.ts";
 const decodePath = (p: Path): LearnedPath => ({
   peer: p.peer,
   // A path without a next hop is our own; nothing reads its next hop.
-  nextHop: p.nextHop.length > 0 ? fromBytes(p.nextHop) : { family: 4, hi: 0n, lo: 0n },
+  nextHop:
+    p.nextHop.length > 0
+      ? { ...fromBytes(p.nextHop), ...(p.interface !== "" && { link: p.interface }) }
+      : { family: 4, hi: 0n, lo: 0n },
   asPath: p.asPath,
   communities: p.communities,
   large: p.large.map((l) => ({ global: l.global, local1: l.local1, local2: l.local2 })),

@@ -43,6 +43,19 @@ describe("knobs of a neighbour", () => {
     });
   });
 
+  it("an interface instead of an address: unnumbered, with no next hop but the link's", () => {
+    const numbered = peer("tor", { interface: "eth0" });
+    const { address: _, ...spec } = numbered.spec;
+    const p = plan(snapshot({ peers: [{ ...numbered, spec }] }), "node1", inputs());
+    const config = speakerConfig(encodeDesired(p.speaker, 1n, true, new Map()));
+    expect(p.problems).toEqual([]);
+    expect(config.peers[0]).toMatchObject({
+      unnumbered: true,
+      interface: "eth0",
+      nextHop: { 1: undefined, 2: undefined },
+    });
+  });
+
   it.each<[keyof BGPPeer["spec"], Partial<BGPPeer["spec"]>, object]>([
     ["adminDown", { adminDown: true }, { adminDown: true }],
     ["allowASIn", { allowASIn: 2 }, { treatment: { allowAsIn: 2 } }],

@@ -291,12 +291,16 @@ describe("kernel routes", () => {
     expect(plan.refused.map((r) => r.code)).toEqual([code]);
   });
 
-  it("leaves out next hops of the other family and inside the route", () => {
+  it("leaves out IPv4 next hops of IPv6 routes and next hops inside the route; IPv4 goes by IPv6, too", () => {
     const plan = planFib(
-      [fib("10.2.0.0/16", "172.30.1.1", "10.2.0.1", "fd30:1::1"), fib("10.3.0.0/16", "fd30:1::1")],
+      [
+        fib("10.2.0.0/16", "172.30.1.1", "10.2.0.1"),
+        fib("10.3.0.0/16", "fd30:1::1"),
+        fib("fd33::/48", "172.30.1.1"),
+      ],
       guard,
     );
-    expect(plan.routes.map((r) => r.nextHops.length)).toEqual([1]);
-    expect(plan.refused).toEqual([{ prefix: parsePrefix("10.3.0.0/16"), code: "NoNextHop" }]);
+    expect(plan.routes.map((r) => r.nextHops.length)).toEqual([1, 1]);
+    expect(plan.refused).toEqual([{ prefix: parsePrefix("fd33::/48"), code: "NoNextHop" }]);
   });
 });
