@@ -30,6 +30,8 @@ function setUp(): void {
   for (const a of [address.observer, ...senderAddresses, ...crowdAddresses])
     ip("-n", netns.load, "addr", "add", `${a}/16`, "dev", "v0");
   for (const n of Object.values(netns)) {
+    // What a machine paces its own connections with is not to be measured here.
+    ip("netns", "exec", n, "sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno");
     ip("-n", n, "link", "set", "lo", "up");
     ip("-n", n, "link", "set", "v0", "up");
   }

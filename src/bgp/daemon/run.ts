@@ -1,6 +1,6 @@
 // bgp/daemon: wires the speaker to sockets, clock, control socket and log; lives until it is told to stop.
 import type { Socket } from "node:net";
-import { hostname } from "node:os";
+import { hostname, setPriority } from "node:os";
 import pino from "pino";
 import { listenMetrics, type MetricsOptions, processSource } from "../../metrics/index.ts";
 import { type Address, formatAddress } from "../../net/address.ts";
@@ -39,12 +39,27 @@ const STOP_MS = 500;
 /** A taken port is tried again this often. */
 const LISTEN_RETRY_MS = 2_000;
 
+/** As daemons of routing are commonly run: before what merely computes, behind what the kernel needs. */
+const NICENESS = -5;
+
+/** Hold timers do not wait for whatever else a busy node runs. Needs CAP_SYS_NICE; without it the speaker is a process like others. */
+function comeFirst(): string | undefined {
+  try {
+    setPriority(NICENESS);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** Runs a speaker until SIGTERM or SIGINT. Returns the exit code. */
 export async function run(options: RunOptions): Promise<number> {
   const log = pino(
     { level: options.logLevel, base: { pid: process.pid, name: "bgpd" } },
     pino.destination(2),
   );
+  const common = comeFirst();
+  if (common !== undefined) log.debug({ reason: common }, "runs with ordinary priority");
   let control: ControlServer | undefined;
   const counts: DaemonCounts = { connectionsRefused: 0 };
   const listening = new Listening(

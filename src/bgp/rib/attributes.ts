@@ -58,6 +58,8 @@ export class AttributeTable {
   size = 0;
   /** Sets and raw forms that the last sweep left. */
   sizeSwept = 0;
+  /** Paths that have let go of a set since the last sweep. */
+  released = 0;
   /** Raised by each sweep: whoever caches by number starts over. */
   epoch = 0;
   /** Sets that found no room. */
@@ -198,8 +200,9 @@ export class AttributeTable {
     if (needed > ARENA_BYTES_MAX) return -1;
     if (needed > this.#bytes.length)
       this.#bytes = grown(this.#bytes, capacityFor(this.#bytes.length, needed));
-    this.#bytes.set(b.subarray(start, end), this.#used);
     const offset = this.#used;
+    // A view of so few octets costs more than to copy them.
+    for (let i = start, to = offset; i < end; i++) this.#bytes[to++] = b[i]!;
     this.#used = needed;
     return offset;
   }
@@ -249,9 +252,12 @@ export class AttributeTable {
     this.nextHopHash = grown(this.nextHopHash, capacity);
   }
 
-  /** Whether enough has been added since the last sweep that looking for the unused pays. */
+  /** Whether enough has been added and let go of since the last sweep that looking for the unused pays. */
   get sweepDue(): boolean {
-    return this.size - this.sizeSwept > Math.max(16384, this.sizeSwept);
+    const grown = this.size - this.sizeSwept;
+    const base = Math.max(16384, this.sizeSwept);
+    // A table that only fills has nothing to give back. Nobody counts all that is let go of, so growth alone is reason enough in the end.
+    return grown > base && (this.released + this.#aliases > grown >> 3 || grown > base * 4);
   }
 
   /** Frees every set that `mark` does not set to 1, and raw forms; packs the arena. */
@@ -280,6 +286,7 @@ export class AttributeTable {
     for (const id of this.#free) this.#target[id] = -1;
     this.#rebuild(this.#slots.length);
     this.sizeSwept = this.size;
+    this.released = 0;
     this.epoch++;
   }
 }

@@ -11,9 +11,12 @@ export function grown<T extends Column>(column: T, length: number, fill = 0): T 
   return out;
 }
 
-/** Next capacity that holds `needed`: doubling, so that growth costs a constant share of each insert. */
+/** Below this, columns grow four times at once: what is not touched costs no memory, and each growth touches everything. */
+const LARGE = 1 << 18;
+
+/** Next capacity that holds `needed`: a factor, so that growth costs a constant share of each insert. */
 export const capacityFor = (current: number, needed: number): number => {
   let out = Math.max(current, 64);
-  while (out < needed) out *= 2;
+  while (out < needed) out *= out < LARGE ? 4 : 2;
   return out;
 };

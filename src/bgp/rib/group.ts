@@ -275,7 +275,10 @@ export class ExportGroup {
 
   /** Marks the attribute sets that the group holds (see AttributeTable.sweep). */
   mark(used: Uint8Array): void {
-    for (const afi of [1, 2] as const) for (const id of this.out[afi]) if (id >= 0) used[id] = 1;
+    for (const afi of [1, 2] as const) {
+      const out = this.out[afi];
+      for (let pid = 0; pid < out.length; pid++) if (out[pid]! >= 0) used[out[pid]!] = 1;
+    }
   }
 
   /** Forgets what it has cached of origins that are gone. */

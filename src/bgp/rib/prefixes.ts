@@ -2,6 +2,9 @@
 import { type Afi, addressBytes } from "../wire/constants.ts";
 import { capacityFor, grown } from "./columns.ts";
 
+/** From this many slots on the table is larger than a cache that is fast. */
+const WARM_SLOTS = 1 << 15;
+
 /**
  * Interns the prefixes of one family. The number of a prefix (its pid) is stable until {@link remove} and then reused.
  * The hash is seeded so that a neighbour cannot choose prefixes that collide.
@@ -22,6 +25,8 @@ export class PrefixTable {
   #mask = 255;
   #free: number[] = [];
   readonly #seed: number;
+  /** Keeps {@link warm} from being left out as useless. */
+  #touched = 0;
 
   constructor(afi: Afi, seed: number) {
     this.afi = afi;
@@ -68,6 +73,19 @@ export class PrefixTable {
     }
   }
 
+  /**
+   * Touches the place of a prefix, so that the memory is on its way when {@link intern} comes to it: places lie anywhere, and to wait for
+   * them one after another is most of what a large table costs.
+   */
+  warm(keys: Uint32Array, at: number, length: number): void {
+    this.#touched ^= this.#slots[(this.#hash(keys, at, length) & this.#mask) * 2]!;
+  }
+
+  /** Whether the table has outgrown what is near at hand. */
+  get large(): boolean {
+    return this.#mask >= WARM_SLOTS;
+  }
+
   /** The pid of a prefix whose words begin at `keys[at]`, or -1. */
   find(keys: Uint32Array, at: number, length: number): number {
     return this.#slots[this.#slotOf(this.#hash(keys, at, length), keys, at, length) * 2 + 1]! - 1;
@@ -90,7 +108,8 @@ export class PrefixTable {
     this.#slots[slot * 2] = hash;
     this.#slots[slot * 2 + 1] = pid + 1;
     this.size++;
-    if (this.size * 4 > (this.#mask + 1) * 3) this.#rehash((this.#mask + 1) * 2);
+    const slots = this.#mask + 1;
+    if (this.size * 4 > slots * 3) this.#rehash(capacityFor(slots, slots + 1));
     return pid;
   }
 

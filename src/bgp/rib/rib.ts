@@ -177,6 +177,11 @@ export class Rib {
     const table = this.tables[afi];
     const cursor = this.#cursor;
     let ignored = 0;
+    if (table.prefixes.large && !pathIds)
+      for (let at = start; at < end; ) {
+        at = cursor.read(b, at, afi);
+        table.prefixes.warm(cursor.words, 0, cursor.length);
+      }
     let id = 0;
     for (let at = start; at < end; ) {
       if (pathIds) {
@@ -206,7 +211,7 @@ export class Rib {
           table.touch(pid);
         }
         continue;
-      }
+      } else this.attributes.released++;
       if (table.pathFlags[path]! & PathFlag.stale) {
         table.pathFlags[path] = 0;
         table.touch(pid);
@@ -237,6 +242,7 @@ export class Rib {
   }
 
   #dropPath(peer: RibPeer, table: FamilyTable, path: number): void {
+    this.attributes.released++;
     peer.received[table.afi]--;
     if (table.pathAttr[path]! >= 0) peer.accepted[table.afi]--;
     this.#pathChanged(peer, table.afi, table.pathPid[path]!, table.idOf(path));
