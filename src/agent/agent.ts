@@ -1,6 +1,6 @@
 // agent: the loop. Level-triggered: whatever happens, a round takes the newest state of everything and brings the node in line.
 import type { Ack, HelloReply, RouteBatch, Session } from "../api/generated/proto/speaker_pb.js";
-import { isPaused } from "../api/index.ts";
+import { isPaused, type NodeNetwork } from "../api/index.ts";
 import { describeError } from "../kube/index.ts";
 import { Histogram } from "../metrics/index.ts";
 import {
@@ -25,6 +25,7 @@ import {
 } from "../plan/index.ts";
 import { Acks } from "./acks.ts";
 import { secretsOf } from "./convert.ts";
+import { blocksInUse, hostLocalAddresses } from "./in-use.ts";
 import { DatapathKeeper, inspectMs } from "./keeper.ts";
 import { LearnedRoutes } from "./learned.ts";
 import { eventsOf } from "./news.ts";
@@ -511,6 +512,18 @@ export class Agent implements Disposable {
     speaker.askSessions();
   }
 
+  /** Read only where Waggle gives pods their addresses. */
+  #inUse(network: NodeNetwork | undefined): StatusInputs["inUse"] {
+    const { host, log } = this.#p;
+    if (!this.#plan?.owns.includes("Pods")) return [];
+    try {
+      return blocksInUse(hostLocalAddresses(host().cniDataDir), network, this.#snapshot()?.pools ?? []);
+    } catch (error) {
+      log.warn({ error: describeError(error) }, "host-local's store cannot be read");
+      return [];
+    }
+  }
+
   #report(): void {
     const { clock, cluster, datapath, event, status, version } = this.#p;
     const network = cluster.nodeNetwork;
@@ -535,6 +548,8 @@ export class Agent implements Disposable {
       unacknowledged: drain.generation === undefined ? peers : this.#waiting(drain.generation, peers),
       retiring,
       cni: this.#cni,
+      inUse: this.#inUse(network),
+      announcedBefore: network?.status?.announced,
       previous: this.#conditions ?? network?.status?.conditions,
       now: clock.now(),
     };

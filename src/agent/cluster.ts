@@ -10,6 +10,7 @@ import {
   type Resource,
 } from "../kube/index.ts";
 import type { LastGood, Snapshot } from "../plan/index.ts";
+import { snapshotKept } from "./messages.ts";
 import type { ClusterPort } from "./ports.ts";
 import { snapshotOf } from "./snapshot.ts";
 
@@ -24,7 +25,15 @@ export interface ClusterOptions {
   readonly onChange: () => void;
   /** A handler threw. */
   readonly onError: (error: unknown) => void;
+  /** The API server's data is older than what was known: what is in force is kept for a while. */
+  readonly onRewound: () => void;
 }
+
+/**
+ * How long the snapshot that was there stays in force after the API server's data went back, as by a restore from a backup,
+ * ms: until then the operator has heard what is in use and has put back what it can. Nothing is withdrawn for a lost object.
+ */
+const keptMs = 90_000;
 
 /** Reflectors of all kinds that an agent reads. */
 export class ClusterView implements ClusterPort, Disposable {
@@ -34,11 +43,17 @@ export class ClusterView implements ClusterPort, Disposable {
   readonly #network: Informer<NodeNetwork>;
   readonly #node: string;
   readonly #of;
+  readonly #options: ClusterOptions;
   #memo: Snapshot | undefined;
+  /** The last one that was handed out. */
+  #last: Snapshot | undefined;
+  /** Monotonic ms. */
+  #keptUntil = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClusterOptions) {
     const { api, node, clock, random } = options;
     this.#node = node;
+    this.#options = options;
     this.identity = new ClusterIdentity(api, {
       clock,
       ...(options.expectedUID !== undefined && { expected: options.expectedUID }),
@@ -57,6 +72,15 @@ export class ClusterView implements ClusterPort, Disposable {
         onState: () => options.onChange(),
         onHandlerError: options.onError,
         ...(fieldSelector !== undefined && { fieldSelector }),
+      });
+      informer.cache.onReplaced = ({ older }) => {
+        if (older) this.rewound();
+      };
+      let before = 0n;
+      informer.cache.onProgress((version) => {
+        const now = /^\d+$/.test(version) ? BigInt(version) : 0n;
+        if (now < before) this.rewound();
+        before = now;
       });
       informer.cache.onChange(() => {
         this.#memo = undefined;
@@ -97,6 +121,7 @@ export class ClusterView implements ClusterPort, Disposable {
 
   /** Why the API server is not followed; undefined while every kind is. */
   get staleBecause(): string | undefined {
+    if (this.#isKept) return snapshotKept(keptMs / 1000);
     const stale = this.#informers.find((i) => !i.reflector.state.fresh);
     return stale && (stale.reflector.state.lastError ?? "it has not answered yet");
   }
@@ -108,9 +133,40 @@ export class ClusterView implements ClusterPort, Disposable {
 
   snapshot(lastGood: LastGood): Snapshot | undefined {
     const clusterUID = this.identity.uid;
+    if (this.#isKept && this.#last) {
+      if (this.#last.lastGood !== lastGood) this.#last = { ...this.#last, lastGood };
+      return this.#last;
+    }
     if (!this.complete || clusterUID === undefined) return undefined;
     if (this.#memo?.lastGood !== lastGood) this.#memo = this.#build(clusterUID, lastGood);
+    this.#last = this.#memo;
     return this.#memo;
+  }
+
+  get #isKept(): boolean {
+    return this.#options.clock.monotonic() < this.#keptUntil;
+  }
+
+  /** The API server's data is older than what was known. All of it is asked for again; what is in force stays for a while. */
+  rewound(): void {
+    const { clock, onChange, onRewound } = this.#options;
+    if (this.#isKept) return;
+    this.#keptUntil = clock.monotonic() + keptMs;
+    for (const informer of this.#informers) informer.relist();
+    clock.after(keptMs, onChange);
+    onRewound();
+    onChange();
+  }
+
+  /** The highest resourceVersion that is known; undefined before anything is. */
+  get seen(): bigint | undefined {
+    let highest: bigint | undefined;
+    for (const { cache } of this.#informers) {
+      if (!/^\d+$/.test(cache.resourceVersion ?? "")) continue;
+      const version = BigInt(cache.resourceVersion!);
+      if (highest === undefined || version > highest) highest = version;
+    }
+    return highest;
   }
 
   #build(clusterUID: string, lastGood: LastGood): Snapshot {

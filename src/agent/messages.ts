@@ -92,3 +92,8 @@ export const startErrors = {
   noNode: (node: string) => `--node ${JSON.stringify(node)} is not a node name`,
   socketPath: (path: string) => `${path} is longer than a unix socket's path may be (107 bytes)`,
 } as const;
+
+export const snapshotKept = (seconds: number): string =>
+  `the API server's data is older than what is in force here, as after a restore from a backup; what is in force stays for ${seconds} s, and until the operator knows what is in use`;
+
+export const nothingToReport = (): string => "nothing is known yet that could be reported";

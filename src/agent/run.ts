@@ -1,7 +1,15 @@
 // agent: `waggle agent`: wires the loop to the real cluster, speaker, datapath and disk, and lives until it is told to stop.
 import { join } from "node:path";
 import pino from "pino";
-import { describeError, EventRecorder, kubeSource, loadKubeConfig, systemClock } from "../kube/index.ts";
+import { systemNamespace } from "../api/index.ts";
+import {
+  describeError,
+  EventRecorder,
+  Heartbeat,
+  kubeSource,
+  loadKubeConfig,
+  systemClock,
+} from "../kube/index.ts";
 import { listenMetrics, processSource } from "../metrics/index.ts";
 import { Agent } from "./agent.ts";
 import { ClusterView } from "./cluster.ts";
@@ -9,7 +17,7 @@ import { syncConflist } from "./conflist-file.ts";
 import { tcpConnect } from "./connect-proof.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { hostFacts } from "./host.ts";
-import { startErrors } from "./messages.ts";
+import { nothingToReport, startErrors } from "./messages.ts";
 import { agentSource } from "./metrics.ts";
 import { Names } from "./names.ts";
 import { NodeDatapath, NodeKernelRoutes } from "./node-datapath.ts";
@@ -63,6 +71,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       random,
       onChange: poke,
       onError: (error) => log.error({ error: String(error) }, "a change could not be handled"),
+      onRewound: () => log.warn({}, "the API server's data went back; what is in force stays for a while"),
     }),
   );
   const passwordDir = firstInMemory(passwordDirectories(options));
@@ -149,6 +158,23 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   cluster.start();
   agent.start();
   speaker.start(agent.listener);
+  const heartbeat = stack.use(
+    new Heartbeat({
+      api,
+      namespace: systemNamespace,
+      name: `waggle-agent-${options.node}`,
+      kind: "agent",
+      holder: options.node,
+      clock,
+      random,
+      // Without a plan it is not known what is in use here.
+      settle: () => (agent?.plan ? status.settle() : Promise.reject(new Error(nothingToReport()))),
+      seen: () => cluster.seen,
+      onRewound: () => cluster.rewound(),
+      onError: (message) => log.debug({ message }, "heartbeat"),
+    }),
+  );
+  heartbeat.start();
   tracing = startTracing(options, {
     api,
     clock,

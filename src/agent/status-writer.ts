@@ -13,6 +13,7 @@ import {
   sameJson,
   type Timer,
 } from "../kube/index.ts";
+import { nothingToReport } from "./messages.ts";
 import type { Log, StatusPort } from "./ports.ts";
 
 export interface StatusWriterOptions {
@@ -53,6 +54,26 @@ export class StatusWriter implements StatusPort, Disposable {
   set(status: NodeNetworkStatus): void {
     this.#wanted = status;
     if (!sameJson(status, this.#stored)) this.#schedule(this.#o.random() * spreadMs);
+  }
+
+  /**
+   * Sees to it that the API server has the newest status, whatever was written before. False: there is no NodeNetwork.
+   * @throws ApiError, TransportError; Error before there is anything to say
+   */
+  async settle(): Promise<boolean> {
+    const { api, node } = this.#o;
+    const { signal } = this.#stop;
+    if (!this.#wanted) throw new Error(nothingToReport());
+    try {
+      const object = await api.get(kinds.NodeNetwork, node, { signal });
+      const status = this.#wanted;
+      await applyStatus(api, kinds.NodeNetwork, object, status, { fieldManager: "waggle-agent", signal });
+      this.#stored = status;
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {

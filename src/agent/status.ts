@@ -62,6 +62,10 @@ export interface StatusInputs {
   readonly unacknowledged: readonly string[];
   readonly retiring: readonly Retirement[];
   readonly cni: CniState | { readonly state: "Failed"; readonly message: string };
+  /** Blocks in use that nothing explains. */
+  readonly inUse: NonNullable<NodeNetworkStatus["inUse"]>;
+  /** What was announced by what this node reported last: an agent without a plan has not withdrawn it. */
+  readonly announcedBefore: NodeNetworkStatus["announced"];
   readonly previous: readonly Condition[] | undefined;
   readonly now: number;
 }
@@ -335,7 +339,8 @@ export function statusOf(inputs: StatusInputs): NodeNetworkStatus {
     },
     drain: drainOf(inputs),
     sessions: sessionsOf(inputs),
-    announced: announcedOf(inputs),
+    announced: plan ? announcedOf(inputs) : (inputs.announcedBefore ?? []),
+    ...(inputs.inUse.length > 0 && { inUse: inputs.inUse }),
     unaddressed: unaddressedOf(inputs),
     proofs: [...inputs.proofs]
       .map(([prefix, p]) => ({ prefix, state: p.state, reason: cut(p.reason, 512) }))

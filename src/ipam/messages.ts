@@ -13,7 +13,8 @@ export type RefusalCode =
   | "AddressReserved"
   | "AddressTaken"
   | "AddressInvalid"
-  | "OtherCluster";
+  | "OtherCluster"
+  | "AwaitingAgents";
 
 export interface Refusal {
   readonly code: RefusalCode;
@@ -24,6 +25,7 @@ const refusal = (code: RefusalCode, message: string): Refusal => ({ code, messag
 
 /** In this order the more telling reason wins when several pools refuse. */
 export const tellingOrder: readonly RefusalCode[] = [
+  "AwaitingAgents",
   "Exhausted",
   "QuotaReached",
   "OtherCluster",
@@ -34,6 +36,11 @@ export const tellingOrder: readonly RefusalCode[] = [
 ];
 
 export const refusals = {
+  awaitingAgents: (awaited: readonly string[]) =>
+    refusal(
+      "AwaitingAgents",
+      `nothing new is given out until the agents have said what is in use; waiting for ${awaited.slice(0, 8).join(", ")}${awaited.length > 8 ? ` and ${awaited.length - 8} more` : ""}; delete the Node of one that is gone for good`,
+    ),
   noPool: (purpose: string, family: number) =>
     refusal("NoPool", `no IPPool with purpose ${purpose} has IPv${family} blocks`),
   notAccepted: (pool: string) => refusal("PoolNotAccepted", `IPPool ${pool} is not accepted`),

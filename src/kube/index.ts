@@ -8,6 +8,7 @@ export type { ClusterTransport, KubeConfigOptions } from "./config.ts";
 export * from "./controller.ts";
 export * from "./errors.ts";
 export { EventRecorder, type EventRecorderOptions } from "./events.ts";
+export * from "./heartbeat.ts";
 export { ClusterIdentity, clusterUID, OtherClusterError } from "./identity.ts";
 export * from "./informer.ts";
 export { LeaseElector, type LeaseElectorOptions } from "./leader.ts";

@@ -1,6 +1,7 @@
 // kube: a reflector with its store: read objects by key or by index, and hear the keys of what changed.
 import type { KubernetesObject } from "../api/index.ts";
 import { Reflector, type ReflectorOptions, type ReflectorState, type Store } from "./reflector.ts";
+import type { Resource } from "./resource.ts";
 
 /** From an object to the values under which an index finds it. */
 export type IndexFunction<T> = (object: T) => readonly string[];
@@ -10,6 +11,14 @@ export type KeyHandler = (key: string) => void;
 
 /** Hears how far a cache has come; see {@link Store.progressed}. It must not throw. */
 export type ProgressHandler = (resourceVersion: string, listedAt: number | undefined) => void;
+
+/** A complete LIST has come. */
+export interface Replacement<T> {
+  /** Objects that it does not have and that no event has said to be deleted. */
+  readonly vanished: readonly T[];
+  /** An object in it is older than what was known: the server's data has been restored from a backup. */
+  readonly older: boolean;
+}
 
 /** Objects of one kind by key, with indexes. Objects are frozen; a reader may keep them. */
 export class Cache<T extends KubernetesObject> implements Store<T> {
@@ -22,6 +31,8 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
   >();
   readonly #handlers = new Set<KeyHandler>();
   readonly #progress = new Set<ProgressHandler>();
+  /** Hears of every complete LIST before anyone hears of a key in it. It must not throw. */
+  onReplaced: (replacement: Replacement<T>) => void = () => undefined;
   #resourceVersion: string | undefined;
   readonly #onHandlerError: (error: unknown) => void;
 
@@ -78,13 +89,19 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
 
   replaceAll(items: ReadonlyMap<string, T>): void {
     const changed: string[] = [];
-    for (const [key, old] of this.#objects)
-      if (!items.has(key)) {
-        this.#unindex(key, old);
-        this.#objects.delete(key);
-        changed.push(key);
-      }
+    const vanished: T[] = [];
+    let older = false;
+    for (const [key, old] of this.#objects) {
+      const now = items.get(key);
+      older ||= now !== undefined && isOlder(now, old);
+      if (now?.metadata.uid !== old.metadata.uid) vanished.push(old);
+      if (now) continue;
+      this.#unindex(key, old);
+      this.#objects.delete(key);
+      changed.push(key);
+    }
     for (const [key, object] of items) if (this.#put(key, object)) changed.push(key);
+    this.onReplaced({ vanished, older });
     for (const key of changed) this.#notify(key);
   }
 
@@ -140,6 +157,12 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
   }
 }
 
+/** Whether an object is an earlier form of the same one. ResourceVersions of one kind are ordered (KEP-5504). */
+function isOlder({ metadata: a }: KubernetesObject, { metadata: b }: KubernetesObject): boolean {
+  const numbers = /^\d+$/.test(a.resourceVersion ?? "") && /^\d+$/.test(b.resourceVersion ?? "");
+  return numbers && a.uid === b.uid && BigInt(a.resourceVersion!) < BigInt(b.resourceVersion!);
+}
+
 export interface InformerOptions<T extends KubernetesObject> extends Omit<ReflectorOptions<T>, "store"> {
   readonly indexes?: Readonly<Record<string, IndexFunction<T>>>;
   readonly onHandlerError?: (error: unknown) => void;
@@ -147,11 +170,13 @@ export interface InformerOptions<T extends KubernetesObject> extends Omit<Reflec
 
 /** One reflector and its cache. */
 export class Informer<T extends KubernetesObject> implements Disposable {
+  readonly resource: Resource<T>;
   readonly cache: Cache<T>;
   readonly reflector: Reflector<T>;
 
   constructor(options: InformerOptions<T>) {
     const { indexes, onHandlerError, ...rest } = options;
+    this.resource = options.resource;
     this.cache = new Cache<T>(indexes, onHandlerError);
     this.reflector = new Reflector<T>({ ...rest, store: this.cache });
   }
@@ -160,6 +185,10 @@ export class Informer<T extends KubernetesObject> implements Disposable {
   start(): this {
     this.reflector.start();
     return this;
+  }
+  /** Lists again in full, though nothing seems wrong. */
+  relist(): void {
+    this.reflector.relist();
   }
   /** Resolves at the first complete LIST. Never rejects. */
   get synced(): Promise<void> {

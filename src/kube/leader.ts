@@ -24,6 +24,8 @@ export interface LeaseElectorOptions {
   /** Leadership has ended: stop writing now. Also called on stop, if we led. */
   readonly onLost: (reason: string) => void;
   readonly onError?: (message: string) => void;
+  /** The Lease is older than it was: the API server's data has been restored from a backup. */
+  readonly onRewound?: () => void;
 }
 
 const requestMs = 5_000;
@@ -41,6 +43,8 @@ export class LeaseElector implements AsyncDisposable {
   /** What we last saw of another's lease, and when by our own monotonic clock: clocks of others are not trusted. */
   #seen: { readonly mark: string; readonly at: number } | undefined;
   #held: Lease | undefined;
+  /** The newest form of the Lease that was read or written. */
+  #newest: { readonly uid: string | undefined; readonly version: bigint } | undefined;
   #deadline: Timer | undefined;
 
   constructor(options: LeaseElectorOptions) {
@@ -119,6 +123,7 @@ export class LeaseElector implements AsyncDisposable {
         ),
       );
     }
+    this.#noteVersion(lease);
     const { holderIdentity, renewTime, leaseTransitions } = lease.spec ?? {};
     const mine = holderIdentity === identity;
     if (!mine && holderIdentity) {
@@ -146,12 +151,21 @@ export class LeaseElector implements AsyncDisposable {
   async #write(request: () => Promise<Lease>): Promise<boolean> {
     try {
       this.#held = await request();
+      this.#noteVersion(this.#held);
       return true;
     } catch (error) {
       // Somebody was faster: what they wrote is read at the next attempt.
       if (isConflict(error) || isAlreadyExists(error)) return false;
       throw error;
     }
+  }
+
+  #noteVersion({ metadata: { uid, resourceVersion = "" } }: Lease): void {
+    if (!/^\d+$/.test(resourceVersion)) return;
+    const version = BigInt(resourceVersion);
+    const rewound = this.#newest?.uid === uid && this.#newest !== undefined && version < this.#newest.version;
+    this.#newest = { uid, version };
+    if (rewound) this.#o.onRewound?.();
   }
 
   #lose(reason: string): void {

@@ -56,6 +56,8 @@ export interface ReflectorStats {
   errors: number;
   /** Lists that were needed because the server had forgotten our resourceVersion. */
   expired: number;
+  /** Lists that were needed because the server's data was older than what we had seen. */
+  rewound: number;
 }
 
 const watchSeconds = 300;
@@ -63,6 +65,8 @@ const watchSeconds = 300;
 const shortestWatchMs = 1_000;
 /** A forgotten resourceVersion is answered with a new LIST at once, but no more often than this. */
 const relistMs = 5_000;
+/** Selects no object: only the list's own resourceVersion is of interest. */
+const nothing = "metadata.name=waggle-is-asking-for-the-resource-version";
 
 function freeze<T>(value: T): T {
   if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
@@ -80,7 +84,15 @@ function ingest<T extends KubernetesObject>(object: T): T {
 }
 
 export class Reflector<T extends KubernetesObject> implements Disposable {
-  readonly stats: ReflectorStats = { lists: 0, watches: 0, events: 0, bookmarks: 0, errors: 0, expired: 0 };
+  readonly stats: ReflectorStats = {
+    lists: 0,
+    watches: 0,
+    events: 0,
+    bookmarks: 0,
+    errors: 0,
+    expired: 0,
+    rewound: 0,
+  };
   /** Resolves at the first complete LIST. Never rejects. */
   readonly synced: Promise<void>;
   readonly #options: ReflectorOptions<T>;
@@ -93,6 +105,9 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
   #started = false;
   /** Monotonic ms of the last complete LIST. */
   #listedAt = Number.NEGATIVE_INFINITY;
+  /** Ends the watch that runs. */
+  #watching: AbortController | undefined;
+  #relist = false;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -125,13 +140,25 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     this.#stop.abort();
   }
 
+  /** Lists again in full, though nothing seems wrong. */
+  relist(): void {
+    this.#relist = true;
+    this.#watching?.abort(new Error("to be listed again"));
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     const pause = backoff(200, 30_000, this.#random);
     let resourceVersion: string | undefined;
+    let interrupted = false;
     while (!signal.aborted) {
       try {
+        if (interrupted && resourceVersion !== undefined && (await this.#isRewound(resourceVersion, signal)))
+          this.#relist = true;
+        if (this.#relist) resourceVersion = undefined;
+        this.#relist = false;
         resourceVersion ??= await this.#list(signal);
+        interrupted = true;
         const begun = this.#clock.monotonic();
         const progress = { resourceVersion, events: 0 };
         try {
@@ -140,11 +167,15 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
           resourceVersion = progress.resourceVersion;
           if (progress.events > 0 || this.#clock.monotonic() - begun >= shortestWatchMs) pause.reset();
         }
+        if (this.#relist) continue;
+        // Ended in its time, by a server that was there all the time.
+        interrupted = this.#clock.monotonic() - begun < (watchSeconds / 2) * 1000;
         if (progress.events > 0 || this.#clock.monotonic() - begun >= shortestWatchMs) continue;
         // Closed at once, without an error: nothing is known to be stale, but do not ask in a loop.
         await sleep(this.#clock, pause.next(), signal);
       } catch (error) {
         if (signal.aborted) return;
+        if (this.#relist) continue;
         this.stats.errors += 1;
         if (isExpired(error)) {
           this.stats.expired += 1;
@@ -156,6 +187,26 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
         await sleep(this.#clock, pause.next(), signal);
       }
     }
+  }
+
+  /**
+   * Whether the server is at an earlier point than we have seen: its data has been restored from a backup. It would let us
+   * watch from our point on without a word, and what happens until it gets there again would be missed. A list of nothing
+   * tells where it is.
+   */
+  async #isRewound(resourceVersion: string, signal: AbortSignal): Promise<boolean> {
+    const { api, resource, namespace, fieldSelector } = this.#options;
+    if (!/^\d+$/.test(resourceVersion)) return false;
+    const list = await api.list(resource, {
+      signal,
+      retries: 0,
+      ...(namespace !== undefined && { namespace }),
+      fieldSelector: fieldSelector ?? nothing,
+    });
+    const rewound =
+      /^\d+$/.test(list.resourceVersion) && BigInt(list.resourceVersion) < BigInt(resourceVersion);
+    if (rewound) this.stats.rewound += 1;
+    return rewound;
   }
 
   /** One complete LIST, verified to be of the right cluster, put into the store; its resourceVersion. */
@@ -186,6 +237,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     this.stats.watches += 1;
     const asked = this.#clock.monotonic();
     const ending = new AbortController();
+    this.#watching = ending;
     using _ = { [Symbol.dispose]: () => ending.abort() };
     const stream = await api.watch(resource, {
       resourceVersion: progress.resourceVersion,

@@ -62,14 +62,15 @@ export async function allocate(
     if (!choice.ok) return choice;
     const outcome = await claimOnce(context, owner, choice.pool, choice.prefix);
     if (outcome.ok) return outcome;
-    if (outcome.refusal.code === "QuotaReached") return outcome;
+    const { code } = outcome.refusal;
+    if (code === "QuotaReached" || code === "AwaitingAgents") return outcome;
     // The ledger knows of the other claim now, so the next choice is another one.
     last = formatPrefix(choice.prefix);
   }
   throw new Contended(last);
 }
 
-/** Claims one prefix. */
+/** Claims one prefix; with `adopt` one that is in use already, which needs neither room in a quota nor an open gate. */
 export async function claimOnce(
   context: OperatorContext,
   owner: Owner,
@@ -77,6 +78,8 @@ export async function claimOnce(
   prefix: Prefix,
   adopt = false,
 ): Promise<Allocation> {
+  const { awaited } = context.gate;
+  if (awaited && !adopt) return { ok: false, refusal: refusals.awaitingAgents(awaited) };
   const outcome = await context.claims.claim(owner, pool, prefix, adopt);
   if (outcome.ok) {
     context.log.info(

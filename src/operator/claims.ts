@@ -33,6 +33,9 @@ import { claimSays } from "./messages.ts";
 export type Owner = IPAllocation["spec"]["owner"];
 export type Phase = NonNullable<NonNullable<IPAllocation["status"]>["phase"]>;
 
+/** UID of an owner that nobody knows: no object has it. */
+export const unknownUID = "unknown";
+
 /** undefined: not verified. */
 export const phaseOf = (claim: IPAllocation): Phase | undefined => claim.status?.phase;
 export const isBound = (claim: IPAllocation): boolean => phaseOf(claim) === "Bound";
@@ -61,6 +64,11 @@ const guard = (claim: IPAllocation): { readonly uid: string; readonly resourceVe
   resourceVersion: claim.metadata.resourceVersion ?? "",
 });
 
+/** Whether a claim counts before this unverified one: it is verified, or was made earlier. */
+const isBefore = (other: IPAllocation, claim: IPAllocation): boolean =>
+  other.metadata.uid !== claim.metadata.uid &&
+  (phaseOf(other) !== undefined || versionOf(other) < versionOf(claim));
+
 /** What the API server has answered. */
 interface Written {
   /** Undefined: the claim of UID `gone` is there no more. */
@@ -84,6 +92,8 @@ interface Known {
  */
 export class ClaimLedger implements Disposable {
   readonly taken = new Occupancy();
+  /** Who else has the prefix in use by what agents report, asked for at the API server before a claim counts. */
+  usedElsewhere: (owner: Owner, prefix: string) => Promise<string | undefined> = async () => undefined;
   readonly #api: KubeApi;
   readonly #clock: Clock;
   readonly #informer: Informer<IPAllocation>;
@@ -222,19 +232,19 @@ export class ClaimLedger implements Disposable {
     const phase = phaseOf(claim);
     if (phase === "Bound") return { ok: true, claim };
     if (phase !== undefined) return { ok: false, by: `${describeOwner(claim.spec.owner)}, ${phase}` };
-    const prefix = prefixOf(claim);
-    const near = await this.#list(overlapSelector(prefix));
-    const before = (other: IPAllocation): boolean =>
-      other.metadata.uid !== claim.metadata.uid &&
-      (phaseOf(other) !== undefined || versionOf(other) < versionOf(claim));
-    const older = near.find((other) => before(other) && overlaps(prefixOf(other), prefix));
+    const older = await this.#olderOverlap(claim);
     if (older) {
       await this.#yield(claim);
       return { ok: false, by: `${describeOwner(older.spec.owner)} (${older.spec.prefix})` };
     }
+    const by = await this.usedElsewhere(claim.spec.owner, claim.spec.prefix);
+    if (by !== undefined) {
+      await this.#yield(claim);
+      return { ok: false, by };
+    }
     if (quota !== undefined) {
       const same = await this.#list(poolSelector(claim.spec.pool));
-      if (same.filter((c) => c.spec.pool === claim.spec.pool && before(c)).length >= quota) {
+      if (same.filter((c) => c.spec.pool === claim.spec.pool && isBefore(c, claim)).length >= quota) {
         await this.#yield(claim);
         return { ok: false, quota: true };
       }
@@ -245,6 +255,40 @@ export class ClaimLedger implements Disposable {
       this.#clock.now(),
     );
     return { ok: true, claim: await this.#patchStatus(claim, { phase: "Bound", conditions }) };
+  }
+
+  /**
+   * Keeps from everybody what a node has in use and nobody claims. It is on its way out from the beginning: it goes as any
+   * claim does, when no node reports it any more and it has rested. Undefined: somebody else has it, or what overlaps it.
+   */
+  async quarantine(
+    owner: Owner,
+    pool: string,
+    prefix: Prefix,
+    node: string,
+  ): Promise<IPAllocation | undefined> {
+    const name = claimName(prefix);
+    const made = await this.#create(name, owner, { name: pool }, prefix);
+    if (!made || made.spec.owner.uid !== owner.uid || phaseOf(made) !== undefined) return undefined;
+    const older = await this.#olderOverlap(made);
+    if (older) {
+      await this.#yield(made);
+      return undefined;
+    }
+    const condition = { type: "Ready", status: "False", ...claimSays.quarantined([node]) } as const;
+    return this.#patchStatus(made, {
+      phase: "Releasing",
+      releasedAt: timestamp(this.#clock.now()),
+      announcedBy: [node],
+      conditions: setCondition(undefined, condition, this.#clock.now()),
+    });
+  }
+
+  /** What is before this unverified claim and shares an address with it. */
+  async #olderOverlap(claim: IPAllocation): Promise<IPAllocation | undefined> {
+    const prefix = prefixOf(claim);
+    const near = await this.#list(overlapSelector(prefix));
+    return near.find((other) => isBefore(other, claim) && overlaps(prefixOf(other), prefix));
   }
 
   /** From the API server itself; everything in it is newer than what was created before. */

@@ -107,18 +107,41 @@ export function makeCaches(options: CacheOptions): Caches {
   };
 }
 
+/** What a node's agent says to be in use there. */
+export interface Use {
+  readonly prefix: string;
+  /** namespace/name of the Service for which it is; undefined for a pod block, or where that is not known. */
+  readonly service?: string;
+}
+
+/** Everything that a NodeNetwork reports to be in use: announced and not withdrawn everywhere, or held by pods or maps. */
+export const usesOf = ({ status }: NodeNetwork): readonly Use[] => [
+  ...(status?.announced ?? []).filter((a) => a.state !== "Withdrawn"),
+  ...(status?.inUse ?? []),
+];
+
 /** Prefixes of a NodeNetwork whose withdrawal has not been reported. */
-export const announcedBy = (network: NodeNetwork): readonly string[] =>
-  (network.status?.announced ?? []).filter((a) => a.state !== "Withdrawn").map((a) => a.prefix);
+export const announcedBy = (network: NodeNetwork): readonly string[] => [
+  ...new Set(usesOf(network).map((u) => u.prefix)),
+];
 
 export const allCaches = (caches: Caches): readonly Informer<KubernetesObject>[] =>
   Object.values(caches) as unknown as readonly Informer<KubernetesObject>[];
+
+export interface Gate {
+  /** Whom it waits for before anything new is given out; undefined: nobody. */
+  readonly awaited: readonly string[] | undefined;
+  /** Nodes whose agents beat no more. */
+  readonly silent: ReadonlySet<string>;
+}
 
 export interface OperatorContext {
   readonly api: KubeApi;
   readonly caches: Caches;
   readonly claims: ClaimLedger;
   readonly pools: PoolBook;
+  /** Whether anything new may be given out. */
+  readonly gate: Gate;
   readonly clock: Clock;
   readonly random: Random;
   readonly events: EventRecorder;

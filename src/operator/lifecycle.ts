@@ -12,7 +12,7 @@ import {
   timestamp,
 } from "../kube/index.ts";
 import { overlaps } from "../net/address.ts";
-import { phaseOf, prefixOf } from "./claims.ts";
+import { phaseOf, prefixOf, unknownUID } from "./claims.ts";
 import { announcedBy, indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { claimSays, type Say } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";
@@ -21,10 +21,18 @@ import { tryHost } from "./pool-book.ts";
 const verifyMs = 5_000;
 /** From release to the first conclusion that nobody announces it: what an agent has just begun to announce it reports by then. */
 const settleMs = 2_000;
+/**
+ * The same for a reservation's address: whichever Service of its namespace was being made to show it when it was released
+ * shows it by then, for a request takes no longer.
+ */
+const settleReservedMs = 35_000;
 /** Looked at again without any news. */
 const lookMs = 15_000;
 /** Rest of an address whose pool is gone: the default of the CRD. */
 const defaultCooldownMs = 30_000;
+
+/** Clocks of two operators differ by less than this, ms. */
+const clockSlackMs = 60_000;
 
 /** Owners are asked for at the API server before a claim goes: caches alone never give an address away. */
 type Existence = "there" | "gone";
@@ -35,6 +43,9 @@ export class ClaimLifecycle {
   /** The last complete list of NodeNetworks: asked for at monotonic ms. One serves all claims that wait at the time. */
   #networks: { readonly askedAt: number; readonly items: Promise<readonly NodeNetwork[]> } | undefined;
 
+  /** When this process first saw a claim as it is now, monotonic ms: wall clocks are set, and differ between operators. */
+  readonly #since = new Map<string, { readonly mark: string; readonly at: number }>();
+
   constructor(context: OperatorContext, identity: ClusterIdentity) {
     this.#c = context;
     this.#identity = identity;
@@ -42,6 +53,7 @@ export class ClaimLifecycle {
 
   readonly reconcile = async (name: string): Promise<Result | undefined> => {
     const claim = this.#c.claims.get(name);
+    if (!claim || phaseOf(claim) === "Bound") this.#since.delete(name);
     if (!claim) return undefined;
     switch (phaseOf(claim)) {
       case undefined:
@@ -55,11 +67,21 @@ export class ClaimLifecycle {
     }
   };
 
+  /** What is left of `ms` since this process first saw the claim in its phase. */
+  #leftOf({ metadata: { name, uid }, status }: IPAllocation, ms: number): number {
+    const now = this.#c.clock.monotonic();
+    const mark = `${uid} ${status?.phase} ${status?.releasedAt}`;
+    let since = this.#since.get(name);
+    if (since?.mark !== mark) this.#since.set(name, (since = { mark, at: now }));
+    return since.at + ms - now;
+  }
+
   /** What a process that died left behind: finished for its owner, or taken back. */
   async #unverified(claim: IPAllocation): Promise<Result | undefined> {
     if (this.#c.claims.isPending(claim.metadata.name)) return { requeueAfterMs: verifyMs };
-    const age = this.#c.clock.now() - Date.parse(claim.metadata.creationTimestamp ?? "");
-    if (age < verifyMs) return { requeueAfterMs: verifyMs - age };
+    const left = this.#leftOf(claim, verifyMs);
+    if (left > 0) return { requeueAfterMs: left };
+    if (this.#c.gate.awaited) return { requeueAfterMs: verifyMs };
     if ((await this.#owner(claim)) === "gone") await this.#c.claims.remove(claim);
     else await this.#c.claims.verify(claim, this.#c.pools.get(claim.spec.pool)?.pool.quota);
     return undefined;
@@ -155,15 +177,19 @@ export class ClaimLifecycle {
       networks.cache.byIndex(indexes.announced, claim.spec.prefix),
       (n) => networks.cache.get(n),
     );
-    const releasedAt = Date.parse(claim.status?.releasedAt ?? "") || clock.now();
-    const settle = releasedAt + settleMs - clock.now();
-    if (waiting.length === 0 && settle > 0) {
+    const least = claim.spec.owner.kind === "IPReservation" ? settleReservedMs : settleMs;
+    const left = this.#leftOf(claim, least);
+    if (waiting.length === 0 && left > 0) {
       await this.#say(claim, [], claimSays.settling());
-      return { requeueAfterMs: Math.min(settle, settleMs) };
+      return { requeueAfterMs: left };
     }
-    if (waiting.length === 0) waiting = await this.#holdoutsNow(claim);
+    if (waiting.length === 0) {
+      if (await this.#isShownNow(claim)) return { requeueAfterMs: lookMs };
+      waiting = await this.#holdoutsNow(claim);
+    }
     if (waiting.length > 0) {
-      await this.#say(claim, waiting, claimSays.awaiting(waiting));
+      const unknown = claim.spec.owner.uid === unknownUID;
+      await this.#say(claim, waiting, unknown ? claimSays.quarantined(waiting) : claimSays.awaiting(waiting));
       return { requeueAfterMs: lookMs };
     }
     const cooldown = this.#c.pools.get(claim.spec.pool)?.pool.cooldownMs ?? defaultCooldownMs;
@@ -237,6 +263,23 @@ export class ClaimLifecycle {
       );
   }
 
+  /** The same by what the API server says now: caches alone give no address away. */
+  async #isShownNow({ spec: { owner, prefix } }: IPAllocation): Promise<boolean> {
+    const { name, namespace = "" } = owner;
+    if (owner.kind === "Node") {
+      const view = await this.#read(kinds.NodeNetwork, name, undefined);
+      if (!view?.spec.podBlocks?.some((b) => b.prefix === prefix)) return false;
+      return (await this.#read(kinds.Node, name, undefined))?.metadata.uid === owner.uid;
+    }
+    const address = prefix.replace(/\/\d+$/, "");
+    if (owner.kind === "IPReservation")
+      return (await this.#c.api.list(kinds.Service, { namespace })).items.some((s) =>
+        ingressOf(s).includes(address),
+      );
+    const service = await this.#read(kinds.Service, name, namespace);
+    return service?.metadata.uid === owner.uid && ingressOf(service).includes(address);
+  }
+
   async #say(claim: IPAllocation, waiting: readonly string[], say: Say): Promise<void> {
     const conditions = this.#conditions(claim, say);
     const same =
@@ -256,10 +299,13 @@ export class ClaimLifecycle {
   async #cooling(claim: IPAllocation): Promise<Result | undefined> {
     const until = Date.parse(claim.status?.coolingUntil ?? "");
     const left = until - this.#c.clock.now();
-    // Without a readable time it rests the longest that a pool can ask for, from its release.
+    // Without a readable time it rests from now.
     if (Number.isNaN(until)) return this.#repairCooling(claim);
+    // Longer than any rest begun now would take: the wall clock has been set back since.
+    const cooldown = this.#c.pools.get(claim.spec.pool)?.pool.cooldownMs ?? defaultCooldownMs;
+    if (left > Math.max(cooldown, defaultCooldownMs) + clockSlackMs) return this.#repairCooling(claim);
     if (left > 0) return { requeueAfterMs: Math.min(left, 3_600_000) };
-    if (this.#isShown(claim)) return { requeueAfterMs: lookMs };
+    if (this.#isShown(claim) || (await this.#isShownNow(claim))) return { requeueAfterMs: lookMs };
     const waiting = await this.#holdoutsNow(claim);
     if (waiting.length > 0) {
       await this.#c.claims.release(claim, waiting);
@@ -271,9 +317,8 @@ export class ClaimLifecycle {
   }
 
   async #repairCooling(claim: IPAllocation): Promise<Result | undefined> {
-    await this.#c.claims.setStatus(claim, {
-      coolingUntil: timestamp(this.#c.clock.now() + defaultCooldownMs),
-    });
+    const cooldown = this.#c.pools.get(claim.spec.pool)?.pool.cooldownMs ?? defaultCooldownMs;
+    await this.#c.claims.setStatus(claim, { coolingUntil: timestamp(this.#c.clock.now() + cooldown + 999) });
     return undefined;
   }
 }

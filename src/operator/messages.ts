@@ -50,6 +50,11 @@ export const claimSays = {
       "AwaitingWithdrawal",
       `waiting until ${some(nodes)} no longer announce${nodes.length === 1 ? "s" : ""} it`,
     ),
+  quarantined: (nodes: readonly string[]) =>
+    say(
+      "Quarantined",
+      `in use on ${some(nodes)} and not known to the API server, as after a restore from a backup; free when it is withdrawn there`,
+    ),
   settling: () => say("Settling", "withdrawn; waiting for late reports of nodes"),
   cooling: (until: string) => say("Cooling", `rests until ${until}`),
 } as const;
@@ -153,5 +158,7 @@ export const pausedSays = (changed: boolean): Say =>
 
 export const eventNotes = {
   noBlock: (family: number, why: string) => `no IPv${family} pod block: ${why}`,
+  quarantined: (prefix: string, service: string | undefined) =>
+    `${prefix} is in use here${service ? ` for Service ${service}` : ""} and no IPAllocation says so; it is given to nobody until it is withdrawn`,
   allocated: (prefix: string, pool: string) => `${prefix} of IPPool ${pool}`,
 } as const;

@@ -6,7 +6,7 @@ import {
   type Node,
   type NodeNetwork,
 } from "../api/index.ts";
-import type { Applicant, Refusal } from "../ipam/index.ts";
+import { type Applicant, type Refusal, refusals } from "../ipam/index.ts";
 import { isAlreadyExists, isNotFound, kinds, type Result, sameJson } from "../kube/index.ts";
 import {
   claimName,
@@ -129,13 +129,17 @@ export class NodeReconciler {
   }
 
   async #allocate(node: Node, unclaimed: readonly Unclaimed[]): Promise<void> {
-    const { claims, pools, events } = this.#c;
+    const { claims, events, gate, pools } = this.#c;
     const missing = new Map<Family, Refusal>();
     for (const family of families) {
       if (claims.ofOwner(node.metadata.uid).some((c) => isBound(c) && prefixOf(c).family === family))
         continue;
       if (unclaimed.some((u) => u.prefix.family === family)) continue;
       const applicant: Applicant = { purpose: "Pods", family, labels: node.metadata.labels };
+      if (gate.awaited) {
+        missing.set(family, refusals.awaitingAgents(gate.awaited));
+        continue;
+      }
       const unfinished = claims
         .ofOwner(node.metadata.uid)
         .find((c) => phaseOf(c) === undefined && prefixOf(c).family === family);

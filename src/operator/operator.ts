@@ -1,4 +1,6 @@
 // operator: the operator as a whole: caches, election, terms of office. It needs nothing that it cannot derive again.
+
+import { type IPAllocation, systemNamespace } from "../api/index.ts";
 import {
   backoff,
   type Clock,
@@ -11,8 +13,9 @@ import {
   type ReflectorState,
   sleep,
 } from "../kube/index.ts";
-import { ClaimLedger } from "./claims.ts";
+import { ClaimLedger, isBound } from "./claims.ts";
 import { allCaches, type Caches, type Log, makeCaches, type OperatorContext } from "./context.ts";
+import { Hearing } from "./hearing.ts";
 import { PoolBook } from "./pool-book.ts";
 import { Reconcilers } from "./reconcilers.ts";
 
@@ -28,6 +31,9 @@ export interface OperatorOptions {
   readonly random: Random;
   readonly log: Log;
 }
+
+/** Signs that the data went back come several at a time; one list of everything answers them all. */
+const relistSpacingMs = 5_000;
 
 export const leaseName = "waggle-operator";
 
@@ -49,10 +55,15 @@ export class Operator implements AsyncDisposable {
   readonly #elector: LeaseElector;
   readonly #pools: PoolBook;
   readonly #stale = new Map<string, string>();
+  readonly #hearing: Hearing;
+  /** The reconcilers of the term that serves. */
+  #reconcilers: Reconcilers | undefined;
+  /** All that was reported has been looked at since the agents were heard. */
+  #settled = false;
   #term: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
   #serving = false;
-  #reconcilers: Reconcilers | undefined;
+  #relisting = false;
 
   constructor(options: OperatorOptions) {
     this.#o = options;
@@ -71,7 +82,30 @@ export class Operator implements AsyncDisposable {
     });
     this.claims = new ClaimLedger(api, this.caches.allocations, clock);
     this.#pools = new PoolBook(this.caches, this.claims);
+    this.#hearing = new Hearing({
+      api,
+      namespace: systemNamespace,
+      caches: this.caches,
+      clock,
+      log,
+      onOpen: () => void this.#settle(),
+      onSilence: () => this.#reconcilers?.summarise(),
+    });
+    this.#watchForRewinds();
+    const gate = {
+      awaited: (): readonly string[] | undefined =>
+        this.#hearing.awaited ?? (this.#settled ? undefined : ["their reports"]),
+      silent: () => this.#hearing.silent,
+    };
     this.#context = {
+      gate: {
+        get awaited() {
+          return gate.awaited();
+        },
+        get silent() {
+          return gate.silent();
+        },
+      },
       api,
       caches: this.caches,
       claims: this.claims,
@@ -97,7 +131,13 @@ export class Operator implements AsyncDisposable {
       onElected: () => this.#begin(),
       onLost: (reason) => this.#end(reason),
       onError: (message) => log.debug({ message }, "election"),
+      onRewound: () => this.#rewound("the Lease is older than it was"),
     });
+  }
+
+  /** Whom it waits for before anything new is given out; undefined: nobody. */
+  get awaited(): readonly string[] | undefined {
+    return this.#context.gate.awaited;
   }
 
   get state(): OperatorState {
@@ -121,6 +161,7 @@ export class Operator implements AsyncDisposable {
   start(): this {
     for (const informer of allCaches(this.caches)) informer.start();
     this.#elector.start();
+    this.#hearing.start();
     return this;
   }
 
@@ -130,6 +171,7 @@ export class Operator implements AsyncDisposable {
     await this.#running;
     await this.#elector[Symbol.asyncDispose]();
     for (const informer of allCaches(this.caches)) informer[Symbol.dispose]();
+    this.#hearing[Symbol.dispose]();
     this.#pools[Symbol.dispose]();
     this.claims[Symbol.dispose]();
   }
@@ -174,11 +216,64 @@ export class Operator implements AsyncDisposable {
       log.info({ claims: this.claims.all().length }, "serving");
       this.#serving = true;
       reconcilers.start();
+      void this.#settle();
     }
     await ended;
     this.#serving = false;
     this.#reconcilers = undefined;
+    this.#settled = false;
     await reconcilers[Symbol.asyncDispose]();
+  }
+
+  /** A backup of the API server's data shows in lists that are older than what was known, or lack what nobody has deleted. */
+  #watchForRewinds(): void {
+    for (const informer of allCaches(this.caches)) {
+      const { kind } = informer.resource;
+      let before: bigint | undefined;
+      informer.cache.onReplaced = ({ vanished, older }) => {
+        // A Bound claim is released, withdrawn and rests before it goes: that takes longer than a watch is away.
+        const lost = vanished.some((o) => kind === "IPAllocation" && isBound(o as unknown as IPAllocation));
+        if (older || lost) this.#rewound(`${kind} objects are older, or gone that nobody has deleted`);
+      };
+      informer.cache.onProgress((version) => {
+        const now = /^\d+$/.test(version) ? BigInt(version) : undefined;
+        if (now !== undefined && before !== undefined && now < before)
+          this.#rewound(`the list of ${kind} is at version ${now}, after ${before}`);
+        before = now;
+      });
+    }
+  }
+
+  /** Nothing that is known may be newer than the API server's data: all of it is asked for again. */
+  #rewound(reason: string): void {
+    this.#settled = false;
+    this.#hearing.rewound(reason);
+    if (this.#relisting) return;
+    this.#relisting = true;
+    for (const informer of allCaches(this.caches)) informer.relist();
+    this.#o.clock.after(relistSpacingMs, () => {
+      this.#relisting = false;
+    });
+  }
+
+  /** With all agents heard, what they report and nobody claims is claimed or quarantined; then new addresses may be given out. */
+  async #settle(): Promise<void> {
+    const { clock, random, log } = this.#o;
+    const pause = backoff(200, 10_000, random);
+    for (;;) {
+      const reconcilers = this.#reconcilers;
+      if (!reconcilers || !this.#serving || this.#settled || this.#hearing.awaited) return;
+      try {
+        await reconcilers.quarantine.all();
+        if (this.#reconcilers !== reconcilers || this.#hearing.awaited) continue;
+        this.#settled = true;
+        reconcilers.retryWaiting();
+        return;
+      } catch (error) {
+        log.warn({ error: describeError(error) }, "what agents report could not be looked at");
+        await sleep(clock, pause.next());
+      }
+    }
   }
 
   #onState(kind: string, state: ReflectorState): void {

@@ -21,6 +21,7 @@ import { type Caches, indexes, type OperatorContext } from "./context.ts";
 import { ClaimLifecycle } from "./lifecycle.ts";
 import { NodeReconciler } from "./nodes.ts";
 import { PoolReconciler } from "./pools.ts";
+import { Quarantine } from "./quarantine.ts";
 import { ReservationReconciler } from "./reservations.ts";
 import { ServiceReconciler } from "./services.ts";
 import { StatusReconcilers } from "./status.ts";
@@ -38,6 +39,7 @@ const names = [
   "services",
   "reservations",
   "claims",
+  "reports",
   "clusterNetworks",
   "peers",
   "policies",
@@ -53,6 +55,7 @@ const cacheOf: Readonly<Record<Name, keyof Caches>> = {
   services: "services",
   reservations: "reservations",
   claims: "allocations",
+  reports: "networks",
   clusterNetworks: "clusterNetworks",
   peers: "peers",
   policies: "policies",
@@ -91,6 +94,7 @@ class News<T> {
 
 export class Reconcilers implements AsyncDisposable {
   readonly nodes: NodeReconciler;
+  readonly quarantine: Quarantine;
   readonly services: ServiceReconciler;
   readonly #c: OperatorContext;
   readonly #reservations: ReservationReconciler;
@@ -103,6 +107,8 @@ export class Reconcilers implements AsyncDisposable {
   constructor(context: OperatorContext, identity: ClusterIdentity) {
     this.#c = context;
     const { caches, clock, random, log } = context;
+    this.quarantine = new Quarantine(context);
+    context.claims.usedElsewhere = this.quarantine.usedElsewhere;
     this.nodes = new NodeReconciler(context);
     this.services = new ServiceReconciler(context);
     this.#reservations = new ReservationReconciler(context);
@@ -114,6 +120,7 @@ export class Reconcilers implements AsyncDisposable {
       services: this.services.reconcile,
       reservations: this.#reservations.reconcile,
       claims: lifecycle.reconcile,
+      reports: this.quarantine.reconcile,
       clusterNetworks: status.clusterNetwork,
       peers: status.peer,
       policies: status.policy,
@@ -169,7 +176,7 @@ export class Reconcilers implements AsyncDisposable {
     this.#subscribe();
     for (const controller of Object.values(this.#controllers)) controller.start();
     this.#all("pools", "nodes", "services", "reservations", "claims");
-    this.#summarise();
+    this.summarise();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -192,7 +199,7 @@ export class Reconcilers implements AsyncDisposable {
   }
 
   /** Statuses that sum up what others report. */
-  #summarise(): void {
+  summarise(): void {
     const { caches, random } = this.#c;
     for (const name of ["clusterNetworks", "peers", "policies", "advertisements", "peerings"] as const)
       for (const key of caches[cacheOf[name]].cache.keys())
@@ -200,7 +207,7 @@ export class Reconcilers implements AsyncDisposable {
   }
 
   /** Room may have appeared: everything that got nothing looks again. */
-  #retryWaiting(): void {
+  retryWaiting(): void {
     for (const key of this.services.waiting) this.#controllers.services.queue.add(key);
     for (const key of this.#reservations.waiting) this.#controllers.reservations.queue.add(key);
     for (const name of this.nodes.missing.keys()) this.#controllers.nodes.queue.add(name);
@@ -242,10 +249,10 @@ export class Reconcilers implements AsyncDisposable {
           return pools.addAfter(name, statusRecheckMs * (0.5 + random()));
         this.#all("pools", "reservations");
         // Who has everything is not concerned by a pool, unless it shows an address that nothing could claim.
-        this.#retryWaiting();
+        this.retryWaiting();
         for (const key of this.services.foreign) this.#controllers.services.queue.add(key);
         this.#all("nodes");
-        this.#summarise();
+        this.summarise();
       }),
     );
 
@@ -262,7 +269,7 @@ export class Reconcilers implements AsyncDisposable {
         if (!claim) return;
         this.#ownerChanged(claim);
         poolsSoon([claim.spec.pool]);
-        if (!now) this.#retryWaiting();
+        if (!now) this.retryWaiting();
       }),
     );
 
@@ -274,7 +281,7 @@ export class Reconcilers implements AsyncDisposable {
           this.#controllers.reservations.queue.add(keyOf(r));
         for (const claim of claims.ofOwnerNamed("Service", key)) this.#controllers.claims.queue.add(claim);
         if (!service) this.#reservedNearby(key);
-        this.#summarise();
+        this.summarise();
       }),
     );
 
@@ -284,7 +291,7 @@ export class Reconcilers implements AsyncDisposable {
         const reservation = caches.reservations.cache.get(key);
         const namespace = key.slice(0, key.indexOf("/"));
         if (reservation) this.#controllers.services.queue.add(`${namespace}/${reservation.spec.serviceName}`);
-        else this.#retryWaiting();
+        else this.retryWaiting();
         for (const claim of claims.ofOwnerNamed("IPReservation", key))
           this.#controllers.claims.queue.add(claim);
       }),
@@ -300,7 +307,7 @@ export class Reconcilers implements AsyncDisposable {
         this.#controllers.nodes.queue.add(name);
         for (const claim of claims.ofOwnerNamed("Node", name)) this.#controllers.claims.queue.add(claim);
         if (!caches.nodes.cache.has(name)) this.#releasing();
-        this.#summarise();
+        this.summarise();
       }),
     );
 
@@ -308,8 +315,9 @@ export class Reconcilers implements AsyncDisposable {
     on(
       caches.networks.onChange((name) => {
         if (viewSeen.isNew(name, caches.networks.cache.get(name))) this.#controllers.nodes.queue.add(name);
+        this.#controllers.reports.queue.add(name);
         this.#releasing();
-        this.#summarise();
+        this.summarise();
       }),
     );
 
@@ -318,7 +326,7 @@ export class Reconcilers implements AsyncDisposable {
         if (!specSeen.isNew(`ClusterNetwork/${name}`, caches.clusterNetworks.cache.get(name)))
           return recheck("clusterNetworks", name);
         this.#all("nodes", "services", "reservations");
-        this.#summarise();
+        this.summarise();
       }),
     );
     on(
@@ -326,14 +334,14 @@ export class Reconcilers implements AsyncDisposable {
         if (!specSeen.isNew(`ClusterPeering/${name}`, caches.peerings.cache.get(name)))
           return recheck("peerings", name);
         poolsSoon(caches.pools.cache.keys());
-        this.#retryWaiting();
-        this.#summarise();
+        this.retryWaiting();
+        this.summarise();
       }),
     );
     for (const kind of ["peers", "policies", "advertisements"] as const)
       on(
         caches[kind].onChange((name) => {
-          if (specSeen.isNew(`${kind}/${name}`, caches[kind].cache.get(name))) this.#summarise();
+          if (specSeen.isNew(`${kind}/${name}`, caches[kind].cache.get(name))) this.summarise();
           else recheck(kind, name);
         }),
       );

@@ -192,15 +192,15 @@ export class ServiceReconciler {
     family: Family,
     source: Exclude<Source, { kind: "refused" | "wait" }>,
   ): Promise<{ readonly claim: IPAllocation } | { readonly say: Say; readonly wait?: true }> {
-    if (source.kind === "held")
-      return { claim: isGoing(source.claim) ? await this.#c.claims.revive(source.claim) : source.claim };
+    if (source.kind === "held") return this.#hold(service, source.claim);
     if (source.kind === "adopt") {
       const claim = await this.#claimShown(service, source.prefix);
       return claim
         ? { claim }
         : { say: sayRefusal(family, refusals.taken(describePrefix(source.prefix), "somebody else")) };
     }
-    const { claims, pools } = this.#c;
+    const { claims, gate, pools } = this.#c;
+    if (gate.awaited) return { say: sayRefusal(family, refusals.awaitingAgents(gate.awaited)) };
     const unfinished = claims
       .ofOwner(service.metadata.uid)
       .find((c) => phaseOf(c) === undefined && prefixOf(c).family === family);
@@ -220,6 +220,26 @@ export class ServiceReconciler {
       note: eventNotes.allocated(result.claim.spec.prefix, result.claim.spec.pool),
     });
     return result;
+  }
+
+  /**
+   * A claim of somebody else, of a reservation, may be on its way out by now: it is asked for before the Service shows it for
+   * the first time.
+   */
+  async #hold(
+    service: Service,
+    held: IPAllocation,
+  ): Promise<{ readonly claim: IPAllocation } | { readonly say: Say; readonly wait?: true }> {
+    const { claims } = this.#c;
+    const address = describePrefix(prefixOf(held));
+    let claim: IPAllocation | undefined = held;
+    if (held.spec.owner.uid !== service.metadata.uid && !ingressOf(service).includes(address)) {
+      claim = await claims.read(held.metadata.name);
+      if (!claim || !isBound(claim) || claim.spec.owner.uid !== held.spec.owner.uid)
+        return { say: serviceSays.reservationPending(held.spec.owner.name), wait: true };
+    }
+    if (isGoing(claim)) claim = await claims.revive(claim);
+    return { claim };
   }
 
   /** An address that was asked for is tried once: there is no other to go on to. */

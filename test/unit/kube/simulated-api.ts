@@ -68,7 +68,14 @@ function matches(object: Stored, options: { labelSelector?: string; fieldSelecto
   return true;
 }
 
+export interface Backup {
+  readonly objects: ReadonlyMap<string, ReadonlyMap<string, Stored>>;
+  readonly version: number;
+}
+
 export class SimulatedApi {
+  /** How often the store has been restored from a backup. */
+  epoch = 0;
   /** Thrown before (`effect` false) or after the operation has taken effect. */
   fault: (operation: Operation, effect: boolean, client: string) => Error | undefined = () => undefined;
   /** Sees every write that takes effect. */
@@ -134,6 +141,30 @@ export class SimulatedApi {
   /** Ends every running watch with a connection error. */
   cutWatches(): void {
     for (const cut of [...this.#cut]) cut();
+  }
+  /** A backup of everything that is stored. */
+  backup(): Backup {
+    const objects = new Map([...this.#objects].map(([id, of]) => [id, new Map(of)]));
+    return { objects, version: this.#version };
+  }
+  /**
+   * The backup in place of what is stored; whatever is under way is lost. With `bump` versions go on above those that were,
+   * and the history is compacted, as etcdutl's --bump-revision and --mark-compacted do; without, they begin again where
+   * the backup ends, and a watch from a later one hears nothing until they have come there.
+   */
+  restore(backup: Backup, bump: boolean): void {
+    this.epoch += 1;
+    this.#objects.clear();
+    for (const [id, of] of backup.objects) this.#objects.set(id, new Map(of));
+    if (bump) {
+      this.#version += 1_000;
+      this.compact();
+    } else {
+      this.#version = backup.version;
+      this.#history = this.#history.filter((c) => c.resourceVersion <= backup.version);
+      this.#compacted = Math.min(this.#compacted, backup.version);
+    }
+    this.cutWatches();
   }
   get clock(): Clock {
     return this.#o.clock;
@@ -262,11 +293,12 @@ class SimulatedClient implements KubeApi {
     if (this.#signal?.aborted) return dead();
     options.signal?.throwIfAborted();
     server.log.push({ client: this.#name, operation });
+    const { epoch } = server;
     const stall = server.stall(operation, this.#name);
     const timeoutMs = options.timeoutMs ?? 30_000;
     if (stall > timeoutMs) {
       void sleep(server.clock, stall).then(() => {
-        if (!server.gone.has(r.kind)) this.#late(effect);
+        if (!server.gone.has(r.kind) && server.epoch === epoch) this.#late(effect);
       });
       await sleep(server.clock, timeoutMs);
       if (this.#signal?.aborted) return dead();
@@ -275,7 +307,8 @@ class SimulatedClient implements KubeApi {
     if (stall > 0) await sleep(server.clock, stall);
     await server.pause();
     // A request that has left a process takes effect even if the process dies meanwhile.
-    const before = server.fault(operation, false, this.#name);
+    const lost = new TransportError("connect", "the server was restored meanwhile");
+    const before = server.epoch === epoch ? server.fault(operation, false, this.#name) : lost;
     let result: R | undefined;
     let failure: unknown = before;
     if (!failure)
@@ -290,6 +323,7 @@ class SimulatedClient implements KubeApi {
     if (this.#signal?.aborted) return dead();
     options.signal?.throwIfAborted();
     if (failure) throw failure;
+    if (server.epoch !== epoch) throw lost;
     return result as R;
   }
 

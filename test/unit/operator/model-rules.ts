@@ -1,0 +1,214 @@
+// test: rules about addresses that hold after every single write in a simulated cluster, whatever happens.
+import type { IPAllocation, IPPool, KubernetesObject, NodeNetwork, Service } from "../../../src/api/index.ts";
+import { overlapOf, parsePool } from "../../../src/ipam/index.ts";
+import { kinds } from "../../../src/kube/resource.ts";
+import { formatPrefix, hostPrefix, overlaps, parseAddress, parsePrefix } from "../../../src/net/address.ts";
+import { storedAccepted } from "../../../src/operator/pool-book.ts";
+import { ingress, type World } from "./world.ts";
+
+const bound = new Set(["Bound", "Releasing", "Cooling"]);
+export const host = (ip: string): string => formatPrefix(hostPrefix(parseAddress(ip)));
+
+/** Rules that hold after every write, and what has been seen so far. */
+export class Rules {
+  readonly broken: string[] = [];
+  readonly #w: World;
+  /** Address of each family that a Service has shown, by UID. */
+  readonly #shown = new Map<string, Map<string, string>>();
+  /** Blocks of each family that a Node has had, by UID. */
+  readonly #blocks = new Map<string, Map<string, string>>();
+  /** Phase of each claim, by UID. */
+  readonly #phases = new Map<string, string>();
+  /** What agents really announce, by node, and for whom; reports of it come later. */
+  readonly announcing = new Map<string, ReadonlyMap<string, string>>();
+
+  /** The Node that an agent took itself for when it was last heard. */
+  readonly nodeUIDs = new Map<string, string>();
+  #restoredAt = Number.NEGATIVE_INFINITY;
+
+  constructor(world: World) {
+    this.#w = world;
+    world.api.onWrite = (kind, type, object) => this.#check(kind, type, object);
+  }
+
+  /** The store is as it was at an earlier point; what was shown and is known to nobody any more may come out differently. */
+  restored(): void {
+    this.#restoredAt = this.#w.clock.monotonic();
+    this.#phases.clear();
+    for (const c of this.#w.api.all(kinds.IPAllocation))
+      if (c.status?.phase) this.#phases.set(c.metadata.uid ?? "", c.status.phase);
+    const known = new Set([...this.announcing.values()].flatMap((of) => [...of.keys()]));
+    for (const s of this.#w.api.all(kinds.Service)) for (const ip of ingress(s)) known.add(host(ip));
+    for (const seen of this.#shown.values())
+      for (const [family, ip] of seen) if (!known.has(host(ip))) seen.delete(family);
+    this.#blocks.clear();
+  }
+
+  /** A machine whose Node has gone since, and come back or not, cannot be waited for. */
+  #isCounted(name: string): boolean {
+    const uid = this.#w.api.read(kinds.Node, name)?.metadata.uid;
+    return uid !== undefined && uid === this.nodeUIDs.get(name);
+  }
+
+  #fail(text: string): void {
+    this.broken.push(`${this.#w.clock.monotonic()} ${text}`);
+  }
+
+  #check(kind: string, type: string, object: KubernetesObject): void {
+    if (kind === "IPAllocation") this.#claim(type, object as IPAllocation);
+    if (kind === "Service" && type !== "DELETED") this.#service(object as Service);
+    if (kind === "NodeNetwork" && type !== "DELETED") this.#view(object as NodeNetwork);
+    if (kind === "IPPool") this.#pools();
+  }
+
+  #claim(type: string, claim: IPAllocation): void {
+    const mine = parsePrefix(claim.spec.prefix);
+    const phase = claim.status?.phase;
+    if (type === "DELETED") {
+      if (phase === "Bound") this.#fail(`claim ${claim.spec.prefix} was deleted while Bound`);
+      if (phase !== undefined && this.#inUse(claim))
+        this.#fail(`claim ${claim.spec.prefix} was deleted while in use`);
+      if (phase !== undefined && phase !== "Cooling")
+        this.#fail(`claim ${claim.spec.prefix} was deleted ${phase}`);
+      // A machine whose Node is gone cannot be waited for; all others must have let go.
+      for (const [name, prefixes] of this.announcing)
+        if (phase !== undefined && prefixes.has(claim.spec.prefix) && this.#isCounted(name))
+          this.#fail(`claim ${claim.spec.prefix} was given up while ${name} announces it`);
+      return;
+    }
+    if (phase === undefined) return;
+    const before = this.#phases.get(claim.metadata.uid ?? "");
+    this.#phases.set(claim.metadata.uid ?? "", phase);
+    // Two who lead at once may disagree for a moment; the owner takes a claim back that it shows. It must not go further.
+    if (phase === "Cooling" && before === "Releasing" && this.#inUse(claim))
+      this.#fail(`claim ${claim.spec.prefix} of ${claim.spec.owner.name} was released while it is in use`);
+    if (phase === "Bound" && before === undefined) this.#wire(claim);
+    const pool = this.#w.pool(claim.spec.pool);
+    let inPool = 0;
+    for (const other of this.#w.api.all(kinds.IPAllocation)) {
+      if (!bound.has(other.status?.phase ?? "")) continue;
+      if (other.spec.pool === claim.spec.pool) inPool += 1;
+      if (other.metadata.name !== claim.metadata.name && overlaps(parsePrefix(other.spec.prefix), mine))
+        this.#fail(`claims ${claim.spec.prefix} and ${other.spec.prefix} overlap`);
+    }
+    const quota = pool?.spec.quota;
+    // What was lost by a restore and is in use is claimed again whatever the quota.
+    if (
+      quota !== undefined &&
+      this.#w.api.epoch === 0 &&
+      type === "MODIFIED" &&
+      phase === "Bound" &&
+      inPool > quota
+    )
+      this.#fail(`pool ${claim.spec.pool} has ${inPool} claims, its quota is ${quota}`);
+  }
+
+  /** What begins to be somebody's must not be announced for somebody else. */
+  #wire({ spec: { owner, prefix } }: IPAllocation): void {
+    for (const [name, prefixes] of this.announcing) {
+      const user = prefixes.get(prefix);
+      if (user === undefined || !this.#isCounted(name)) continue;
+      const mine =
+        owner.kind === "IPReservation"
+          ? user.startsWith(`Service ${owner.namespace}/`)
+          : user === `${owner.kind} ${owner.namespace ? `${owner.namespace}/` : ""}${owner.name}`;
+      if (!mine)
+        this.#fail(
+          `${prefix} is given to ${owner.kind} ${owner.name} while ${name} announces it for ${user}`,
+        );
+    }
+  }
+
+  /** Whether the claim's own owner is there and shows it. */
+  #inUse({ spec: { owner, prefix } }: IPAllocation): boolean {
+    if (owner.kind === "Node")
+      return (
+        this.#w.api.read(kinds.Node, owner.name)?.metadata.uid === owner.uid &&
+        this.#w.view(owner.name)?.spec.podBlocks?.some((b) => b.prefix === prefix) === true
+      );
+    const shown = this.#w.api
+      .all(kinds.Service)
+      .filter(
+        (s) => s.metadata.namespace === owner.namespace && ingress(s).some((ip) => host(ip) === prefix),
+      );
+    return shown.some((s) => owner.kind === "IPReservation" || s.metadata.uid === owner.uid);
+  }
+
+  #service(changed: Service): void {
+    const uid = changed.metadata.uid ?? "";
+    const ips = ingress(changed);
+    const seen = this.#shown.get(uid) ?? new Map<string, string>();
+    this.#shown.set(uid, seen);
+    for (const ip of ips) {
+      const family = ip.includes(":") ? "6" : "4";
+      const before = seen.get(family);
+      if (before !== undefined && before !== ip)
+        this.#fail(`Service ${changed.metadata.name} moved from ${before} to ${ip}`);
+      seen.set(family, ip);
+      for (const other of this.#w.api.all(kinds.Service))
+        if (other.metadata.uid !== uid && ingress(other).includes(ip))
+          this.#fail(`Services ${changed.metadata.name} and ${other.metadata.name} both show ${ip}`);
+      const claim = this.#w.api.all(kinds.IPAllocation).find((c) => c.spec.prefix === host(ip));
+      const mine =
+        claim?.spec.owner.uid === uid ||
+        (claim?.spec.owner.kind === "IPReservation" &&
+          claim.spec.owner.namespace === changed.metadata.namespace);
+      const going = mine && claim.status?.phase === "Releasing";
+      // Who has not heard of a restore shows what was claimed before it; whoever finds that claims it again.
+      const lost = claim === undefined && this.#w.clock.monotonic() - this.#restoredAt < 60_000;
+      if (claim?.status?.phase !== "Bound" && !going && !lost)
+        this.#fail(
+          `Service ${changed.metadata.name} shows ${ip}, whose claim is ${claim?.status?.phase ?? "absent"}`,
+        );
+    }
+  }
+
+  #view(view: NodeNetwork): void {
+    const owner = view.metadata.ownerReferences?.[0]?.uid ?? "";
+    const seen = this.#blocks.get(owner) ?? new Map<string, string>();
+    this.#blocks.set(owner, seen);
+    const node = this.#w.api.read(kinds.Node, view.metadata.name);
+    for (const { prefix } of view.spec.podBlocks ?? []) {
+      const family = prefix.includes(":") ? "6" : "4";
+      const before = seen.get(family);
+      // A NodeNetwork taken over by a new Node of its name still shows the old one's blocks for a moment.
+      if (
+        before !== undefined &&
+        before !== prefix &&
+        node?.metadata.uid === owner &&
+        ![...seen.values()].includes(prefix)
+      ) {
+        const claim = this.#w.api.all(kinds.IPAllocation).find((c) => c.spec.prefix === prefix);
+        if (claim?.spec.owner.uid !== owner || this.#moved(owner, before))
+          this.#fail(`node ${view.metadata.name} moved from ${before} to ${prefix}`);
+      }
+      seen.set(family, prefix);
+      for (const other of this.#w.api.all(kinds.NodeNetwork))
+        if (
+          other.metadata.name !== view.metadata.name &&
+          this.#w.api.read(kinds.Node, other.metadata.name) &&
+          node &&
+          other.spec.podBlocks?.some((b) => overlaps(parsePrefix(b.prefix), parsePrefix(prefix)))
+        )
+          this.#fail(`nodes ${view.metadata.name} and ${other.metadata.name} share ${prefix}`);
+    }
+  }
+
+  /** Whether the block that a node had before was its own by claim. */
+  #moved(owner: string, before: string): boolean {
+    return this.#w.api
+      .all(kinds.IPAllocation)
+      .some((c) => c.spec.prefix === before && c.spec.owner.uid === owner && c.status?.phase === "Bound");
+  }
+
+  #pools(): void {
+    const accepted = this.#w.api.all(kinds.IPPool).filter((p: IPPool) => storedAccepted(p) === true);
+    for (const a of accepted)
+      for (const b of accepted)
+        if (
+          a.metadata.name < b.metadata.name &&
+          overlapOf(parsePool(a).pool.blocks, parsePool(b).pool.blocks, "")
+        )
+          this.#fail(`pools ${a.metadata.name} and ${b.metadata.name} are both accepted`);
+  }
+}
