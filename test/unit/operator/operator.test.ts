@@ -403,7 +403,7 @@ describe("reservations", () => {
       expect(w.claimLines()).toContain("10.101.0.0/32 Bound IPReservation/r");
     }
     w.api.remove(kinds.IPReservation, "r", "shop");
-    await w.settle(20_000);
+    await w.settle(60_000);
     expect(w.claims().some((c) => c.spec.prefix === "10.101.0.0/32")).toBe(false);
   });
 
@@ -418,7 +418,7 @@ describe("reservations", () => {
     expect(ingress(w.service("web"))).toEqual(["10.101.0.50"]);
     expect(w.claimLines()).toContain("10.101.0.50/32 Bound IPReservation/r");
     w.api.remove(kinds.Service, "web", "shop");
-    await w.settle(20_000);
+    await w.settle(60_000);
     expect(w.claims().some((c) => c.spec.prefix === "10.101.0.50/32")).toBe(false);
   });
 
