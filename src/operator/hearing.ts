@@ -29,7 +29,7 @@ interface Beat {
   readonly mark: string;
   /** Monotonic ms when this form was first seen. */
   readonly since: number;
-  /** An earlier form was seen before: the agent has beaten while we watched. */
+  /** Another form, or none, was seen before: the agent has beaten while we watched. */
   readonly beaten: boolean;
 }
 
@@ -58,6 +58,8 @@ export class Hearing implements Disposable {
   #rewound = false;
   #timer: Timer | undefined;
   #running = false;
+  /** Heartbeats have been listed once since it closed. */
+  #looked = false;
   #disposed = false;
   #silent: ReadonlySet<string> = new Set();
   #awaited: readonly string[] = ["the agents"];
@@ -101,6 +103,7 @@ export class Hearing implements Disposable {
     this.#awaited = ["the agents"];
     // Leases went back as well: only what comes now counts.
     this.#beats.clear();
+    this.#looked = false;
     this.#poll(0);
   }
 
@@ -140,9 +143,10 @@ export class Hearing implements Disposable {
       const before = this.#beats.get(node);
       names.add(node);
       if (before?.mark !== mark)
-        this.#beats.set(node, { lease, mark, since: now, beaten: before !== undefined });
+        this.#beats.set(node, { lease, mark, since: now, beaten: before !== undefined || this.#looked });
     }
     for (const node of this.#beats.keys()) if (!names.has(node)) this.#beats.delete(node);
+    this.#looked = true;
     this.#noteSilence(now);
     if (this.#closedAt === undefined) return;
     const awaited = this.#awaitedNow(now, this.#closedAt);

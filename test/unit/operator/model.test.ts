@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { complaints, picture, simulate } from "./model.ts";
 
-const runs = Number(process.env["WAGGLE_MODEL_RUNS"] ?? 25);
+const runs = Number(process.env["WAGGLE_MODEL_RUNS"] ?? 12);
 const steps = Number(process.env["WAGGLE_MODEL_STEPS"] ?? 60);
 /** One cluster again, after a failure. */
 const oneSeed = Number(process.env["WAGGLE_MODEL_ONE"] ?? 0);
