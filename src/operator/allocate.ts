@@ -11,7 +11,7 @@ import {
   refusals,
   type Space,
 } from "../ipam/index.ts";
-import { formatPrefix, type Prefix } from "../net/address.ts";
+import { type Family, formatPrefix, type Prefix, parsePrefix } from "../net/address.ts";
 import type { Owner } from "./claims.ts";
 import type { OperatorContext } from "./context.ts";
 
@@ -68,6 +68,22 @@ export async function allocate(
     last = formatPrefix(choice.prefix);
   }
   throw new Contended(last);
+}
+
+/**
+ * Claims for an owner that has come back what is quarantined under its name. The quarantine goes first, as a claim's owner
+ * never changes; nobody else can verify a claim in between, for agents report that it is in use for this one.
+ */
+export async function takeQuarantined(
+  context: OperatorContext,
+  owner: Owner,
+  family: Family,
+): Promise<Allocation | undefined> {
+  const claim = context.claims.quarantinedFor(owner, family);
+  const pool = claim && context.pools.get(claim.spec.pool)?.pool;
+  if (!claim || !pool || claim.status?.phase !== "Releasing") return undefined;
+  await context.claims.remove(claim);
+  return claimOnce(context, owner, pool, parsePrefix(claim.spec.prefix), true);
 }
 
 /** Claims one prefix; with `adopt` one that is in use already, which needs neither room in a quota nor an open gate. */

@@ -27,7 +27,7 @@ import {
   setCondition,
   timestamp,
 } from "../kube/index.ts";
-import { claimName, formatPrefix, overlaps, type Prefix, parsePrefix } from "../net/address.ts";
+import { claimName, type Family, formatPrefix, overlaps, type Prefix, parsePrefix } from "../net/address.ts";
 import { claimSays } from "./messages.ts";
 
 export type Owner = IPAllocation["spec"]["owner"];
@@ -282,6 +282,20 @@ export class ClaimLedger implements Disposable {
       announcedBy: [node],
       conditions: setCondition(undefined, condition, this.#clock.now()),
     });
+  }
+
+  /**
+   * The quarantined claim of whoever has this name: what is in use for it and was lost. Its owner may have come back with a
+   * UID of its own, since nobody else's claim would be believed while agents report the use.
+   */
+  quarantinedFor({ kind, namespace, name }: Owner, family: Family): IPAllocation | undefined {
+    return this.ofOwner(unknownUID).find(
+      ({ spec: { owner, prefix } }) =>
+        owner.kind === kind &&
+        owner.namespace === namespace &&
+        owner.name === name &&
+        parsePrefix(prefix).family === family,
+    );
   }
 
   /** What is before this unverified claim and shares an address with it. */

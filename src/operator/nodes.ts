@@ -19,7 +19,7 @@ import {
 } from "../net/address.ts";
 import { hashedRouterID } from "../plan/index.ts";
 import { addressesOf, type ClusterNetworkRule, ruleOf } from "../plan/noderule.ts";
-import { allocate, chooseUnshown, claimOnce } from "./allocate.ts";
+import { allocate, chooseUnshown, claimOnce, takeQuarantined } from "./allocate.ts";
 import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claims.ts";
 import { clusterNetworkOf, fieldManager, indexes, type OperatorContext } from "./context.ts";
 import { eventNotes } from "./messages.ts";
@@ -136,6 +136,8 @@ export class NodeReconciler {
         continue;
       if (unclaimed.some((u) => u.prefix.family === family)) continue;
       const applicant: Applicant = { purpose: "Pods", family, labels: node.metadata.labels };
+      const back = await takeQuarantined(this.#c, nodeOwner(node), family);
+      if (back?.ok) continue;
       if (gate.awaited) {
         missing.set(family, refusals.awaitingAgents(gate.awaited));
         continue;

@@ -3,7 +3,7 @@ import { type IPAllocation, isPaused, type Service } from "../api/index.ts";
 import { describePrefix, refusals } from "../ipam/index.ts";
 import { isNotFound, kinds, type Result, sameJson, setCondition } from "../kube/index.ts";
 import { claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
-import { type Allocation, allocate, claimOnce } from "./allocate.ts";
+import { type Allocation, allocate, claimOnce, takeQuarantined } from "./allocate.ts";
 import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claims.ts";
 import { Contest } from "./contest.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
@@ -200,6 +200,10 @@ export class ServiceReconciler {
         : { say: sayRefusal(family, refusals.taken(describePrefix(source.prefix), "somebody else")) };
     }
     const { claims, gate, pools } = this.#c;
+    if (!source.exactly) {
+      const back = await takeQuarantined(this.#c, serviceOwner(service), family);
+      if (back?.ok) return back;
+    }
     if (gate.awaited) return { say: sayRefusal(family, refusals.awaitingAgents(gate.awaited)) };
     const unfinished = claims
       .ofOwner(service.metadata.uid)

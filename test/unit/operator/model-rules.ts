@@ -64,6 +64,8 @@ export class Rules {
   #claim(type: string, claim: IPAllocation): void {
     const mine = parsePrefix(claim.spec.prefix);
     const phase = claim.status?.phase;
+    // What was quarantined may go back to whom it is in use for; that it goes to nobody else is seen when that is Bound.
+    if (type === "DELETED" && claim.spec.owner.uid === "unknown") return;
     if (type === "DELETED") {
       if (phase === "Bound") this.#fail(`claim ${claim.spec.prefix} was deleted while Bound`);
       if (phase !== undefined && this.#inUse(claim))
