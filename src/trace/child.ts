@@ -214,7 +214,9 @@ export class TracerChild {
     });
     this.#running.set(name, run);
     try {
-      const { probes } = await run.attach();
+      const { probes, skipped } = await run.attach();
+      // The agent's log: the answer goes on without them.
+      for (const text of skipped) process.stderr.write(`${say.skipped(name, text)}\n`);
       return { ok: true, probes };
     } catch (error) {
       this.#running.delete(name);
