@@ -197,6 +197,12 @@ export const say = {
   oneOnly: (probe: string) => message("attach-point", `More than one ${probe} probe defined`),
   tupleKey: () =>
     message("map-key", "tuple cannot be used as a map key", "0.17 wants its parts as keys: @map[$1, $2]"),
+  printOne: (aggregate: string, map: string) =>
+    message(
+      "map-argument",
+      `Map type ${aggregate}_t cannot print the value of individual keys. You must print the whole map.`,
+      `write print(${map})`,
+    ),
   printKeyed: () =>
     message(
       "map-argument",

@@ -115,6 +115,11 @@ export interface TypeSource {
   /** Path of an executable file or library by name or path, if there is one. */
   binary?(name: string): string | undefined;
   userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined;
+  /** Address of a symbol as the file has it, and its size in bytes. */
+  userAddress?(
+    binary: string,
+    symbol: string,
+  ): { readonly address: bigint; readonly size: number } | undefined;
   /** Every place in a file where a USDT probe stands; a provider of "" is any. */
   usdt?(binary: string, provider: string, name: string): readonly UsdtPlace[];
   readonly features: KernelFeatures;
@@ -169,6 +174,8 @@ export interface CompileOptions {
   readonly network: boolean;
   /** Id of a name on this node, for comparisons such as cluster(ip) == "dc2"; undefined if the node knows no such name. */
   readonly nameId?: (dictionary: NameDictionary, name: string) => number | undefined;
+  /** Settings from outside, as in a config block: they count for more than the script's own. */
+  readonly settings?: Readonly<Record<string, string>>;
   readonly maxStrlen?: number;
   readonly maxMapKeys?: number;
   /** Process that the script was started with (-c) or for (-p): the `cpid` builtin. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { whenProcessEnds } from "../kernel/ffi.ts";
 import { ensureTracefs } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
-import { checkSyntax, formatSource, renderDiagnostics } from "../script/index.ts";
+import { checkSyntax, formatSource, knownSettings, renderDiagnostics } from "../script/index.ts";
 import type { CompiledScript, Diagnostic } from "../script/types.ts";
 import { AttachError } from "./attach.ts";
 import type { GatedCommand } from "./command.ts";
@@ -195,6 +195,9 @@ const pageSize = 4096;
 /** All of a ring counts as memory of this process; this is four times what bpftrace has on two CPUs, and holds 40,000 short lines. */
 const localRing = 2 << 20;
 
+/** Settings of which a wrong value is ignored with a warning. */
+const numbers = new Set(["max_strlen", "max_map_keys", "max_probes", "perf_rb_pages"]);
+
 /** Settings that bpftrace takes from the environment and that mean something here. */
 function environmentSettings(options: LocalOptions) {
   const environment = options.environment ?? process.env;
@@ -206,7 +209,16 @@ function environmentSettings(options: LocalOptions) {
     return undefined;
   };
   const pages = number("PERF_RB_PAGES");
+  /** Those that are settings of a config block, too. */
+  const settings = Object.fromEntries(
+    Object.entries(environment).flatMap(([variable, text]) => {
+      const name = variable.replace(/^BPFTRACE_/, "").toLowerCase();
+      const counts = variable.startsWith("BPFTRACE_") && knownSettings.has(name);
+      return text && counts && !numbers.has(name) ? [[name, text]] : [];
+    }),
+  );
   return {
+    settings,
     maxStrlen: options.maxStrlen ?? number("MAX_STRLEN") ?? number("STRLEN"),
     maxMapKeys: options.maxMapKeys ?? number("MAX_MAP_KEYS") ?? number("MAP_KEYS_MAX"),
     maxProbes: options.maxProbes ?? number("MAX_PROBES"),
@@ -219,7 +231,7 @@ function environmentSettings(options: LocalOptions) {
 
 function prepareOptions(options: LocalOptions, name: string) {
   const { compat, unsafe } = options;
-  const { maxStrlen, maxMapKeys, maxProbes, ringBytes } = environmentSettings(options);
+  const { settings, maxStrlen, maxMapKeys, maxProbes, ringBytes } = environmentSettings(options);
   return {
     name,
     positional: options.arguments ?? [],
@@ -227,6 +239,7 @@ function prepareOptions(options: LocalOptions, name: string) {
     compile: {
       ...(compat === undefined ? {} : { compat }),
       ...(unsafe === undefined ? {} : { unsafe }),
+      settings,
       ...(maxStrlen === undefined ? {} : { maxStrlen }),
       ...(maxMapKeys === undefined ? {} : { maxMapKeys }),
       ...(maxProbes === undefined ? {} : { maxProbes }),
@@ -344,7 +357,11 @@ async function runLoaded(
     ...(command === undefined ? {} : { command: command.pid }),
   });
   const stop = () => void run.end("stopped");
+  const own = new Set(loaded.script.attach.map(({ signal }) => signal?.replace(/^(?!SIG)/, "SIG")));
   const unwatch = options.pid === undefined ? undefined : whenProcessEnds(options.pid, stop);
+  // Without a listener that signal would open Node's debugger.
+  const printMaps = () => (own.has("SIGUSR1") ? undefined : printer.maps(run.readMaps()));
+  process.on("SIGUSR1", printMaps);
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   try {
@@ -369,6 +386,7 @@ async function runLoaded(
     return report(end);
   } finally {
     unwatch?.();
+    process.off("SIGUSR1", printMaps);
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
     sink[Symbol.dispose]();

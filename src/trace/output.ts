@@ -1,7 +1,7 @@
 // trace: where a local run prints: stdout or a file, in text or JSON lines, buffered as the user wants.
 import { closeSync, openSync, writeSync } from "node:fs";
 import { lineJson, mapJson, mapText, type PrintOptions, printJson, printText } from "../results/index.ts";
-import type { NodeChunk, ResultSchema } from "../results/types.ts";
+import type { MapData, NodeChunk, ResultSchema } from "../results/types.ts";
 
 export type Buffering = "none" | "line" | "full";
 
@@ -99,6 +99,13 @@ export class Printer {
   /** As JSON; as text it goes elsewhere, past the script's own output. */
   lost(events: number): void {
     this.#counted("lost_events", "events", events);
+  }
+
+  /** Maps in the middle of a run. */
+  maps(maps: readonly MapData[]): void {
+    this.#sink.write(
+      (this.#options.json ? printJson : printText)(this.#options.schema.maps, maps, this.#print),
+    );
   }
 
   chunk(chunk: NodeChunk): void {

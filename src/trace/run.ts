@@ -262,6 +262,11 @@ export class Run implements Disposable {
     }
   }
 
+  /** All maps as they are now; none once the run has ended. */
+  readMaps(): readonly MapData[] {
+    return this.#ended ? [] : this.#loaded.script.output.maps.map((map) => this.#read(map));
+  }
+
   /** What the programs counted so far, all CPUs together. */
   counters(): Counters {
     const { counters } = this.#loaded.script.output;

@@ -251,6 +251,17 @@ export class KernelTypes implements TypeSource {
     return offset === undefined ? undefined : { offset, path };
   }
 
+  userAddress(
+    binary: string,
+    symbol: string,
+  ): { readonly address: bigint; readonly size: number } | undefined {
+    const path = this.binary(binary);
+    if (path === undefined) return undefined;
+    using elf = new ElfFile(path);
+    const found = elf.symbols().find((s) => s.name === symbol);
+    return found && { address: found.address, size: Number(found.size) };
+  }
+
   usdt(binary: string, provider: string, name: string): readonly UsdtPlace[] {
     const path = this.binary(binary);
     if (path === undefined) return [];

@@ -57,6 +57,8 @@ export const BUILTINS: readonly Builtin[] = [
   { name: "ustack", about: "the stack of the current process" },
   { name: "ppid", about: "process ID of the parent" },
   { name: "pcomm", about: "name of the parent" },
+  { name: "leader_tid", about: "thread ID of the first thread of the process" },
+  { name: "leader_comm", about: "name of the first thread of the process" },
   { name: "cpid", about: "process ID of the child started with -c" },
   { name: "has_cpid", about: "whether there is one" },
   { name: "probe", about: "name of this attach point" },
@@ -87,7 +89,10 @@ export function checkBuiltin(c: Checking, written: string, loc: Loc): TExpr | un
   const stack = plainStack(c, name, loc);
   if (stack) return stack;
   if (/^sarg[0-9]$/.test(name)) return stackArgument(c, Number(name[4]), loc);
-  if (name === "ppid" || name === "pcomm") return ofParent(c, name === "ppid" ? "tgid" : "comm", loc);
+  if (name === "ppid" || name === "pcomm")
+    return ofTask(c, "real_parent", name === "ppid" ? "tgid" : "comm", loc);
+  if (name === "leader_tid" || name === "leader_comm")
+    return ofTask(c, "group_leader", name === "leader_tid" ? "pid" : "comm", loc);
   if (name === "cpid" || name === "has_cpid") return child(c, name, loc);
   if (name === "config")
     return { op: "builtin", name, type: { kind: "struct", name: "config", size: 0, union: false }, loc };
@@ -132,10 +137,10 @@ function userMode(c: Checking, loc: Loc): TExpr {
   );
 }
 
-/** A field of the task that started the current one. */
-function ofParent(c: Checking, field: string, loc: Loc): TExpr {
+/** A field of a task that the current one points to. */
+function ofTask(c: Checking, which: "real_parent" | "group_leader", field: string, loc: Loc): TExpr {
   const task = checkBuiltin(c, "curtask", loc);
-  return task ? checkField(c, checkField(c, task, "real_parent", loc, loc), field, loc, loc) : bad(loc);
+  return task ? checkField(c, checkField(c, task, which, loc, loc), field, loc, loc) : bad(loc);
 }
 
 function child(c: Checking, name: string, loc: Loc): TExpr {

@@ -39,12 +39,21 @@ export function checkCast(c: Checking, to: Type, e: TExpr, loc: Loc): TExpr {
     return { op: "convert", operand: e, type: { kind: "pointer", to, space: "kernel" }, loc };
   if (to.kind === "array" && isInteger(e.type) && isInteger(to.of)) {
     const length = to.length || Math.max(1, Math.floor(sizeOf(e.type) / sizeOf(to.of)));
-    if (length * sizeOf(to.of) !== sizeOf(e.type)) return refuse();
-    return { op: "convert", operand: e, type: { ...to, length }, loc };
+    const operand = ofSize(e, length * sizeOf(to.of));
+    return operand ? { op: "convert", operand, type: { ...to, length }, loc } : refuse();
   }
   if (to.kind === "string" && e.type.kind === "string") return { ...e, type: to };
   if (formatType(to) === formatType(e.type)) return e;
   return refuse();
+}
+
+/** An integer of so many bytes; a literal is one if its value fits. */
+function ofSize(e: TExpr, size: number): TExpr | undefined {
+  if (sizeOf(e.type) === size) return e;
+  if (e.op !== "const" || !e.literal || (size !== 1 && size !== 2 && size !== 4 && size !== 8))
+    return undefined;
+  const type: Type = { kind: "int", size, signed: e.value < 0n };
+  return wrap(e.value, type) === e.value ? { ...e, type } : undefined;
 }
 
 export function deref(c: Checking, pointer: TExpr, loc: Loc): TExpr {

@@ -86,6 +86,23 @@ export function applySettings(
   }
 }
 
+/** Settings from outside the script; numbers are written in digits. */
+export function applyOutside(
+  settings: Settings,
+  given: Readonly<Record<string, string>>,
+  diagnostics: Diagnostics,
+): void {
+  const values = Object.entries(given).map(([name, text]) => ({
+    name,
+    value: /^\d+$/.test(text) ? BigInt(text) : text,
+    loc: { start: 0, end: 1 },
+  }));
+  applySettings(settings, values, diagnostics);
+}
+
+/** Names of all settings. */
+export const knownSettings: ReadonlySet<string> = new Set(Object.keys(SETTINGS));
+
 /** Settings that config() can be asked for; those without a meaning here have bpftrace's defaults. */
 const VALUES: Readonly<Record<string, (s: Settings) => string | number | boolean>> = {
   max_strlen: (s) => s.maxStrlen,

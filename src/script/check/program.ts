@@ -5,7 +5,7 @@ import { type Diagnostics, type Message, say } from "../diagnostics.ts";
 import { type ResolvedPoint, resolvePoints } from "../probes.ts";
 import type { MapInfo, TProbe, TProgram } from "../typed.ts";
 import type { CompileOptions } from "../types.ts";
-import { applySettings, defaultSettings } from "./config.ts";
+import { applyOutside, applySettings, defaultSettings } from "./config.ts";
 import { define } from "./definitions.ts";
 import { checkExpr } from "./expressions.ts";
 import { truth } from "./operators.ts";
@@ -84,6 +84,7 @@ export function checkProgram(
     asksPoint: false,
   };
   definitions(c, program.items, diagnostics);
+  applyOutside(settings, options.settings ?? {}, diagnostics);
   const groups = resolveGroups(c, program, diagnostics);
   if (diagnostics.errors() > 0) return undefined;
   let probes: TProbe[] = [];

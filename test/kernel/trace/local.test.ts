@@ -1,5 +1,5 @@
 // trace: `waggle trace --local` as its user sees it: streams, exit codes, signals, commands, listings.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -29,7 +29,7 @@ interface More {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   /** Called with everything that came out so far, until it returns a signal to send. */
-  readonly signalWhen?: (out: string, err: string) => NodeJS.Signals | undefined;
+  readonly signalWhen?: (out: string, err: string, child: ChildProcess) => NodeJS.Signals | undefined;
 }
 
 function run(options: LocalOptions, more: More = {}): Promise<Result> {
@@ -45,7 +45,7 @@ function run(options: LocalOptions, more: More = {}): Promise<Result> {
   let err = "";
   let signalled = false;
   const look = () => {
-    const signal = signalled ? undefined : more.signalWhen?.(out, err);
+    const signal = signalled ? undefined : more.signalWhen?.(out, err, child);
     if (signal === undefined) return;
     signalled = true;
     child.kill(signal);
@@ -115,6 +115,40 @@ describe.skipIf(!canTrace)(`local traces (${skipped})`, () => {
       );
       expect(result).toMatchObject({ code: 0, out: "__BPFTRACE_NOTIFY_PROBES_ATTACHED\n\n\n@x: 1\n" });
     }
+  });
+
+  it("print maps on SIGUSR1 and go on", async () => {
+    let asked = false;
+    const result = await run(
+      {
+        program:
+          "BEGIN { @x = 1; } interval:ms:200 { @y++; if (@y > 400) { exit(); } } END { clear(@y); @x = 2; }",
+      },
+      {
+        env: { __BPFTRACE_NOTIFY_PROBES_ATTACHED: "1" },
+        signalWhen: (out, _, child) => {
+          if (asked) return out.includes("@x: 1\n") ? "SIGTERM" : undefined;
+          if (!out.includes("ATTACHED\n")) return undefined;
+          asked = true;
+          child.kill("SIGUSR1");
+          return undefined;
+        },
+      },
+    );
+    expect(result.code).toBe(0);
+    expect(result.out).toMatch(/ATTACHED\n@x: 1\n(@y: \d+\n)?\n\n@x: 2\n$/);
+  });
+
+  it("take settings from the environment, which counts for more than the script", async () => {
+    const program =
+      'config = { str_trunc_trailer = "!" } BEGIN { @x = 1; printf("%s\\n", str((uint8 *)&curtask->nsproxy->uts_ns->name.sysname, 3)); }';
+    const { out, code } = await run(
+      { program },
+      { env: { BPFTRACE_PRINT_MAPS_ON_EXIT: "0", BPFTRACE_STR_TRUNC_TRAILER: "~~" } },
+    );
+    expect({ out, code }).toEqual({ out: "Lin~~\n\n\n", code: 0 });
+    const wrong = await run({ program }, { env: { BPFTRACE_STACK_MODE: "sideways" } });
+    expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining("one of bpftrace, perf, raw") });
   });
 
   it("start a command once the probes are on, see all of it, and end with it", async () => {

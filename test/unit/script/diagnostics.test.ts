@@ -23,6 +23,24 @@ describe("messages", () => {
       "did you mean 'printf'?",
     ],
     [
+      "one entry of a histogram",
+      "begin { @x[1] = hist(10); print(@x[1]); }",
+      "stdin:1:27-39: ERROR: Map type hist_t cannot print the value of individual keys. You must print the whole map.\n",
+      "HINT: write print(@x)",
+    ],
+    [
+      "an array of another size",
+      "begin { $a = (int8[2])70000; }",
+      'ERROR: Cannot cast from "int64" to "int8[2]"',
+      "",
+    ],
+    [
+      "a namespace of process IDs",
+      "begin { print(pid(mine)); }",
+      "stdin:1:19-23: ERROR: pid: the namespace is one of init, curr_ns",
+      "",
+    ],
+    [
       "a map of two types",
       'BEGIN { @x = "a"; @x = 1; }',
       "stdin:1:19-25: ERROR: Type mismatch for @x: trying to assign value of type 'int64' when map already contains a value of type 'string[2]'",

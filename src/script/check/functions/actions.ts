@@ -165,10 +165,7 @@ function print(c: Checking, args: CallArguments): TExpr {
     const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
     if (map.aggregate === "hist" || map.aggregate === "lhist" || map.aggregate === "stats") {
       noteKey(c, map, checkKey(c, raw.keys), raw.loc);
-      c.report(
-        raw.loc,
-        say.unsupported(`print() of one ${map.aggregate} value`, `print(${map.name}) prints all of them`),
-      );
+      c.report(args.loc, say.printOne(map.aggregate, map.name));
       return bad(args.loc);
     }
   }

@@ -99,6 +99,22 @@ export const STRINGS: readonly FunctionSpec[] = [
     },
   },
   {
+    name: "strcap",
+    usage: "strcap(string)",
+    about: "bytes that a string may have, its end not counted",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const value = args.get(0);
+      if (unknown(value.type)) return bad(args.loc);
+      if (value.type.kind !== "string") {
+        c.report(value.loc, say.argumentType("strcap", 1, "string", formatType(value.type)));
+        return bad(args.loc);
+      }
+      return { op: "const", value: BigInt(value.type.size - 1), type: U64, literal: true, loc: args.loc };
+    },
+  },
+  {
     name: "strlen",
     usage: "strlen(string)",
     about: "length of a string in bytes",

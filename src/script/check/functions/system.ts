@@ -3,7 +3,7 @@ import { say } from "../../diagnostics.ts";
 import { formatType, isInteger, U64 } from "../../layout.ts";
 import type { TExpr } from "../../typed.ts";
 import type { Type } from "../../types.ts";
-import { registerByName } from "../builtins.ts";
+import { checkBuiltin, registerByName } from "../builtins.ts";
 import { textOf } from "../expressions.ts";
 import { checkField } from "../fields.ts";
 import { bad, type Checking, unknown } from "../state.ts";
@@ -156,6 +156,66 @@ export const SYSTEM: readonly FunctionSpec[] = [
         return bad(args.loc);
       }
       return { op: "const", value: address, type: U64, loc: args.loc };
+    },
+  },
+  ...(["pid", "tid"] as const).map(
+    (name): FunctionSpec => ({
+      name,
+      usage: `${name}([namespace])`,
+      about: `the ${name} as the host numbers it (init), or as the tracer's namespace does (curr_ns): the host's as well`,
+      least: 0,
+      most: 1,
+      check: (c, args) => {
+        const raw = args.raw[0];
+        if (raw && !(raw.node === "identifier" && (raw.name === "init" || raw.name === "curr_ns"))) {
+          c.report(raw.loc, say.argumentValue(name, "the namespace is one of init, curr_ns"));
+          return bad(args.loc);
+        }
+        return checkBuiltin(c, name, args.loc) ?? bad(args.loc);
+      },
+    }),
+  ),
+  {
+    name: "uaddr",
+    usage: 'uaddr("name")',
+    about:
+      "address of a symbol of the probed file, as a pointer to a number of its size; where the file says, not where it was loaded",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const name = textArgument(c, args, 0);
+      if (name === undefined) return bad(args.loc);
+      const path = c.point.attach.userFunction?.path;
+      if (path === undefined) {
+        c.report(args.loc, say.notHere("uaddr", c.point.provider));
+        return bad(args.loc);
+      }
+      const found = c.types.userAddress?.(path, name);
+      if (!found) {
+        c.report(args.loc, say.argumentValue("uaddr", `Could not resolve symbol: ${path}:${name}`));
+        return bad(args.loc);
+      }
+      const size = ([1, 2, 4] as const).find((n) => n === found.size) ?? 8;
+      const to: Type = { kind: "int", size, signed: false };
+      return {
+        op: "const",
+        value: found.address,
+        type: { kind: "pointer", to, space: "user" },
+        loc: args.loc,
+      };
+    },
+  },
+  {
+    name: "kfunc_exist",
+    usage: 'kfunc_exist("name")',
+    about: "whether the kernel has a function, answered when the script is compiled",
+    least: 1,
+    most: 1,
+    check: (c, args) => {
+      const name = textArgument(c, args, 0);
+      if (name === undefined) return bad(args.loc);
+      const known = c.types.function(name) !== undefined;
+      return { op: "const", value: known ? 1n : 0n, type: { kind: "bool" }, literal: true, loc: args.loc };
     },
   },
   {
