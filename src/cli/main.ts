@@ -74,6 +74,12 @@ export const commands: readonly Entry[] = [
     load: () => import("./test.ts"),
   },
   {
+    name: "import",
+    group: act,
+    summary: "manifests of Cilium, MetalLB or FRR-K8s as ours, every default and every trap said",
+    load: () => import("./import.ts"),
+  },
+  {
     name: "drain",
     group: act,
     summary: "take a node out: de-prefer, withdraw, wait, then unprogram",

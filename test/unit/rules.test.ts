@@ -28,6 +28,7 @@ const pure = new Set([
   "routes",
   "ipam",
   "plan",
+  "import",
   "bgp/wire",
   "bgp/rib",
   "bgp/policy",
