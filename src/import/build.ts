@@ -116,7 +116,7 @@ export interface NodeRule {
   readonly listenPort?: number;
 }
 
-/** Waggle is to own the VIPs: Services without a loadBalancerClass are not its otherwise. */
+/** Whoever delivers packets to Services goes on doing so; Services without a loadBalancerClass get their addresses from us all the same. */
 export const networkObject = (
   cluster: NonNullable<ImportOptions["cluster"]>,
   mode: ImportOptions["mode"],
@@ -129,11 +129,12 @@ export const networkObject = (
     clusterName: cluster.name,
     clusterID: cluster.id,
     withdrawGuardPercent: 30,
+    servicesWithoutClass: "Always",
     drainSeconds: 5,
     nodes: rules.map(({ nodeSelector, localASN, listenPort }) => ({
       nodeSelector,
       mode,
-      owns: ["VIPs"],
+      owns: [],
       localASN,
       listen: listenPort === undefined ? { mode: "None", port: 179 } : { mode: "Any", port: listenPort },
       routerIDSource: "NodeAddress",
