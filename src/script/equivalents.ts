@@ -26,6 +26,16 @@ export interface EquivalentField {
   readonly address: boolean;
   /** The argument's own type has it: the verifier allows a load. */
   readonly typed: boolean;
+  readonly taskState?: TaskState;
+}
+
+/** Offsets from which sched_switch makes the state in which a task leaves the CPU. */
+export interface TaskState {
+  readonly preempt: number;
+  readonly state: number;
+  readonly task: number;
+  /** In struct task_struct. */
+  readonly exitState: number;
 }
 
 export interface Equivalent {
@@ -34,6 +44,8 @@ export interface Equivalent {
 
 /** `argument`, then members: "next.task_struct:pid"; a member may be embedded: "sk.sock:__sk_common/skc_state". "~" swaps 16 bits. */
 type Way = string;
+/** What __trace_sched_switch_state() of include/trace/events/sched.h makes of several arguments. */
+const taskState: Way = "=";
 type Row = Readonly<Record<string, Way>>;
 
 const task = (argument: string, prefix = ""): Row => ({
@@ -67,6 +79,7 @@ export const EQUIVALENTS: Readonly<Record<string, Row>> = {
   "sched:sched_switch": {
     ...task("prev", "prev_"),
     prev_prio: "prev.task_struct:prio",
+    prev_state: taskState,
     ...task("next", "next_"),
     next_prio: "next.task_struct:prio",
   },
@@ -126,6 +139,7 @@ function resolve(
   prototype: FunctionPrototype,
   types: TypeSource,
 ): EquivalentField | undefined {
+  if (way === taskState) return taskStateOf(prototype, types);
   const swap = way.startsWith("~");
   const [argument, ...members] = (swap ? way.slice(1) : way).split(".");
   const n = prototype.parameters.findIndex((p) => p.name === argument);
@@ -163,6 +177,20 @@ function resolve(
     address,
     typed,
   };
+}
+
+function taskStateOf(prototype: FunctionPrototype, types: TypeSource): EquivalentField | undefined {
+  const word = (name: string): number | undefined => {
+    const n = prototype.parameters.findIndex((p) => p.name === name);
+    return n < 0 ? undefined : argumentOffset(prototype, n);
+  };
+  const [preempt, state, task] = [word("preempt"), word("prev_state"), word("prev")];
+  const exitState = memberOf(types, "task_struct", ["exit_state"]);
+  // Before Linux 5.18 the state was not among the arguments.
+  if (preempt === undefined || state === undefined || task === undefined || !exitState) return undefined;
+  const plain = { steps: [], swap: false, pointer: false, address: false, typed: true };
+  const made = { preempt, state, task, exitState: exitState.offset };
+  return { ...plain, word: state, size: 8, signed: true, taskState: made };
 }
 
 /** What a probe asks of its context; undefined if it asks for more than some fields of its record. */

@@ -1,10 +1,10 @@
 // script, lowering: fields of a tracepoint whose program is on the raw tracepoint below it: found in the arguments when they are asked for.
-import type { EquivalentField } from "../equivalents.ts";
+import type { EquivalentField, TaskState } from "../equivalents.ts";
 import type { MemorySize, Val } from "../ir/ir.ts";
 import { isSigned, sizeOf } from "../layout.ts";
 import type { TExprOf } from "../typed.ts";
 import { loadFrom } from "./scalars.ts";
-import { asNumber, at, cached, canonical, type Lowering, type Place } from "./state.ts";
+import { asNumber, at, cached, canonical, type Lowering, type Place, when } from "./state.ts";
 
 /** How to find a field of `args`; undefined for everything else. */
 function equivalentOf(l: Lowering, e: TExprOf<"field">): EquivalentField | undefined {
@@ -31,10 +31,39 @@ function followed(l: Lowering, field: EquivalentField): Val {
 const once = (l: Lowering, e: TExprOf<"field">, what: string, make: () => Val): Val =>
   cached(l, `equivalent:${l.ctx}:${what}:${e.field.name}`, make);
 
+/** include/linux/sched.h: what is reported as it is, and what is reported as something else. Unchanged since Linux 5.15, TASK_FROZEN 6.1. */
+const REPORTED = 0x7fn;
+const IDLE = 0x402n;
+const REPORTED_IDLE = 0x80n;
+const FROZEN_OR_RTLOCK = 0x9000n;
+const UNINTERRUPTIBLE = 2n;
+const PREEMPTED = 0x100n;
+
+/** The highest of the reported bits, as __trace_sched_switch_state() has it. */
+function stateOf(l: Lowering, { preempt, state, task, exitState }: TaskState): Val {
+  const { b } = l;
+  const result = b.reg();
+  b.set(result, PREEMPTED);
+  when(l, "eq", canonical(l, b.load(at(l.ctx, preempt), 8), 1, false), 0n, () => {
+    const own = b.low32(b.load(at(l.ctx, state), 8) as number);
+    const exited = b.load(at(b.load(at(l.ctx, task), 8), exitState), 4);
+    const bits = b.reg();
+    b.set(bits, b.alu("and", b.alu("or", own, exited), REPORTED));
+    when(l, "eq", b.alu("and", own, IDLE), IDLE, () => b.set(bits, REPORTED_IDLE));
+    when(l, "ne", b.alu("and", own, FROZEN_OR_RTLOCK), 0n, () => b.set(bits, UNINTERRUPTIBLE));
+    let filled: Val = bits;
+    for (const shift of [1n, 2n, 4n]) filled = b.alu("or", filled, b.alu("rsh", filled, shift));
+    b.set(result, b.alu("sub", filled, b.alu("rsh", filled, 1n)));
+  });
+  return result;
+}
+
 /** The value of a field that fits a register. */
 export function equivalentValue(l: Lowering, e: TExprOf<"field">): Val | undefined {
   const field = equivalentOf(l, e);
   if (!field || field.address) return undefined;
+  const { taskState } = field;
+  if (taskState) return once(l, e, "value", () => stateOf(l, taskState));
   return once(l, e, "value", () => {
     const last = field.steps.at(-1);
     const found =
