@@ -10,10 +10,29 @@ import { type IncludeObject, partialMetadata, tableColumns, tableRow } from "../
 import { type Accepted, type Exchange, sendJson, writeAll } from "./exchange.ts";
 import { both, fieldSelector, labelSelector, type Test } from "./selectors.ts";
 
-/** Objects handled between two turns of the event loop. */
-const batch = 500;
+/** Others are served at least this often while a long answer is made, ms. */
+const sliceMs = 5;
+/** Objects between two looks at the clock. */
+const lookEvery = 32;
 /** Pieces of an answer are about this long. Bytes. */
-const pieceBytes = 1 << 20;
+const pieceBytes = 1 << 18;
+
+/** Gives way to others when it has gone on for a slice; called for each object. */
+class Slices {
+  #began = performance.now();
+  #objects = 0;
+
+  /** Whether {@link turn} is due. */
+  get due(): boolean {
+    this.#objects += 1;
+    return this.#objects % lookEvery === 0 && performance.now() - this.#began >= sliceMs;
+  }
+
+  async turn(): Promise<void> {
+    await turn();
+    this.#began = performance.now();
+  }
+}
 
 /** A part of a kind's objects: a namespace or all, perhaps selected. */
 export interface Scope {
@@ -122,14 +141,16 @@ interface Page {
   readonly remaining: number | undefined;
 }
 
-function pageOf(scope: Scope, query: URLSearchParams, context: ServerContext): Page {
+async function pageOf(scope: Scope, query: URLSearchParams, context: ServerContext): Promise<Page> {
   const { revision, entries, after } = stateFor(scope, query, context);
   const test = selectorOf(scope, query);
   const limit = limitOf(query);
   const selected: Entry[] = [];
+  const slices = new Slices();
   let i = 0;
   for (; i < entries.length; i++) {
     const entry = entries[i]!;
+    if (test && slices.due) await slices.turn();
     if (entry.key <= after && after !== "") continue;
     if (test && !test(entry.object)) continue;
     if (limit > 0 && selected.length === limit) break;
@@ -174,7 +195,7 @@ export async function sendList(
   accepted: Accepted,
   context: ServerContext,
 ): Promise<void> {
-  const page = pageOf(scope, x.query, context);
+  const page = await pageOf(scope, x.query, context);
   await context.store.committed();
   const { type } = scope;
   const head = (fields: JsonObject): string => JSON.stringify(fields).slice(0, -1);
@@ -204,9 +225,10 @@ async function sendPieces(
   item: (entry: Entry) => string,
 ): Promise<void> {
   let piece = start;
+  const slices = new Slices();
   for (let i = 0; i < entries.length; i++) {
     piece += i === 0 ? item(entries[i]!) : `,${item(entries[i]!)}`;
-    if (i % batch === batch - 1) await turn();
+    if (slices.due) await slices.turn();
     if (piece.length < pieceBytes) continue;
     if (!x.response.headersSent) x.response.writeHead(200, { "content-type": contentType });
     if (!(await writeAll(x.response, piece))) return;
