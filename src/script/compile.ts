@@ -95,7 +95,11 @@ function generate(
   const attach: AttachPoint[] = [];
   const begin: number[] = [];
   const end: number[] = [];
-  for (const probe of typed.probes.flatMap((one) => onEquivalents(one, options.types))) {
+  const probes =
+    options.equivalents === false
+      ? typed.probes
+      : typed.probes.flatMap((one) => onEquivalents(one, options.types));
+  for (const probe of probes) {
     const program = compileProbe(probe, plan, options, passes, typed, lines, diagnostics);
     if (!program) continue;
     const index = programs.push(program) - 1;

@@ -180,6 +180,8 @@ export interface CompileOptions {
   readonly maxMapKeys?: number;
   /** Process that the script was started with (-c) or for (-p): the `cpid` builtin. */
   readonly childPid?: number;
+  /** False: tracepoints are attached to as they are, never by the raw ones below them. */
+  readonly equivalents?: boolean;
   /** Most attach points after wildcards; 1024 if absent. */
   readonly maxProbes?: number;
   /** Bytes of the ring buffer, a power of two; 8 MiB if absent. */

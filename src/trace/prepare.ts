@@ -125,6 +125,10 @@ function fittedRing(script: CompiledScript, most: number | undefined): CompiledS
   };
 }
 
+/** Whether a tracepoint is attached to by the raw one below it. */
+const usesEquivalents = (script: CompiledScript): boolean =>
+  script.attach.some((p) => p.tracepoint !== undefined && script.programs[p.program]?.type === "tp_btf");
+
 /** Compiles and loads. Nothing is attached; the caller owns what is loaded. @throws Error for a broken kernel or file system */
 export function prepareScript(
   environment: TraceEnvironment,
@@ -139,30 +143,47 @@ export function prepareScript(
   };
   try {
     const routes = open("routes") !== undefined && open("route_attributes") !== undefined;
-    const { diagnostics, script: compiled } = compile(source, {
-      name: options.name,
-      positional: options.positional,
-      ...environment.compileOptions(routes),
-      ...options.compile,
-    });
-    if (!compiled) return { ok: false, diagnostics };
-    const fitted =
-      options.compile?.ringBytes === undefined ? fittedRing(compiled, options.ringBytes) : compiled;
-    const script = options.pid === undefined ? fitted : forProcess(fitted, options.pid);
+    const make = (equivalents: boolean) => {
+      const { diagnostics, script: compiled } = compile(source, {
+        name: options.name,
+        positional: options.positional,
+        ...environment.compileOptions(routes),
+        ...options.compile,
+        equivalents,
+      });
+      if (!compiled) return { diagnostics };
+      const fitted =
+        options.compile?.ringBytes === undefined ? fittedRing(compiled, options.ringBytes) : compiled;
+      return {
+        diagnostics,
+        script: options.pid === undefined ? fitted : forProcess(fitted, options.pid),
+      };
+    };
+    const { diagnostics, script } = make(true);
+    if (!script) return { ok: false, diagnostics };
     options.compiled?.(script);
     if (options.mapBytes !== undefined && script.mapBytes > options.mapBytes)
       return { ok: false, diagnostics, problem: say.mapsTooLarge(script.mapBytes, options.mapBytes) };
     if (options.compileOnly) return { ok: true, loaded: undefined, warnings: diagnostics };
-    try {
-      const loaded = loadScript(script, {
+    const load = (what: CompiledScript): LoadedScript =>
+      loadScript(what, {
         name: options.name,
         source,
         external: open,
         iteratorFunction: (name) => environment.types.iteratorFunction(name),
         ...(options.verifierLog === undefined ? {} : { verifierLog: options.verifierLog }),
       });
-      return { ok: true, loaded, warnings: diagnostics };
-    } catch (error) {
+    try {
+      return { ok: true, loaded: load(script), warnings: diagnostics };
+    } catch (first) {
+      let error = first;
+      // A kernel may refuse typed programs altogether (lockdown does, on some), or not have a row's fields as the table knows them.
+      const plain = usesEquivalents(script) ? make(false).script : undefined;
+      try {
+        if (plain) return { ok: true, loaded: load(plain), warnings: diagnostics };
+      } catch (second) {
+        error = second;
+      }
       if (error instanceof ScriptLoadError)
         return { ok: false, diagnostics: [...diagnostics, ...error.diagnostics], log: error.log };
       return { ok: false, diagnostics, problem: (error as Error).message };

@@ -6,7 +6,7 @@ import { connect, createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EQUIVALENTS } from "../../../src/script/equivalents.ts";
 import type { CompiledScript } from "../../../src/script/types.ts";
-import { type PreparedScript, prepareScript } from "../../../src/trace/prepare.ts";
+import { prepareScript } from "../../../src/trace/prepare.ts";
 import {
   cacheDirectory,
   canTrace,
@@ -51,18 +51,12 @@ const stays = "/(uint64)ctx != 0/";
 const certain =
   /^(raw_syscalls:|sched:sched_(switch|waking|process_)|net:net_dev_|sock:|skb:kfree_skb|irq:softirq_(entry|exit))/;
 
-function compiled(source: string): CompiledScript {
-  let script: CompiledScript | undefined;
-  const prepared: PreparedScript = prepareScript(environment(), source, {
-    name: "test.bt",
-    positional: [],
-    compiled: (made) => {
-      script = made;
-    },
-  });
-  if (!prepared.ok || !script) throw new Error(`${source}: ${JSON.stringify(prepared)}`);
-  prepared.loaded?.[Symbol.dispose]();
-  return script;
+/** As it is in the kernel. */
+function compiled(source: string, env = environment()): CompiledScript {
+  const prepared = prepareScript(env, source, { name: "test.bt", positional: [] });
+  if (!prepared.ok || !prepared.loaded) throw new Error(`${source}: ${JSON.stringify(prepared)}`);
+  using loaded = prepared.loaded;
+  return loaded.script;
 }
 
 /** Connections to a server, to nobody, and datagrams: over loopback. */
@@ -145,6 +139,18 @@ tracepoint:${name} ${stays} { @t${i}[${keysOf(name)}] = count(); }`,
     expect(type("tracepoint:sched:sched_switch { @[kstack] = count(); }")).toBe("tracepoint");
     expect(type("tracepoint:raw_syscalls:sys_enter { @[args.args[0]] = count(); }")).toBe("tracepoint");
     expect(type("tracepoint:syscalls:sys_enter_openat { @ = count(); }")).toBe("tracepoint");
+  });
+
+  it("where the kernel refuses it, the event itself is used", () => {
+    const env = environment({});
+    const known = env.types.rawTracepoint.bind(env.types);
+    env.types.rawTracepoint = (name) => {
+      const prototype = known(name);
+      // Not a tracepoint's type: the kernel does not load the program.
+      return prototype && { ...prototype, btfId: 1 };
+    };
+    const script = compiled("tracepoint:sched:sched_switch { @[args.next_comm] = count(); }", env);
+    expect(script.programs[0]?.type).toBe("tracepoint");
   });
 
   it("each of several points has a program and its name", async () => {
