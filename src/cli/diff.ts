@@ -1,7 +1,8 @@
 // cli: waggle diff: what each neighbour would hear differently if manifests were applied. Nothing is applied.
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import type { KubernetesObject } from "../api/index.ts";
 import type { NodeDifference, RouteDifference } from "../plan/index.ts";
+import { type AgainstFlags, type Gathered, gather, type Source, sources } from "./against.ts";
 import { type ChosenCluster, type ClusterFlags, clusterOptions, withClusters } from "./clusters.ts";
 import { type Manifest, pathOf, readManifests } from "./documents.ts";
 import { routeText } from "./explain.ts";
@@ -11,11 +12,15 @@ import {
   outputOption,
   type Painter,
   painter,
+  parseDuration,
   printJson,
   usageError,
 } from "./output.ts";
 
-interface Flags extends ClusterFlags {
+interface Flags extends ClusterFlags, Partial<AgainstFlags> {
+  readonly for: number;
+  readonly birdc: string;
+  readonly mrt?: string;
   readonly filename?: readonly string[];
   readonly delete?: readonly string[];
   readonly namespace: string;
@@ -105,6 +110,45 @@ async function differencesIn({ client }: ChosenCluster, flags: Flags): Promise<O
   return { nodes: nodes.map((n) => onlyPeers(n, flags.peer)), ignored };
 }
 
+/** What neighbours hear today, node by node, beside what Waggle would tell them. */
+async function differencesToday(
+  { client }: ChosenCluster,
+  flags: Flags,
+  source: Source,
+  gathered: readonly Gathered[],
+): Promise<Outcome> {
+  const { liveNode, nodesOf, readCluster } = await import("../agent/live.ts");
+  const { addressesOf, addressText, against } = await import("../plan/index.ts");
+  const live = await readCluster(client);
+  const names = nodesOf(live, flags.node);
+  const missing = flags.node?.filter((n) => !names.includes(n)) ?? [];
+  if (missing.length > 0) throw usageError(`no node ${missing.join(", ")}`, "waggle status lists the nodes");
+  if (names.length !== 1 && gathered.some((g) => g.from === undefined))
+    throw usageError(
+      "this is what one node tells its neighbours, and the cluster has several",
+      "name the node with --node",
+    );
+  const now = Date.now();
+  const claimed = new Set<Gathered>();
+  const nodes = names.flatMap((name) => {
+    const { snapshot, inputs, facts } = liveNode(live, name, now);
+    const own = addressesOf(snapshot.nodes.find((n) => n.metadata.name === name)).map(addressText);
+    const mine = gathered.filter((g) => g.from === undefined || own.includes(g.from));
+    for (const g of mine) claimed.add(g);
+    if (mine.length === 0) return [];
+    const today = mine.map((g) => g.today);
+    const fields = source === "birdc" ? ("policy" as const) : ("sent" as const);
+    return [against({ node: name, snapshot, inputs, localAddress: facts.localAddress, today, fields })];
+  });
+  const strangers = gathered.filter((g) => !claimed.has(g)).flatMap((g) => g.from ?? []);
+  if (strangers.length > 0 && !flags.node)
+    process.stderr.write(
+      `not of a node of this cluster, and left out: ${[...new Set(strangers)].join(", ")}\n`,
+    );
+  if (nodes.length === 0) throw new CliError("nothing of what was heard is from a node of this cluster");
+  return { nodes: nodes.map((n) => onlyPeers(n, flags.peer)), ignored: [] };
+}
+
 const onlyPeers = (n: NodeDifference, peers: readonly string[] | undefined): NodeDifference =>
   peers
     ? {
@@ -144,7 +188,13 @@ function print(nodes: readonly NodeDifference[]): void {
 }
 
 async function diff(flags: Flags): Promise<void> {
-  if (!flags.filename && !flags.delete)
+  const source = flags.against;
+  if (source && (flags.filename || flags.delete))
+    throw usageError("--against compares with today's speaker, -f and --delete with an edit: one at a time");
+  const gathered =
+    source &&
+    (await gather({ ...flags, against: source, ...(flags.mrt !== undefined && { file: flags.mrt }) }));
+  if (!source && !flags.filename && !flags.delete)
     throw usageError(
       "there is nothing to compare with",
       "name manifests with -f, or an object with --delete",
@@ -155,7 +205,9 @@ async function diff(flags: Flags): Promise<void> {
         `manifests are for one cluster, and ${clusters.map((c) => c.name).join(" and ")} are named`,
         "name one with --context or --kubeconfig",
       );
-    return differencesIn(clusters[0]!, flags);
+    return source
+      ? differencesToday(clusters[0]!, flags, source, gathered ?? [])
+      : differencesIn(clusters[0]!, flags);
   });
   for (const name of ignored) process.stderr.write(`${name}: no route depends on it\n`);
   const changed = nodes.filter((n) => n.routes.length + n.peers.length > 0);
@@ -196,6 +248,18 @@ export function command(): Command {
     .option("--force-conflicts", "with --server-side, take fields over from other managers")
     .option("--node <name>", "only this node; repeat for several", collect)
     .option("--peer <name>", "only this BGPPeer; repeat for several", collect)
+    .addOption(
+      new Option(
+        "--against <source>",
+        "instead of an edit: what today's speaker announces (-) and Waggle would not, and the reverse (+)",
+      ).choices(sources),
+    )
+    .option("--birdc <program>", "with --against birdc: where it is", "birdc")
+    .option("--bird-socket <path>", "with --against birdc: BIRD's control socket")
+    .option("--listen <address:port>", "with --against bmp: where routers connect to")
+    .option("--for <duration>", "with --against bmp: how long to listen", parseDuration, 10_000)
+    .option("--mrt <file>", "with --against mrt: the dump, of a neighbour or of today's speaker")
+    .option("--neighbor <address>", "whose table a dump or a router's BMP is: the BGPPeer's address")
     .addOption(outputOption())
     .addHelpText(
       "after",

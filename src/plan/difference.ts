@@ -55,7 +55,8 @@ interface Assuming {
   readonly untried: ReadonlySet<string>;
 }
 
-function assumingProofs(snapshot: Snapshot, node: string, inputs: PlanInputs): Assuming {
+/** A plan, and the inputs of the one that follows once what has never been tried is proven. */
+export function assumingProofs(snapshot: Snapshot, node: string, inputs: PlanInputs): Assuming {
   const first = plan(snapshot, node, inputs);
   const untried = first.announcements.flatMap((a) =>
     a.reason.code === "NotProven" && a.prefix !== undefined && !inputs.proofs.has(a.prefix) ? [a.prefix] : [],
@@ -98,7 +99,7 @@ function phaseAfter(before: Snapshot, after: Snapshot, node: string, inputs: Pla
 const keyOf = (h: { readonly peer: string; readonly prefix: string }): string => `${h.peer} ${h.prefix}`;
 
 /** Why a peer hears a route after the change, or does not. */
-function whyAfter(after: Plan, hearing: Hearing | undefined, peer: string, prefix: string): Verdict {
+export function whyAfter(after: Plan, hearing: Hearing | undefined, peer: string, prefix: string): Verdict {
   if (hearing)
     return hearing.route
       ? verdicts.hears(hearing.decidedBy, hearing.byRule)

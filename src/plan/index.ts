@@ -1,4 +1,6 @@
 // plan: everything that other rooms import from here.
+export * from "./against.ts";
+export * from "./birdc.ts";
 export * from "./canonical.ts";
 export * from "./conflist.ts";
 export * from "./desired.ts";

@@ -1,8 +1,12 @@
 // test/interop: BMP and MRT with others: FRR and GoBGP as routers that our station reads, tables and dumps of BIRD and FRR that we read, ours that GoBGP takes.
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { peerIndexTable, ribRecord } from "../../src/bgp/mrt/record.ts";
+import { encodeCanonical } from "../../src/bgp/wire/canonical.ts";
+import { parseAddress } from "../../src/net/address.ts";
+import { birdNeighbors, birdRoutes } from "../../src/plan/index.ts";
 import { asn, BgpLab, birdBgp, birdPath, birdPeer, isRoot, origin, ours, theirs, until } from "./bgp-lab.ts";
 
 const has = (...paths: string[]): boolean => isRoot && paths.every((p) => existsSync(p));
@@ -215,30 +219,28 @@ statistics-timeout = 15
   });
 
   test("reads a table of ours", async () => {
-    const directory = join(lab.directory, "dumps");
-    const bird = hasBird ? await lab.bird(birdBgp()) : undefined;
-    const bgpd = await lab.speaker();
-    bgpd.desire({
-      peers: [birdPeer()],
-      origins: [origin("10.64.0.0/24")],
-      mrt: { directory, tableSeconds: 5 },
+    const path = join(lab.directory, "table.mrt");
+    const attributes = encodeCanonical({
+      afi: 1,
+      origin: 0,
+      asPath: [{ type: 2, asns: [asn.bird, 70_000] }],
+      nextHop: Uint8Array.of(10, 99, 0, 1),
+      med: 9,
     });
-    if (bird) await until("established", () => bird.established(), 30_000);
-    const wanted = bird ? "192.0.2.0/24" : "10.64.0.0/24";
-    const table = () => {
-      const names = existsSync(directory)
-        ? readdirSync(directory).filter((n) => n.endsWith(".mrt") && n.startsWith("table"))
-        : [];
-      return names.map((n) => join(directory, n)).find((p) => mrt(p).some((f) => f["prefix"] === wanted));
-    };
-    const path = await until("a table", table, 30_000);
+    const peers = [{ address: parseAddress(theirs.ipv4), asn: asn.bird, routerId: 7 }];
+    const entry = { peer: 0, originated: 1_700_000_000, pathId: 0, attributes };
+    writeFileSync(
+      path,
+      Buffer.concat([
+        peerIndexTable(1_700_000_000_000, 1, "", peers),
+        ribRecord(1_700_000_000_000, 0, 1, Uint32Array.of(0xc0000200), 0, 24, [entry]),
+      ]),
+    );
     const ask = await gobgp("port = -1");
     // What it makes of each record; its 3.10 then puts none into its table, BIRD's no more than ours.
     const read = ask("-d", "mrt", "inject", "global", path);
-    expect(read).toContain(`AS [${asn.bird}]`);
-    expect(read).toMatch(
-      bird ? /Prefix \[192\.0\.2\.0\/24\].*65001 \{Nexthop: 10\.99\.0\.1\}/ : /Prefix \[10\.64\.0\.0\/24\]/,
-    );
+    expect(read).toContain(`Addr [${theirs.ipv4}] AS [${asn.bird}]`);
+    expect(read).toMatch(/Prefix \[192\.0\.2\.0\/24\].*65001 70000 \{Nexthop: 10\.99\.0\.1\} \{Med: 9\}/);
   });
 });
 
@@ -251,6 +253,15 @@ describe.skipIf(!hasBird)("BIRD (skipped: needs root and bird)", () => {
       () => bird.routes().includes("10.64.0.0/24") && bird.routes().includes("fd00:64::/64"),
       30_000,
     );
+    // What waggle diff --against birdc reads of it.
+    expect([...birdNeighbors(bird.ask("show protocols all"))]).toEqual([["waggle", ours.ipv4]]);
+    const exported = birdRoutes(bird.ask("show route export waggle all"));
+    expect([...exported.keys()].sort()).toEqual(["192.0.2.0/24", "198.51.100.0/24", "2001:db8:1::/48"]);
+    expect(birdRoutes(bird.routes()).get("10.64.0.0/24")).toMatchObject({
+      asPath: [asn.ours],
+      med: 5,
+      communities: ["64512:100"],
+    });
     const [four, six] = ["four.mrt", "six.mrt"].map((f) => join(lab.directory, f)) as [string, string];
     bird.ask(`mrt dump table master4 to "${four}"`);
     bird.ask(`mrt dump table master6 to "${six}"`);

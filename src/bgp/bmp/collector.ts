@@ -18,6 +18,8 @@ export type RouteTable = Map<string, PathAttributes>;
 export interface CollectedPeer {
   /** Undefined for a Loc-RIB. */
   readonly address: Address | undefined;
+  /** The router's own on the session. */
+  localAddress: Address | undefined;
   readonly asn: number;
   readonly routerId: number;
   readonly distinguisher: string;
@@ -63,6 +65,7 @@ export class BmpCollector {
         const peer = this.#peer(m.peer);
         this.#clear(peer);
         peer.up = true;
+        peer.localAddress = m.localAddress;
         peer.pathsIn = agreed(m.receivedOpen, m.sentOpen);
         peer.pathsOut = agreed(m.sentOpen, m.receivedOpen);
         break;
@@ -103,6 +106,7 @@ export class BmpCollector {
     if (!peer) {
       peer = {
         address: p.address,
+        localAddress: undefined,
         asn: p.asn,
         routerId: p.routerId,
         distinguisher: p.distinguisher,
