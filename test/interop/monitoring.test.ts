@@ -2,12 +2,28 @@
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { peerIndexTable, ribRecord } from "../../src/bgp/mrt/record.ts";
 import { encodeCanonical } from "../../src/bgp/wire/canonical.ts";
 import { parseAddress } from "../../src/net/address.ts";
 import { birdNeighbors, birdRoutes } from "../../src/plan/index.ts";
-import { asn, BgpLab, birdBgp, birdPath, birdPeer, isRoot, origin, ours, theirs, until } from "./bgp-lab.ts";
+import {
+  asn,
+  BgpLab,
+  birdBgp,
+  birdPath,
+  birdPeer,
+  isRoot,
+  origin,
+  ours,
+  theirs,
+  until as waitFor,
+} from "./bgp-lab.ts";
+
+/** A starved machine may delay anything by seconds. */
+vi.setConfig({ testTimeout: 120_000 });
+const until = <T>(what: string, check: () => T | Promise<T>, ms = 40_000): Promise<NonNullable<T>> =>
+  waitFor(what, check, ms);
 
 const has = (...paths: string[]): boolean => isRoot && paths.every((p) => existsSync(p));
 const hasFrr = has("/usr/lib/frr/bgpd", "/usr/lib/x86_64-linux-gnu/frr/modules/bgpd_bmp.so");
@@ -124,7 +140,7 @@ router bgp ${asn.bird}
     await until(
       "our route before policy",
       () => heard(seen(), "announce", "10.64.0.0/24", "pre-policy"),
-      30_000,
+      40_000,
     );
     await until("after policy", () => heard(seen(), "announce", "10.64.0.0/24", "post-policy"));
     await until("IPv6", () => heard(seen(), "announce", "fd00:64::/64", "pre-policy"));
@@ -156,7 +172,7 @@ router bgp ${asn.bird}
       "our route",
       () =>
         existsSync(path) && mrt(path).some((f) => f.event === "announce" && f["prefix"] === "10.64.0.0/24"),
-      30_000,
+      40_000,
     );
     const all = mrt(path);
     expect(all.filter((f) => ["unreadable", "unknown"].includes(f.event))).toEqual([]);
@@ -212,7 +228,7 @@ statistics-timeout = 15
     await until(
       "our route before policy",
       () => heard(seen(), "announce", "10.64.0.0/24", "pre-policy"),
-      30_000,
+      40_000,
     );
     await until("after policy", () => heard(seen(), "announce", "10.64.0.0/24", "post-policy"));
     expect(seen().filter((f) => f.event === "unreadable")).toEqual([]);
@@ -251,7 +267,7 @@ describe.skipIf(!hasBird)("BIRD (skipped: needs root and bird)", () => {
     await until(
       "our routes",
       () => bird.routes().includes("10.64.0.0/24") && bird.routes().includes("fd00:64::/64"),
-      30_000,
+      40_000,
     );
     // What waggle diff --against birdc reads of it.
     expect([...birdNeighbors(bird.ask("show protocols all"))]).toEqual([["waggle", ours.ipv4]]);
@@ -316,7 +332,7 @@ test.skipIf(!hasTshark)(
         encoding: "utf8",
         stdio: ["ignore", "pipe", "ignore"],
       });
-    await until("captured", () => existsSync(pcap) && /Statistics Report/.test(dissect()), 30_000);
+    await until("captured", () => existsSync(pcap) && /Statistics Report/.test(dissect()), 40_000);
     expect(dissect()).not.toMatch(/Malformed|Expert Info \(Error/);
   },
 );

@@ -192,7 +192,7 @@ for (const { name: planeName, skipped, start } of planes)
       });
 
       it("bmp: a router that connects", async () => {
-        const listening = diff("--against", "bmp", "--listen", "127.0.0.1:21019", "--for", "3s");
+        const listening = diff("--against", "bmp", "--listen", "127.0.0.1:21019", "--for", "5s");
         const header = encodePeer({
           type: 0,
           distinguisher: "0",

@@ -16,7 +16,7 @@ export interface BfdSessionOwner {
   send(bytes: Uint8Array): void;
   /** The state has changed. `cause` is set where it was Up until now. */
   changed(session: BfdSession, cause: DownCause | undefined): void;
-  /** Another interval or detection time is in force. */
+  /** Another interval or detection time is in force, or the neighbour says something else of itself. */
   negotiated(session: BfdSession): void;
 }
 
@@ -83,6 +83,12 @@ export class BfdSession {
     return this.#remoteMultiplier * Math.max(this.#used.rx, this.#remoteMinTx);
   }
 
+  /** What there is to see besides the state. */
+  get #picture(): string {
+    const { remoteState, remoteDiagnostic, remoteIndependent } = this;
+    return `${this.transmitInterval} ${this.detectionTime} ${remoteState} ${remoteDiagnostic} ${remoteIndependent}`;
+  }
+
   /** Ends the session without a word. */
   [Symbol.dispose](): void {
     this.#closed = true;
@@ -129,7 +135,7 @@ export class BfdSession {
   receive(p: BfdPacket): void {
     if (this.#closed) return;
     this.received++;
-    const before = this.transmitInterval + this.detectionTime;
+    const before = this.#picture;
     this.#heard = this.#clock.now();
     this.remoteDiscriminator = p.myDiscriminator;
     this.remoteState = p.state;
@@ -145,7 +151,7 @@ export class BfdSession {
     this.#armDetect();
     if (p.poll) this.#sendNow(true);
     this.#schedule();
-    if (this.transmitInterval + this.detectionTime !== before) this.#owner.negotiated(this);
+    if (this.#picture !== before) this.#owner.negotiated(this);
   }
 
   #polled(): void {
