@@ -97,6 +97,12 @@ export const networkSays = {
       "NoRouterID",
       `routerIDSource NodeAddress needs an IPv4 InternalIP, which ${some(nodes)} ${nodes.length === 1 ? "has" : "have"} not; use Hash`,
     ),
+  agentsAlive: () => say("AgentsAlive", "no agent that has beaten is silent"),
+  agentsSilent: (nodes: readonly string[]) =>
+    say(
+      "AgentSilent",
+      `no heartbeat from the agent of ${some(nodes)}; what it reported last may not be so any more, and addresses that it announced are not released; see to the agent, or delete the Node that is gone`,
+    ),
   nodesWithoutBlock: (nodes: readonly string[]) =>
     say("NodesWithoutBlock", `no pod block for ${some(nodes)}`),
   invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
@@ -112,6 +118,8 @@ export const peerSays = {
       `Secret waggle-system/${secret} with key password is not there; the session is kept down on ${some(nodes)}`,
     ),
   notEstablished: (lines: readonly string[]) => say("NotEstablished", some(lines)),
+  agentSilent: (nodes: readonly string[]) =>
+    say("AgentSilent", `no heartbeat from the agent of ${some(nodes)}; how its session is now is not known`),
   noReport: (nodes: readonly string[]) =>
     say("NoReport", `the agent of ${some(nodes)} has not reported this session`),
 } as const;

@@ -88,9 +88,16 @@ export class StatusReconcilers {
       { nodes: nodes.length },
       {
         Ready: this.#networkReady(object, nodes),
+        AgentsAlive: this.#agentsAlive(nodes),
       },
     );
   };
+
+  /** An agent that is quiet has nothing to report; one that is dead beats no more. */
+  #agentsAlive(nodes: readonly Node[]): Verdict {
+    const silent = nodes.map((n) => n.metadata.name).filter((n) => this.#c.gate.silent.has(n));
+    return silent.length > 0 ? no(networkSays.agentsSilent(silent)) : yes(networkSays.agentsAlive());
+  }
 
   #networkReady(object: ClusterNetwork, nodes: readonly Node[]): Verdict {
     const names = (list: readonly Node[]): readonly string[] => list.map((n) => n.metadata.name);
@@ -121,7 +128,11 @@ export class StatusReconcilers {
       node: n.metadata.name,
       session: networkOf(this.#c, n)?.status?.sessions?.find((s) => s.peer === name),
     }));
-    const established = sessions.filter((s) => s.session?.state === "Established").length;
+    // What a dead agent reported last is not so any more.
+    const { silent } = this.#c.gate;
+    const established = sessions.filter(
+      (s) => s.session?.state === "Established" && !silent.has(s.node),
+    ).length;
     return write(
       this.#c,
       kinds.BGPPeer,
@@ -154,8 +165,10 @@ export class StatusReconcilers {
           keyless.map((s) => s.node),
         ),
       );
-    const silent = sessions.filter((s) => !s.session);
-    if (silent.length > 0) return no(peerSays.noReport(silent.map((s) => s.node)));
+    const unreported = sessions.filter((s) => !s.session);
+    if (unreported.length > 0) return no(peerSays.noReport(unreported.map((s) => s.node)));
+    const dead = sessions.filter((s) => this.#c.gate.silent.has(s.node));
+    if (dead.length > 0) return { status: "Unknown", say: peerSays.agentSilent(dead.map((s) => s.node)) };
     const down = sessions.filter((s) => s.session?.state !== "Established");
     if (down.length > 0)
       return no(

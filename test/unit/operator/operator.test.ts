@@ -115,7 +115,8 @@ describe("nodes", () => {
     const object = w.api.read(kinds.ClusterNetwork, "default");
     expect(w.condition(object, "Ready")).toBe("False NodesWithoutBlock");
     const without = ["n1", "n2"].find((n) => !w.view(n)?.spec.podBlocks)!;
-    expect(object?.status?.conditions?.[0]?.message).toContain(without);
+    const ready = object?.status?.conditions?.find((c) => c.type === "Ready");
+    expect(ready?.message).toContain(without);
     expect(w.condition(w.pool("small"), "Ready")).toBe("True Full");
     w.api.put(kinds.IPPool, pods("more", ["10.2.0.0/16"]));
     await w.settle();
