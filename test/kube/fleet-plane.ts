@@ -15,7 +15,8 @@ export interface Plane extends AsyncDisposable {
   readonly client: KubeClient;
 }
 
-async function base(client: KubeClient, kubeconfig: string): Promise<void> {
+/** Our kinds, accounts and their rights. */
+export async function prepare(client: KubeClient, kubeconfig: string): Promise<void> {
   for (const path of ["crds", "deploy/base.yaml"])
     execFileSync("kubectl", ["--kubeconfig", kubeconfig, "apply", "-f", path], { stdio: "pipe" });
   execFileSync(
@@ -61,7 +62,7 @@ export const planes: readonly {
     skipped: findAssets() === undefined,
     async start() {
       const real = await startReal(findAssets()!);
-      await base(real.client, real.kubeconfig);
+      await prepare(real.client, real.kubeconfig);
       return real;
     },
   },
