@@ -132,6 +132,7 @@ describe("an API server restored from a backup", () => {
     const two = agent(w, "n2");
     await w.settle(15_000);
     const backup = w.api.backup();
+    w.api.put(kinds.Service, service("lost"));
     await Promise.all([two.heartbeat[Symbol.asyncDispose](), w.settle(15_000)]);
     w.api.restore(backup, true);
     w.api.put(kinds.Service, service("new"));
