@@ -39,6 +39,8 @@ export interface HearingOptions {
   readonly caches: Caches;
   readonly clock: Clock;
   readonly log: Log;
+  /** It waits for others than before; what waits for it says so. */
+  readonly onAwaited: () => void;
   /** Everybody has been heard. */
   readonly onOpen: () => void;
   /** Another node has become silent, or one has been heard again. */
@@ -61,6 +63,7 @@ export class Hearing implements Disposable {
   /** Heartbeats have been listed once since it closed. */
   #looked = false;
   #disposed = false;
+  #toldAt = Number.NEGATIVE_INFINITY;
   #silent: ReadonlySet<string> = new Set();
   #awaited: readonly string[] = ["the agents"];
 
@@ -150,7 +153,12 @@ export class Hearing implements Disposable {
     this.#noteSilence(now);
     if (this.#closedAt === undefined) return;
     const awaited = this.#awaitedNow(now, this.#closedAt);
+    const changed = awaited.join() !== this.#awaited.join();
     this.#awaited = awaited;
+    if (changed && awaited.length > 0 && now - this.#toldAt >= openMs) {
+      this.#toldAt = now;
+      this.#o.onAwaited();
+    }
     if (awaited.length > 0) return;
     this.#o.log.info({ agents: names.size, rewound: this.#rewound }, "all agents have been heard");
     this.#closedAt = undefined;

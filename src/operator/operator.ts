@@ -88,6 +88,7 @@ export class Operator implements AsyncDisposable {
       caches: this.caches,
       clock,
       log,
+      onAwaited: () => this.#reconcilers?.retryWaiting(),
       onOpen: () => void this.#settle(),
       onSilence: () => this.#reconcilers?.summarise(),
     });

@@ -220,7 +220,9 @@ export function complaints(w: World): string[] {
   for (const s of w.api.all(kinds.Service)) {
     const condition = w.condition(s, "waggle.dev/Allocated");
     if (condition === "absent") out.push(`Service ${s.metadata.name} was never looked at`);
-    if (condition.startsWith("True") !== ingress(s).length > 0)
+    // A restore can leave an address with its Service whose pool it has lost.
+    const poolLost = w.api.epoch > 0 && condition === "False AddressOutsidePools";
+    if (!poolLost && condition.startsWith("True") !== ingress(s).length > 0)
       out.push(`Service ${s.metadata.name}: ${condition} with ${ingress(s)}`);
     const plainAndRoomy = !s.metadata.annotations && s.spec.ipFamilyPolicy === "SingleStack";
     const reserved = w.api.all(kinds.IPReservation).some((r) => r.spec.serviceName === s.metadata.name);
