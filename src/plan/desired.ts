@@ -55,6 +55,7 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   multihopTtl: p.multihopTTL,
   gracefulRestart: p.gracefulRestart,
   restartSeconds: p.restartSeconds,
+  longLivedSeconds: p.longLivedSeconds ?? 0,
   // Links, programs, maps and kernel routes are pinned or the kernel's own: they forward while the speaker is away.
   forwardingPreserved: true,
   maxPrefixesIpv4: p.maxPrefixes.ipv4,

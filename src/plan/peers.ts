@@ -163,6 +163,9 @@ export function compilePeer(
     multihopTTL: spec.multihopTTL ?? 0,
     gracefulRestart: spec.gracefulRestart?.enabled ?? true,
     restartSeconds: spec.gracefulRestart?.restartSeconds ?? 120,
+    ...(spec.gracefulRestart?.longLivedSeconds && {
+      longLivedSeconds: spec.gracefulRestart.longLivedSeconds,
+    }),
     maxPrefixes: { ipv4: spec.maxPrefixes?.ipv4 ?? 10_000, ipv6: spec.maxPrefixes?.ipv6 ?? 10_000 },
     importPolicies: imports.map((p) => p.name),
     exportPolicies: exports.map((p) => p.name),

@@ -182,6 +182,8 @@ export interface SpeakerPeer {
   readonly multihopTTL: number;
   readonly gracefulRestart: boolean;
   readonly restartSeconds: number;
+  /** RFC 9494; absent = off. */
+  readonly longLivedSeconds?: number;
   readonly maxPrefixes: { readonly ipv4: number; readonly ipv6: number };
   readonly importPolicies: readonly string[];
   readonly exportPolicies: readonly string[];

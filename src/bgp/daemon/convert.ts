@@ -131,6 +131,7 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     multihopTtl: Math.min(p.multihopTtl, 255),
     gracefulRestart: p.gracefulRestart,
     restartSeconds: Math.min(p.restartSeconds || 120, 4095),
+    longLivedSeconds: p.gracefulRestart ? Math.min(p.longLivedSeconds, 0xffffff) : 0,
     forwardingPreserved: p.forwardingPreserved,
     prefixesMax: { 1: p.maxPrefixesIpv4 || 10_000, 2: p.maxPrefixesIpv6 || 10_000 },
     importPolicies: p.importPolicies,

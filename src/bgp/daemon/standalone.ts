@@ -68,6 +68,7 @@ interface PeerYaml {
   readonly gracefulRestart?: {
     readonly enabled?: boolean;
     readonly restartSeconds?: number;
+    readonly longLivedSeconds?: number;
     readonly forwardingPreserved?: boolean;
   };
   readonly maxPrefixes?: { readonly ipv4?: number; readonly ipv6?: number };
@@ -234,6 +235,7 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
     multihopTtl: p.multihopTTL ?? 0,
     gracefulRestart: p.gracefulRestart?.enabled ?? true,
     restartSeconds: p.gracefulRestart?.restartSeconds ?? 0,
+    longLivedSeconds: p.gracefulRestart?.longLivedSeconds ?? 0,
     forwardingPreserved: p.gracefulRestart?.forwardingPreserved ?? false,
     maxPrefixesIpv4: p.maxPrefixes?.ipv4 ?? 0,
     maxPrefixesIpv6: p.maxPrefixes?.ipv6 ?? 0,
@@ -312,6 +314,8 @@ const wellKnown: Readonly<Record<string, number>> = {
   "no-advertise": WellKnown.noAdvertise,
   "no-export-subconfed": WellKnown.noExportSubconfed,
   "graceful-shutdown": WellKnown.gracefulShutdown,
+  "llgr-stale": WellKnown.longLivedStale,
+  "no-llgr": WellKnown.noLongLived,
 };
 
 /** "65001:100" or a well-known name. @throws SpeakerFileError */

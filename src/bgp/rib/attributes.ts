@@ -300,6 +300,7 @@ export function summaryOf(a: PathAttributes): SetSummary {
     if (c === WellKnown.noAdvertise) flags |= AttrFlag.noAdvertise;
     else if (c === WellKnown.noExport || c === WellKnown.noExportSubconfed) flags |= AttrFlag.noExport;
     else if (c === WellKnown.gracefulShutdown) flags |= AttrFlag.gracefulShutdown;
+    else if (c === WellKnown.longLivedStale) flags |= AttrFlag.longLivedStale;
   return {
     localPref: a.localPref ?? LOCAL_PREF_DEFAULT,
     med: a.med ?? 0,

@@ -31,8 +31,12 @@ function compareHead(t: AttributeTable, x: Candidate, y: Candidate): number {
   if ((x.peer.index === 0) !== (y.peer.index === 0)) return x.peer.index === 0 ? -1 : 1;
   const a = x.attribute;
   const b = y.attribute;
+  // Kept for long without its router: better than nothing, worse than anything else (RFC 9494 4.3).
   return (
-    t.localPref[b]! - t.localPref[a]! || t.pathLength[a]! - t.pathLength[b]! || t.origin[a]! - t.origin[b]!
+    (t.flags[a]! & AttrFlag.longLivedStale) - (t.flags[b]! & AttrFlag.longLivedStale) ||
+    t.localPref[b]! - t.localPref[a]! ||
+    t.pathLength[a]! - t.pathLength[b]! ||
+    t.origin[a]! - t.origin[b]!
   );
 }
 

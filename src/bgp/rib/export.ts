@@ -21,6 +21,8 @@ export interface ExportTarget {
   readonly paths?: Readonly<Record<Afi, number | undefined>> | undefined;
   /** IPv4 routes may go out with IPv6 next hops (RFC 8950). */
   readonly extendedNextHop?: boolean;
+  /** The neighbour knows routes that are kept for long (RFC 9494), so it may have them. */
+  readonly longLived?: boolean;
 }
 
 /** What is known of a session when its {@link ExportTarget} is made. */
@@ -35,11 +37,12 @@ export interface ExportSession {
   readonly treatment?: ExportTreatment | undefined;
   readonly paths?: ExportTarget["paths"];
   readonly extendedNextHop?: boolean;
+  readonly longLived?: boolean;
 }
 
 /** The target of a session. */
 export function exportTarget(session: ExportSession): ExportTarget {
-  const { ebgp, localAsn, chain, nextHop, local, treatment, paths, extendedNextHop } = session;
+  const { ebgp, localAsn, chain, nextHop, local, treatment, paths, extendedNextHop, longLived } = session;
   const v6 = local?.family === 6 ? ownNextHop6(toBytes(local), nextHop[2]) : nextHop[2];
   const v4 = nextHop[1] ?? (local?.family === 4 ? toBytes(local) : extendedNextHop ? v6 : undefined);
   return {
@@ -51,6 +54,7 @@ export function exportTarget(session: ExportSession): ExportTarget {
     treatment,
     ...(paths && (paths[1] !== undefined || paths[2] !== undefined) && { paths }),
     ...(extendedNextHop && { extendedNextHop }),
+    ...(longLived && { longLived }),
   };
 }
 
@@ -101,6 +105,8 @@ export function decideExport(
   if (source.learned) {
     // What we put on our own routes is for the neighbour to obey; what we were sent is for us.
     if (communities.includes(WellKnown.noAdvertise)) return "community NO_ADVERTISE";
+    if (!target.longLived && communities.includes(WellKnown.longLivedStale))
+      return "community LLGR_STALE, and the neighbour does not know it (RFC 9494)";
     if (
       target.ebgp &&
       (communities.includes(WellKnown.noExport) || communities.includes(WellKnown.noExportSubconfed))

@@ -174,6 +174,7 @@ export class ExportGroup {
     if (target.chain.rules.length === 0) return NOTHING;
     const attribute = table.pathAttr[path]!;
     const flags = this.#source.attributes.flags[attribute]!;
+    if (flags & AttrFlag.longLivedStale && !target.longLived) return NOTHING;
     if (flags & AttrFlag.noAdvertise || (target.ebgp && flags & AttrFlag.noExport)) return NOTHING;
     const { keys, words, lengths } = table.prefixes;
     const rule = this.#runner.decide(attribute, afi, keys, pid * words, lengths[pid]!);
@@ -316,4 +317,5 @@ export const exportKey = (t: ExportTarget): string =>
     JSON.stringify(t.treatment ?? null),
     t.paths ? `${t.paths[1] ?? 0}/${t.paths[2] ?? 0}` : "",
     t.extendedNextHop ? "8950" : "",
+    t.longLived ? "9494" : "",
   ].join(" ");

@@ -1,5 +1,5 @@
 // bgp/rib: the routing information base of a speaker: neighbours, their paths, what this node originates, and who is to hear what.
-import { type Afi, afis } from "../wire/constants.ts";
+import { type Afi, afis, WellKnown } from "../wire/constants.ts";
 import { NlriCursor, PATH_ID_BYTES, readPathId } from "../wire/nlri.ts";
 import { AttributeTable } from "./attributes.ts";
 import { ChangeLog } from "./changelog.ts";
@@ -269,6 +269,40 @@ export class Rib {
       left--;
       table.pathFlags[path]! |= PathFlag.stale;
       table.touch(table.pathPid[path]!);
+    }
+  }
+
+  /**
+   * The stale paths of a neighbour are kept for long (RFC 9494 4.2): marked with LLGR_STALE, which makes them the last choice; those that
+   * say that they must not be are removed.
+   */
+  markLongLived(peer: RibPeer, afi: Afi): void {
+    const table = this.tables[afi];
+    /** By set as received: the marked one, -1 to remove. */
+    const marked = new Map<number, number>();
+    const mark = (raw: number): number => {
+      const a = this.attributes.attributes(raw, afi);
+      const communities = a.communities ?? [];
+      if (communities.includes(WellKnown.noLongLived)) return -1;
+      if (communities.includes(WellKnown.longLivedStale)) return raw;
+      return this.attributes.intern({ ...a, communities: [...communities, WellKnown.longLivedStale] });
+    };
+    let left = peer.received[afi];
+    for (let path = 0; path < table.pathLimit && left > 0; path++) {
+      if (table.pathPid[path]! < 0 || table.pathPeer[path] !== peer.index) continue;
+      left--;
+      if (!(table.pathFlags[path]! & PathFlag.stale)) continue;
+      const raw = table.pathRaw[path]!;
+      let now = marked.get(raw);
+      if (now === undefined) {
+        now = mark(raw);
+        marked.set(raw, now);
+      }
+      if (now < 0) this.#dropPath(peer, table, path);
+      else if (now !== raw) {
+        table.pathRaw[path] = now;
+        this.#decidePath(peer, table, path);
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 // bgp/rib: all paths of one family: Adj-RIB-In before and after policy and the Loc-RIB, as columns by prefix and by path.
 import type { Afi } from "../wire/constants.ts";
-import { LOCAL_PREF_DEFAULT } from "../wire/scan.ts";
+import { AttrFlag, LOCAL_PREF_DEFAULT } from "../wire/scan.ts";
 import type { AttributeTable } from "./attributes.ts";
 import { capacityFor, grown } from "./columns.ts";
 import { type Candidate, decide, type PeerRank } from "./decision.ts";
@@ -195,8 +195,9 @@ export class FamilyTable {
 
   /** The best by local preference and length of path alone when it stands out; undefined when more is needed. */
   #fastBest(first: number): number | undefined {
-    const { localPref, pathLength } = this.#attributes;
+    const { localPref, pathLength, flags } = this.#attributes;
     let best = -1;
+    let bestLongLived = 0;
     let bestPref = LOCAL_PREF_DEFAULT;
     let bestLength = 0;
     let tie = false;
@@ -206,8 +207,14 @@ export class FamilyTable {
       if (this.pathPeer[path] === 0) return path;
       const pref = localPref[attribute]!;
       const length = pathLength[attribute]!;
+      const longLived = flags[attribute]! & AttrFlag.longLivedStale;
+      if (best >= 0 && longLived !== bestLongLived) {
+        if (longLived) continue;
+        best = -1;
+      }
       if (best < 0 || pref > bestPref || (pref === bestPref && length < bestLength)) {
         best = path;
+        bestLongLived = longLived;
         bestPref = pref;
         bestLength = length;
         tie = false;

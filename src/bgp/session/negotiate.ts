@@ -1,13 +1,12 @@
 // bgp/session: what we offer in an OPEN, whether the neighbour's is acceptable, and what the two agree on.
 import { counterpart } from "../rib/treatment.ts";
-import { AddPathMode, type GracefulRestart, writeCapabilities } from "../wire/capabilities.ts";
 import {
-  type Afi,
-  afis,
-  EXTENDED_MESSAGE_BYTES_MAX,
-  MESSAGE_BYTES_MAX,
-  SAFI_UNICAST,
-} from "../wire/constants.ts";
+  AddPathMode,
+  type GracefulRestart,
+  type LongLivedFamily,
+  writeCapabilities,
+} from "../wire/capabilities.ts";
+import { type Afi, EXTENDED_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, SAFI_UNICAST } from "../wire/constants.ts";
 import { type Notification, notification } from "../wire/notification.ts";
 import type { Open } from "../wire/open.ts";
 import { UpdateForm } from "../wire/update.ts";
@@ -27,6 +26,8 @@ export interface Negotiated {
   readonly messageBytesMax: number;
   /** The neighbour's capability, where we offer ours too. */
   readonly gracefulRestart: GracefulRestart | undefined;
+  /** RFC 9494, where both speak it: the neighbour's families, for no longer than is configured here. */
+  readonly longLived: readonly LongLivedFamily[] | undefined;
   /** Both keep routes also after a NOTIFICATION (RFC 8538). */
   readonly restartOnNotification: boolean;
   /** Several paths of a prefix come, and are sent, each with an identifier (RFC 7911). */
@@ -69,6 +70,13 @@ export function ourOpen(config: PeerConfig, routerId: number, restarting: boolea
               seconds: config.restartSeconds,
               families: families.map((f) => ({ ...f, forwarding: config.forwardingPreserved })),
             },
+            ...(config.longLivedSeconds > 0 && {
+              longLived: families.map((f) => ({
+                ...f,
+                forwarding: config.forwardingPreserved,
+                seconds: config.longLivedSeconds,
+              })),
+            }),
           }
         : {}),
     },
@@ -134,6 +142,14 @@ export function negotiate(config: PeerConfig, ours: Open, theirs: Open): Negotia
     enhancedRouteRefresh: capabilities.enhancedRouteRefresh === true,
     messageBytesMax: extended ? EXTENDED_MESSAGE_BYTES_MAX : MESSAGE_BYTES_MAX,
     gracefulRestart: gr,
+    // RFC 9494 3.1: without the other capability this one means nothing.
+    longLived:
+      gr && config.longLivedSeconds > 0
+        ? capabilities.longLived?.map((f) => ({
+            ...f,
+            seconds: Math.min(f.seconds, config.longLivedSeconds),
+          }))
+        : undefined,
     restartOnNotification: gr?.notification === true,
     pathsIn: { 1: pathsIn(1), 2: pathsIn(2) },
     pathsOut: { 1: pathsOut(1), 2: pathsOut(2) },
@@ -152,10 +168,24 @@ export const updateForm = (n: Negotiated): number =>
   (n.pathsIn[2] ? UpdateForm.pathIds[2] : 0) |
   (n.extendedNextHop ? UpdateForm.extendedNextHop : 0);
 
-/** Families whose routes are kept while the neighbour restarts. */
-export const keptFamilies = (n: Negotiated): Afi[] =>
-  afis.filter(
-    (afi) =>
-      n.families[afi] &&
-      n.gracefulRestart?.families.some((f) => f.afi === afi && f.safi === SAFI_UNICAST) === true,
-  );
+const ofFamily = <F extends { readonly afi: number; readonly safi: number }>(
+  list: readonly F[] | undefined,
+  afi: Afi,
+): F | undefined => list?.find((f) => f.afi === afi && f.safi === SAFI_UNICAST);
+
+/** How long the routes of a family are kept while the neighbour is away, in ms: at first, and then as the last choice (RFC 9494). */
+export function keptFor(n: Negotiated, afi: Afi): { readonly restart: number; readonly longLived: number } {
+  if (!n.families[afi]) return { restart: 0, longLived: 0 };
+  return {
+    restart: ofFamily(n.gracefulRestart?.families, afi) ? n.gracefulRestart!.seconds * 1000 : 0,
+    longLived: (ofFamily(n.longLived, afi)?.seconds ?? 0) * 1000,
+  };
+}
+
+/** Whether a neighbour that is back has kept forwarding by the routes of a family. */
+export const keptForwarding = (n: Negotiated, afi: Afi, longLived: boolean): boolean =>
+  n.families[afi] &&
+  ofFamily<{ afi: number; safi: number; forwarding: boolean }>(
+    longLived ? n.longLived : n.gracefulRestart?.families,
+    afi,
+  )?.forwarding === true;

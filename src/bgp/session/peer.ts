@@ -225,7 +225,7 @@ export class PeerSession implements ConnectionsHost {
 
   #target(): ExportTarget {
     const { localAsn, nextHop, addPath } = this.config;
-    const { ebgp, pathsOut, extendedNextHop } = this.negotiated!;
+    const { ebgp, pathsOut, extendedNextHop, longLived } = this.negotiated!;
     // What is not sent at all ends the session when it changes; how many paths are sent does not.
     const paths = (afi: Afi) => (pathsOut[afi] ? Math.max(addPath[afi].send, 1) : undefined);
     return exportTarget({
@@ -237,6 +237,7 @@ export class PeerSession implements ConnectionsHost {
       treatment: exportTreatment(this.config.treatment, this.#treated()),
       paths: { 1: paths(1), 2: paths(2) },
       extendedNextHop,
+      longLived: longLived !== undefined,
     });
   }
 
@@ -423,6 +424,7 @@ export function sessionKey(c: PeerConfig): string {
       c.multihopTtl,
       c.gracefulRestart,
       c.restartSeconds,
+      c.longLivedSeconds,
       c.forwardingPreserved,
       c.passive,
       c.interface,

@@ -114,6 +114,8 @@ export interface PeerConfig {
   readonly multihopTtl: number;
   readonly gracefulRestart: boolean;
   readonly restartSeconds: number;
+  /** RFC 9494: how long routes are kept once the restart time is over, the neighbour's here and, as asked for, ours there; 0 is off. */
+  readonly longLivedSeconds: number;
   readonly forwardingPreserved: boolean;
   readonly prefixesMax: Readonly<Record<Afi, number>>;
   readonly importPolicies: readonly string[];

@@ -19,6 +19,14 @@ export interface AddPathFamily extends WireFamily {
   readonly mode: number;
 }
 
+/** RFC 9494 3. */
+export interface LongLivedFamily extends WireFamily {
+  /** F bit: forwarding state was kept. */
+  readonly forwarding: boolean;
+  /** How long stale routes may be kept, 0..16777215. */
+  readonly seconds: number;
+}
+
 export interface GracefulRestart {
   /** R bit: the sender has restarted (RFC 4724). */
   readonly restarting: boolean;
@@ -38,6 +46,7 @@ export interface Capabilities {
   readonly extendedMessages?: true;
   readonly as4?: number;
   readonly gracefulRestart?: GracefulRestart;
+  readonly longLived?: readonly LongLivedFamily[];
   readonly addPath?: readonly AddPathFamily[];
   readonly extendedNextHop?: readonly NextHopFamily[];
   /** RFC 9234: 0 provider, 1 route server, 2 route server client, 3 customer, 4 peer. */
@@ -187,6 +196,39 @@ export const capabilityTable: readonly Descriptor[] = [
     write: (from) =>
       from.addPath?.length
         ? [Uint8Array.from(from.addPath.flatMap((f) => [f.afi >> 8, f.afi & 255, f.safi, f.mode]))]
+        : [],
+  },
+  {
+    code: 71,
+    name: "Long-Lived Graceful Restart (RFC 9494)",
+    read: (value, into) => {
+      if (value.length % 7 !== 0) return false;
+      const families = [...(into.longLived ?? [])];
+      for (let at = 0; at < value.length; at += 7)
+        families.push({
+          afi: u16(value, at),
+          safi: value[at + 2]!,
+          forwarding: (value[at + 3]! & 0x80) !== 0,
+          seconds: (value[at + 4]! << 16) | u16(value, at + 5),
+        });
+      into.longLived = families;
+      return true;
+    },
+    write: (from) =>
+      from.longLived
+        ? [
+            Uint8Array.from(
+              from.longLived.flatMap(({ afi, safi, forwarding, seconds }) => [
+                afi >> 8,
+                afi & 255,
+                safi,
+                forwarding ? 0x80 : 0,
+                (seconds >> 16) & 255,
+                (seconds >> 8) & 255,
+                seconds & 255,
+              ]),
+            ),
+          ]
         : [],
   },
   flag(70, "Enhanced Route Refresh (RFC 7313)", "enhancedRouteRefresh"),

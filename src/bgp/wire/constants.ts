@@ -55,6 +55,9 @@ export type Role = (typeof Role)[keyof typeof Role];
 
 export const WellKnown = {
   gracefulShutdown: 0xffff0000,
+  /** RFC 9494: kept although its router has been away for long; and: not to be kept so. */
+  longLivedStale: 0xffff0006,
+  noLongLived: 0xffff0007,
   noExport: 0xffffff01,
   noAdvertise: 0xffffff02,
   noExportSubconfed: 0xffffff03,

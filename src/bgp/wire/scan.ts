@@ -16,7 +16,13 @@ export interface SetSummary {
 }
 
 /** Bits of {@link SetSummary.flags}. */
-export const AttrFlag = { hasMed: 1, noExport: 2, noAdvertise: 4, gracefulShutdown: 8 } as const;
+export const AttrFlag = {
+  hasMed: 1,
+  noExport: 2,
+  noAdvertise: 4,
+  gracefulShutdown: 8,
+  longLivedStale: 16,
+} as const;
 
 /** LOCAL_PREF of a route that carries none (RFC 4271 leaves it to configuration; every vendor uses 100). */
 export const LOCAL_PREF_DEFAULT = 100;
@@ -207,6 +213,7 @@ function scanCommunities(b: Uint8Array, start: number, end: number, into: SetSum
     if (c === WellKnown.noAdvertise) into.flags |= AttrFlag.noAdvertise;
     else if (c === WellKnown.noExport || c === WellKnown.noExportSubconfed) into.flags |= AttrFlag.noExport;
     else if (c === WellKnown.gracefulShutdown) into.flags |= AttrFlag.gracefulShutdown;
+    else if (c === WellKnown.longLivedStale) into.flags |= AttrFlag.longLivedStale;
   }
 }
 

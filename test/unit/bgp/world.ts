@@ -441,6 +441,7 @@ export const peerConfig = (
   multihopTtl: 0,
   gracefulRestart: true,
   restartSeconds: 120,
+  longLivedSeconds: 0,
   forwardingPreserved: true,
   prefixesMax: { 1: 10_000, 2: 10_000 },
   importPolicies: ["all"],

@@ -80,6 +80,11 @@ describe("knobs of a neighbour", () => {
       { addPath: { receive: true, send: true, best: 4 } },
       { addPath: { 1: { receive: true, send: 4 }, 2: { receive: true, send: 4 } } },
     ],
+    [
+      "gracefulRestart",
+      { gracefulRestart: { enabled: true, restartSeconds: 120, longLivedSeconds: 3600 } },
+      { longLivedSeconds: 3600 },
+    ],
     ["extendedNextHop", { extendedNextHop: true }, { extendedNextHop: true }],
     ["localASN", { localASN: 64777 }, { localAsn: 64777 }],
     ["multihopTTL", { multihopTTL: 7 }, { multihopTtl: 7 }],
