@@ -13,6 +13,8 @@ export type ToBfd =
 export type FromBfd =
   | { readonly kind: "status"; readonly key: string; readonly status: BfdStatus }
   | { readonly kind: "problem"; readonly text: string }
+  /** Packets that were not taken, by reason, since the thread began. */
+  | { readonly kind: "refused"; readonly counts: Readonly<Record<string, number>> }
   | { readonly kind: "stopped" };
 
 const port = parentPort!;
@@ -28,6 +30,17 @@ const receivers = new UdpReceivers(
   (bytes, from) => sessions.receive(bytes, from),
   (text) => tell({ kind: "problem", text }),
 );
+
+/** Told when they change, at most this often: a flood of strangers is not to become one of messages. */
+const COUNTS_MS = 5_000;
+let told = "";
+setInterval(() => {
+  const { refused, strangers, tooMany } = sessions.counters;
+  const counts = { ...refused, stranger: strangers, too_many_sessions: tooMany };
+  const text = JSON.stringify(counts);
+  if (text !== told) tell({ kind: "refused", counts });
+  told = text;
+}, COUNTS_MS);
 
 port.on("message", (message: ToBfd) => {
   if (message.kind === "set") {

@@ -57,6 +57,9 @@ export class Bfd {
   #timer: NodeJS.Timeout | undefined;
   #stopped: (() => void) | undefined;
   #closed = false;
+  /** Of the thread that runs, and of those before it. */
+  #refused: Readonly<Record<string, number>> = {};
+  #refusedBefore: Readonly<Record<string, number>> = {};
 
   constructor(host: BfdHost) {
     this.#host = host;
@@ -72,6 +75,13 @@ export class Bfd {
     }
     if (this.#paths.size > 0) this.#start();
     this.#send();
+  }
+
+  /** BFD packets that no session took, by reason. */
+  get refused(): Readonly<Record<string, number>> {
+    const sum = { ...this.#refusedBefore };
+    for (const [reason, n] of Object.entries(this.#refused)) sum[reason] = (sum[reason] ?? 0) + n;
+    return sum;
   }
 
   #send(): void {
@@ -94,6 +104,8 @@ export class Bfd {
     worker.on("exit", () => {
       if (this.#worker !== worker) return;
       this.#worker = undefined;
+      this.#refusedBefore = this.refused;
+      this.#refused = {};
       // No word of BFD is no failure of a path: sessions of BGP go on by their hold timers.
       if (!this.#closed && this.#paths.size > 0)
         this.#timer = setTimeout(() => {
@@ -121,7 +133,8 @@ export class Bfd {
       path.state = state;
       path.problem = problem;
       this.#host.changed(path.peers, message.status);
-    } else if (message.kind === "problem") this.#host.log("warn", message.text);
+    } else if (message.kind === "refused") this.#refused = message.counts;
+    else if (message.kind === "problem") this.#host.log("warn", message.text);
     else this.#stopped?.();
   }
 

@@ -190,7 +190,12 @@ export async function run(options: RunOptions): Promise<number> {
       ...options.metrics,
       sources: [
         processSource("speaker", options.version),
-        speakerSource(speaker, counts, () => control?.counts),
+        speakerSource(
+          speaker,
+          counts,
+          () => control?.counts,
+          () => ({ bfdRefused: bfd.refused, stations: bmp.status, mrt: mrt?.status }),
+        ),
       ],
       notReady: () => undefined,
       log,
