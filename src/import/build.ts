@@ -36,7 +36,7 @@ export const unlimited = { ipv4: 2_000_000, ipv6: 2_000_000 } as const;
 export const peerObject = (
   name: string,
   label: string,
-  spec: Pick<BGPPeer["spec"], "nodeSelector" | "address" | "peerASN" | "families"> & Partial<BGPPeer["spec"]>,
+  spec: Pick<BGPPeer["spec"], "nodeSelector" | "families"> & Partial<BGPPeer["spec"]>,
 ): BGPPeer => ({
   apiVersion,
   kind: "BGPPeer",
@@ -48,6 +48,7 @@ export const peerObject = (
     passive: false,
     gracefulRestart: { enabled: false, restartSeconds: 120 },
     maxPrefixes: unlimited,
+    external: false,
     adminDown: false,
     nextHopUnchanged: false,
     allowASIn: 0,

@@ -295,20 +295,27 @@ function peerOf(
   const address = p.text("peerAddress");
   const peerASN = p.number("peerASN") ?? 0;
   p.refuse("autoDiscovery", "a BGPPeer names its neighbour; write one for each router, with nodeSelector");
-  p.refuse("interface", says.unnumbered());
+  p.refuse("interface", "an unnumbered neighbour is a BGPPeer with interface");
   const reference = p.inner("peerConfigRef");
   const wanted = reference?.text("name");
   reference?.raw("group");
   reference?.raw("kind");
   reference?.done();
   p.done();
-  if (peerASN === 0) p.say("peerASN", says.anyASN());
+  if (peerASN === 0) p.say("peerASN", says.anyExternal());
   if (address === undefined && !p.has("autoDiscovery"))
     p.say("peerAddress", says.missing("the neighbour's address"));
   const config = wanted === undefined ? unnamed : configs.get(wanted);
   if (!config) p.say("peerConfigRef.name", says.noObject("CiliumBGPPeerConfig", wanted ?? ""));
   const family = address === undefined ? undefined : familyOf(p, "peerAddress", address);
-  if (!config || address === undefined || !family || peerASN === 0 || asn === undefined) return undefined;
+  if (
+    !config ||
+    address === undefined ||
+    !family ||
+    asn === undefined ||
+    Object.keys(config.families).length === 0
+  )
+    return undefined;
   const hears = hearing(config, p, advertised, c);
   const external = peerASN !== asn;
   if (config.multihop > 1 && !external) p.say("", says.multihopInternal());
@@ -317,7 +324,7 @@ function peerOf(
     nodeSelector,
     address,
     port: config.port,
-    peerASN,
+    ...(peerASN === 0 ? { external: true } : { peerASN }),
     localASN: asn,
     families: families
       .filter((f) => config.families[f])

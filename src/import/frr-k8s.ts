@@ -5,7 +5,7 @@ import { advertisementObject, nameOf, networkObject, peerObject, policyObject, p
 import { attributesOf, largeCommunity, standardCommunity } from "./communities.ts";
 import { bfdOf, secondsOf } from "./frr.ts";
 import { says } from "./messages.ts";
-import { familyOf, secretOf } from "./metallb.ts";
+import { familyOf, neighbourASN, secretOf } from "./metallb.ts";
 import { poolsFor } from "./pools.ts";
 import { parseRange } from "./ranges.ts";
 import { Findings, Reader, specOf } from "./reader.ts";
@@ -37,7 +37,7 @@ interface Neighbour {
   readonly source: Source;
   readonly reader: Reader;
   readonly address: string;
-  readonly spec: Pick<BGPPeer["spec"], "address" | "peerASN" | "families"> & Partial<BGPPeer["spec"]>;
+  readonly spec: Pick<BGPPeer["spec"], "families"> & Partial<BGPPeer["spec"]>;
   readonly lists: Lists;
 }
 
@@ -112,16 +112,14 @@ function neighbourOf(
   asn: number | undefined,
   profiles: ReadonlyMap<string, Reader>,
 ): Neighbour | undefined {
-  const peerASN = n.number("asn") ?? 0;
-  if (n.raw("dynamicASN") !== undefined) n.say("dynamicASN", says.anyASN());
-  else if (peerASN === 0) n.say("asn", says.anyASN());
-  n.refuse("interface", says.unnumbered());
+  const own = n.number("localASN") ?? asn;
+  const who = neighbourASN(n, "asn", own);
+  const link = n.text("interface");
   const address = n.text("address");
   const family = address === undefined ? undefined : familyOf(n, "address", address);
   const localAddress = n.text("sourceaddress");
   const port = n.number("port") ?? 179;
-  const own = n.number("localASN") ?? asn;
-  const external = own !== peerASN;
+  const external = who?.peerASN !== own;
   const hold = secondsOf(n, "holdTime", 180);
   const keepalive = secondsOf(n, "keepaliveTime", 60);
   if (hold !== 0 && Math.floor(hold / 3) !== keepalive)
@@ -152,19 +150,22 @@ function neighbourOf(
   n.raw("toReceive");
   n.done();
   if (address === undefined && !n.has("interface")) n.say("address", says.missing("the neighbour's address"));
-  if (address === undefined || !family || peerASN === 0 || own === undefined) return undefined;
+  if (own === undefined || !who || (address === undefined ? link === undefined : !family)) return undefined;
   return {
     source,
     reader: n,
-    address,
+    address: address ?? link!,
     lists,
     spec: {
-      address,
+      ...(address === undefined ? { interface: link! } : { address }),
       port,
-      peerASN,
+      ...who,
       localASN: own,
       ...(localAddress !== undefined && { localAddress }),
-      families: dual ? ["IPv4Unicast", "IPv6Unicast"] : [family === 4 ? "IPv4Unicast" : "IPv6Unicast"],
+      families:
+        dual || family === undefined
+          ? ["IPv4Unicast", "IPv6Unicast"]
+          : [family === 4 ? "IPv4Unicast" : "IPv6Unicast"],
       holdSeconds: Math.max(hold, 3),
       connectRetrySeconds: connect,
       ...(secret !== undefined && { passwordSecretName: secret }),

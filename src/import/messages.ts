@@ -33,6 +33,8 @@ export const says = {
   selectsAll: (what: string) => warning("EmptySelector", `is empty and selects ${what}; written out`),
   selectsNothing: (what: string) =>
     warning("EmptySelector", `is omitted and selects nothing: ${what}. Waggle has nothing to convert here`),
+  anyExternal: () =>
+    warning("AnyASN", "any AS number is accepted here; external: true takes any but our own"),
   anyASN: () => error("AnyASN", "any AS number is accepted here; Waggle wants the neighbour's: give peerASN"),
   multihopFlag: () => note("Multihop", "means TTL 255, which is written out as multihopTTL"),
   multihopInternal: () => note("Multihop", "is ignored for internal neighbours, as before"),
@@ -240,5 +242,4 @@ export const says = {
       "nothing is let out or in without a list here; the empty list is written out as a policy",
     ),
   vrf: () => "Waggle speaks in the node's main routing table only",
-  unnumbered: () => "neighbours by interface are not supported yet; give their address",
 } as const;

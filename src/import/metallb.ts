@@ -34,18 +34,16 @@ function peerOf(source: Source, c: Context): ReadPeer | undefined {
   const r = specOf(source, c.findings);
   const { name } = source.object.metadata;
   const asn = r.number("myASN");
-  const peerASN = r.number("peerASN") ?? 0;
   const localASN = r.number("localASN");
-  if (r.raw("dynamicASN") !== undefined) r.say("dynamicASN", says.anyASN());
-  else if (peerASN === 0) r.say("peerASN", says.anyASN());
-  r.refuse("interface", says.unnumbered());
+  const own = localASN ?? asn;
+  const who = neighbourASN(r, "peerASN", own);
+  const link = r.text("interface");
   const text = r.text("peerAddress");
   const dual = r.flag("dualStackAddressFamily") ?? false;
   const family = text === undefined ? undefined : familyOf(r, "peerAddress", text);
   const source_ = r.text("sourceAddress");
   const port = r.number("peerPort") ?? 179;
-  const own = localASN ?? asn;
-  const external = own !== peerASN;
+  const external = who?.peerASN !== own;
   const hold = secondsOf(r, "holdTime", 180);
   const keepalive = secondsOf(r, "keepaliveTime", 60);
   if (hold !== 0 && Math.floor(hold / 3) !== keepalive)
@@ -68,7 +66,13 @@ function peerOf(source: Source, c: Context): ReadPeer | undefined {
   if (asn === undefined) r.say("myASN", says.missing("our AS number"));
   if (!r.has("peerAddress") && !r.has("interface"))
     r.say("peerAddress", says.missing("the neighbour's address"));
-  if (vrf || asn === undefined || own === undefined || peerASN === 0 || text === undefined || !family)
+  if (
+    vrf ||
+    asn === undefined ||
+    own === undefined ||
+    !who ||
+    (text === undefined ? link === undefined : !family)
+  )
     return undefined;
   if (hold < 3) r.say("holdTime", says.clamped(hold, 3));
   const label = nameOf(name);
@@ -76,14 +80,15 @@ function peerOf(source: Source, c: Context): ReadPeer | undefined {
   const objects = nodes.map((nodeSelector, i) =>
     peerObject(nodes.length === 1 ? label : nameOf(name, String(i + 1)), label, {
       nodeSelector,
-      address: text,
+      ...(text === undefined ? { interface: link! } : { address: text }),
       port,
-      peerASN,
+      ...who,
       localASN: own,
       ...(source_ !== undefined && { localAddress: source_ }),
-      families: dual
-        ? ["IPv4Unicast", "IPv6Unicast"]
-        : [family === 4 ? ("IPv4Unicast" as const) : ("IPv6Unicast" as const)],
+      families:
+        dual || family === undefined
+          ? ["IPv4Unicast", "IPv6Unicast"]
+          : [family === 4 ? ("IPv4Unicast" as const) : ("IPv6Unicast" as const)],
       holdSeconds: Math.max(hold, 3),
       connectRetrySeconds: connect,
       ...(secret !== undefined && { passwordSecretName: secret }),
@@ -93,6 +98,21 @@ function peerOf(source: Source, c: Context): ReadPeer | undefined {
     }),
   );
   return { name, asn: own, objects };
+}
+
+/** Whose neighbour it is: a number, or any but ours. Undefined where nobody says. */
+export function neighbourASN(
+  r: Reader,
+  field: string,
+  own: number | undefined,
+): Pick<BGPPeer["spec"], "peerASN" | "external"> | undefined {
+  const asn = r.number(field) ?? 0;
+  const dynamic = r.text("dynamicASN");
+  if (dynamic === "external") return { external: true };
+  if (dynamic === "internal") return own === undefined ? undefined : { peerASN: own, external: false };
+  if (asn !== 0) return { peerASN: asn, external: false };
+  r.say(dynamic === undefined ? field : "dynamicASN", says.anyASN());
+  return undefined;
 }
 
 /** The family of an address, or what is wrong with it said. */

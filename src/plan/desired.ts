@@ -44,6 +44,7 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   interface: p.interface ?? "",
   port: p.port,
   peerAsn: p.peerASN,
+  external: p.external ?? false,
   localAsn: p.localASN,
   localAddress: bytesOf(p.localAddress),
   families: p.families.map(protoFamily),

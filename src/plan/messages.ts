@@ -168,6 +168,7 @@ export const testSays = {
 export const faults = {
   address: (why: string) => `is not usable: ${why}`,
   otherFamily: () => "is not of the family of address",
+  eitherASN: () => "and external: give one of them",
   externalOnly: () => "is for external neighbours, and peerASN is our own",
   internalOnly: () => "is for internal neighbours, and peerASN is not our own",
   needs: (other: string) => `needs ${other}`,

@@ -139,7 +139,8 @@ export function compilePeer(
     ? namedPolicies("exportPolicies", sources, kept, into)
     : [impliedExport(context.localASN, context.clusterID)];
 
-  const treatment = treatmentOf(spec, spec.peerASN !== localASN, into);
+  const treatment = treatmentOf(spec, spec.external === true || spec.peerASN !== localASN, into);
+  if ((spec.peerASN === undefined) !== (spec.external === true)) into.add("spec.peerASN", faults.eitherASN());
   const nextHop = (family: 4 | 6): Address | undefined =>
     address && nextHopOf(spec, family, address, context.nodeAddresses, into);
   const nextHopIPv4 = nextHop(4);
@@ -151,7 +152,8 @@ export function compilePeer(
     address,
     ...(unnumbered && { interface: spec.interface! }),
     port: spec.port ?? 179,
-    peerASN: spec.peerASN,
+    peerASN: spec.peerASN ?? 0,
+    ...(spec.external === true && { external: true as const }),
     localASN,
     ...(localAddress && { localAddress }),
     families: spec.families ?? ["IPv4Unicast", "IPv6Unicast"],

@@ -167,7 +167,10 @@ export interface SpeakerPeer {
   /** Of an unnumbered neighbour. */
   readonly interface?: string;
   readonly port: number;
+  /** 0 with {@link external}. */
   readonly peerASN: number;
+  /** Any AS but ours. */
+  readonly external?: true;
   readonly localASN: number;
   readonly localAddress?: Address;
   readonly families: readonly ("IPv4Unicast" | "IPv6Unicast")[];

@@ -98,6 +98,11 @@ describe.skipIf(!assets)(
         /spec\.reflectorClient.*internal neighbours/,
       ],
       [
+        "neither an AS number nor any",
+        "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, address: 10.0.0.1}",
+        /spec\.peerASN.*either peerASN or external/,
+      ],
+      [
         "a strict role without a role",
         "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerASN: 1, address: 10.0.0.1, strictRole: true}",
         /strictRole needs role/,

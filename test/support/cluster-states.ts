@@ -59,6 +59,7 @@ export interface Fixed {
 
 /** Defaults of what is out of the ordinary. */
 export const plainPeer = {
+  external: false,
   adminDown: false,
   nextHopUnchanged: false,
   allowASIn: 0,

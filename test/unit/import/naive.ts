@@ -27,6 +27,8 @@ interface Written {
   readonly communities: readonly Written[] & readonly string[] & Written;
   readonly community: string;
   readonly dualStackAddressFamily: boolean;
+  readonly dynamicASN: string;
+  readonly interface: string;
   readonly families: readonly Written[];
   readonly ge: number;
   readonly ipAddressPoolSelectors: readonly LabelSelector[];
@@ -120,10 +122,11 @@ export function metallb(objects: readonly KubernetesObject[], world: World): Rou
   for (const node of world.nodes)
     for (const peer of of(objects, "BGPPeer")) {
       const p = spec(peer);
-      if (!p.peerAddress || p.vrf || !any(p.nodeSelectors, node.metadata.labels)) continue;
+      const address = p.peerAddress ?? (p.interface ? "::" : undefined);
+      if (!address || p.vrf || !any(p.nodeSelectors, node.metadata.labels)) continue;
       for (const service of world.services)
         for (const ip of ingress(service)) {
-          if (is6(ip) !== is6(p.peerAddress) && !p.dualStackAddressFamily) continue;
+          if (is6(ip) !== is6(address) && !p.dualStackAddressFamily && !p.interface) continue;
           const pool = pools.find((x) => inRange(spec(x).addresses, ip));
           const on = world.endpoints.get(keyOf(service))!;
           const local = service.spec.externalTrafficPolicy === "Local";
@@ -149,12 +152,9 @@ export function metallb(objects: readonly KubernetesObject[], world: World): Rou
           const communities = adverts
             .flatMap((a: Written) => a.communities ?? [])
             .flatMap((c: string) => (c.includes(":") ? [c] : (aliases.get(c) ?? [])));
-          const internal = (p.localASN ?? p.myASN) === p.peerASN;
+          const internal = p.dynamicASN === "internal" || (p.localASN ?? p.myASN) === p.peerASN;
           const preference = adverts.find((a: Written) => a.localPref !== undefined)?.localPref;
-          out.set(
-            `${node.metadata.name} ${p.peerAddress} ${host(ip)}`,
-            value(communities, internal, preference),
-          );
+          out.set(`${node.metadata.name} ${address} ${host(ip)}`, value(communities, internal, preference));
         }
     }
   return out;
@@ -175,7 +175,7 @@ export function cilium(objects: readonly KubernetesObject[], world: World): Rout
           const found = of(objects, "CiliumBGPPeerConfig").find(
             (c) => c.metadata.name === peer.peerConfigRef?.name,
           );
-          if (!found || !peer.peerAddress || !peer.peerASN) continue;
+          if (!found || !peer.peerAddress) continue;
           for (const family of (spec(found).families ?? []) as readonly Written[]) {
             if (family.safi !== "unicast" || !family.advertisements) continue;
             const adverts = of(objects, "CiliumBGPAdvertisement")

@@ -18,6 +18,9 @@ import {
   vipClaim,
 } from "./fixture.ts";
 
+/** Takes the fixture's number away. */
+const noASN = { peerASN: undefined as never };
+
 const policy = (name: string, rules: BGPPolicy["spec"]["rules"]): BGPPolicy => ({
   apiVersion: "waggle.dev/v1alpha1",
   kind: "BGPPolicy",
@@ -86,6 +89,7 @@ describe("knobs of a neighbour", () => {
       { longLivedSeconds: 3600 },
     ],
     ["extendedNextHop", { extendedNextHop: true }, { extendedNextHop: true }],
+    ["external", { ...noASN, external: true, role: "Peer" }, { peerAsn: 0, treatment: { role: Role.peer } }],
     ["localASN", { localASN: 64777 }, { localAsn: 64777 }],
     ["multihopTTL", { multihopTTL: 7 }, { multihopTtl: 7 }],
     ["ttlSecurityHops", { ttlSecurityHops: 3 }, { ttlSecurityHops: 3 }],
@@ -126,6 +130,13 @@ describe("knobs of a neighbour", () => {
     ["asOverride", { asOverride: true, peerASN: 64601 }, "spec.asOverride"],
     ["a role", { role: "Peer", peerASN: 64777, localASN: 64777 }, "spec.role"],
     ["an external reflector client", { reflectorClient: true }, "spec.reflectorClient"],
+    ["neither peerASN nor external", { ...noASN }, "spec.peerASN"],
+    ["both peerASN and external", { external: true, peerASN: 7 }, "spec.peerASN"],
+    [
+      "an external reflector client",
+      { external: true, ...noASN, reflectorClient: true },
+      "spec.reflectorClient",
+    ],
     ["a strict role", { strictRole: true }, "spec.strictRole"],
     ["a next hop of the other family", { nextHop: { ipv6: "10.0.0.9" } }, "spec.nextHop.ipv6"],
   ])("%s where it does not fit is a fault of that neighbour alone", (_, spec, path) => {
