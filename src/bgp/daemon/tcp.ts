@@ -85,6 +85,19 @@ export function linksOf(
 /** The interface that node:net names with a link-local address. */
 export const zoneOf = (text: string | undefined): string | undefined => text?.split("%")[1];
 
+/** Neighbours that flap are not to make the kernel list its addresses each time. */
+const INTERFACES_MS = 1_000;
+let interfaces: ReturnType<typeof networkInterfaces> = {};
+let interfacesAt = -INTERFACES_MS;
+
+function interfacesNow(): ReturnType<typeof networkInterfaces> {
+  if (performance.now() - interfacesAt >= INTERFACES_MS) {
+    interfaces = networkInterfaces();
+    interfacesAt = performance.now();
+  }
+  return interfaces;
+}
+
 export class TcpConnection implements Connection {
   readonly #socket: Socket;
   #handler: ConnectionHandler | undefined;
@@ -126,7 +139,7 @@ export class TcpConnection implements Connection {
 
   get links(): readonly Prefix[] | undefined {
     const { local } = this;
-    return local && linksOf(local, networkInterfaces());
+    return local && linksOf(local, interfacesNow());
   }
 
   write(bytes: Uint8Array): boolean {

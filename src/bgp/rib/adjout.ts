@@ -105,6 +105,11 @@ export class AdjRibOut implements GroupMember, SessionOut {
     this.#sent = before.#sent.slice();
     this.advertised = before.advertised;
     for (const [pid, attribute] of before.#origins) this.#origins.set(pid, attribute);
+    // What is to be taken back stands in the new log before the old one lets go of it: else its number might be another prefix's by the
+    // time the walk comes there, and the neighbour would keep the route for ever.
+    const log = this.group.logs[this.afi];
+    const limit = Math.min(this.#sent.length * 32, this.#table.prefixes.limit);
+    for (let pid = 0; pid < limit; pid++) if (this.#isSent(pid) && this.out(pid) < 0) log.append(pid);
   }
 
   mark(used: Uint8Array): void {

@@ -85,6 +85,14 @@ export class ChangeLog {
     return this.#at[pid] === index ? pid : -1;
   }
 
+  /** Notes in another log what a reader of this one has still to see. */
+  carry(from: LogCursor, to: ChangeLog): void {
+    for (let i = from.position; i < this.#count; i++) {
+      const pid = this.entry(i);
+      if (pid >= 0) to.append(pid);
+    }
+  }
+
   /** Forgets what all readers have seen. Call after cursors have moved. */
   trim(): void {
     let slowest = this.#count;

@@ -168,6 +168,8 @@ export class PathsOut implements GroupMember, SessionOut {
   inherit(before: PathsOut): void {
     this.#sent = before.#sent;
     this.#sent.forgetAttributes();
+    // Before the old log lets go of prefixes that are gone and not yet taken back.
+    before.group.logs[this.afi].carry(before.#cursor, this.group.logs[this.afi]);
   }
 
   mark(used: Uint8Array): void {

@@ -44,6 +44,8 @@ export interface SessionContext {
   readonly complete: boolean;
   /** Routes have come in: they are to be decided and sent on. */
   changed(): void;
+  /** What a neighbour is to hear can wait for its turn. */
+  later(peer: PeerSession): void;
   sessionChanged(peer: PeerSession): void;
   /** A session has begun, or has ended. */
   up(peer: PeerSession, channel: Channel): void;
@@ -367,18 +369,26 @@ export class PeerSession implements ConnectionsHost {
   }
 
   drained(): void {
+    this.sender?.drained();
     this.pump();
   }
 
-  /** Sends what there is to send. */
+  /** Sends what there is to send: at once, or when its turn comes (see Sender.patient). */
   pump(): void {
-    this.sender?.pump(this.#context.complete);
+    if (this.sender?.patient) this.#context.later(this);
+    else this.pumpNow();
+  }
+
+  /** Sends what there is to send, `chunksMax` chunks at most. Returns the chunks sent. */
+  pumpNow(chunksMax?: number): number {
+    const chunks = this.sender?.pump(this.#context.complete, chunksMax) ?? 0;
     if (
       this.#restarting &&
       this.sender &&
       afis.every((a) => !this.negotiated!.families[a] || this.sender!.endOfRibSent[a])
     )
       this.#restarting = false;
+    return chunks;
   }
 
   noted(ending: Ending): void {

@@ -8,8 +8,14 @@ import { endOfRib, routeRefresh, UpdateWriter } from "../wire/writer.ts";
 import type { Channel } from "./channel.ts";
 import type { Clock, Timer } from "./types.ts";
 
-/** Octets written before asking the connection whether it takes more. What a session that does not read costs at most. */
+/** Octets written before asking the connection whether it takes more: what a session that does not read costs at most. */
 const CHUNK_BYTES = 128 * 1024;
+/** What a session begins with, and what one that does not take its octets falls back to. */
+const CHUNK_BYTES_MIN = 16 * 1024;
+/** A session whose octets are not taken for this long is slow. */
+const SLOW_MS = 100;
+/** So long a session has to prove that it stays. */
+const PROVING_MS = 1_000;
 /** Chunks written in one go, so that one fast reader does not hold up the others. */
 const CHUNKS_MAX = 8;
 /** Without sight of the kernel's queue: how long after the last write everything counts as sent. */
@@ -36,12 +42,18 @@ export class Sender {
   #poll: Timer | undefined;
   #again = false;
   #closed = false;
+  #chunk = CHUNK_BYTES_MIN;
+  #slow = false;
+  /** Since when the connection has octets that it cannot send. */
+  #pendingSince: number | undefined;
+  readonly #born: number;
 
   constructor(rib: Rib, channel: Channel, peer: RibPeer, clock: Clock) {
     this.#rib = rib;
     this.#channel = channel;
     this.#peer = peer;
     this.#clock = clock;
+    this.#born = clock.now();
     if (channel.negotiated!.endOfRib)
       for (const afi of afis) if (channel.negotiated!.families[afi]) this.#endOfRib.add(afi);
     rib.markers.add(this.#mark);
@@ -103,32 +115,59 @@ export class Sender {
     this.#waiting.push(run);
   }
 
+  /** New or slow: what it is to hear waits for a turn with others of the kind, so that they do not hold up those who read. */
+  get patient(): boolean {
+    return this.#slow || this.#clock.now() - this.#born < PROVING_MS;
+  }
+
+  /** The connection has taken everything. */
+  drained(): void {
+    if (this.#pendingSince === undefined) return;
+    this.#slow = this.#clock.now() - this.#pendingSince > SLOW_MS;
+    this.#chunk = this.#slow ? CHUNK_BYTES_MIN : Math.min(this.#chunk * 2, CHUNK_BYTES);
+    this.#pendingSince = undefined;
+  }
+
   /**
    * Writes what there is to say, as far as the connection takes it.
    * @param complete whether End-of-RIB may follow
+   * @param chunksMax what is left after so many is to be asked for again where it is given; else it follows by itself
+   * @returns chunks written
    */
-  pump(complete: boolean): void {
-    if (this.#closed) return;
+  pump(complete: boolean, chunksMax?: number): number {
+    if (this.#closed) return 0;
     const connection = this.#channel.connection!;
     let chunks = 0;
     while (this.#out.some((o) => !o.idle)) {
-      if (connection.pendingBytes > 0) return;
-      if (chunks++ >= CHUNKS_MAX) {
-        this.#pumpSoon(complete);
-        return;
+      if (connection.pendingBytes > 0) {
+        const now = this.#clock.now();
+        this.#pendingSince ??= now;
+        if (now - this.#pendingSince > SLOW_MS) this.#slow = true;
+        return chunks;
       }
+      this.drained();
+      if (chunks >= (chunksMax ?? CHUNKS_MAX)) {
+        if (chunksMax === undefined) this.#pumpSoon(complete);
+        return chunks;
+      }
+      chunks++;
       this.#settled = undefined;
       writer.begin(this.#channel.negotiated!.messageBytesMax);
       // Both families share a chunk, so that a large one does not starve the other.
-      for (const out of this.#out) out.fill(writer, CHUNK_BYTES / this.#out.length);
+      for (const out of this.#out) out.fill(writer, this.#chunk / this.#out.length);
       const bytes = writer.finish();
       this.updatesSent += writer.messages;
-      if (bytes.length > 0 && !this.#channel.write(bytes)) return;
-      if (this.#closed) return;
+      if (bytes.length > 0 && !this.#channel.write(bytes)) {
+        this.#pendingSince = this.#clock.now();
+        return chunks;
+      }
+      this.#chunk = Math.min(this.#chunk * 2, CHUNK_BYTES);
+      if (this.#closed) return chunks;
     }
     this.#finishRefresh();
     if (complete) this.#sendEndOfRib();
     this.#settle();
+    return chunks;
   }
 
   #pumpSoon(complete: boolean): void {

@@ -25,6 +25,9 @@ export type AckState = "sent" | "peer-down" | "timeout";
 
 /** Of refused neighbours of ranges one in so many is logged. */
 const REFUSALS_PER_LINE = 1_000;
+/** Chunks for new and slow neighbours between two rounds of everything else. */
+const PATIENT_CHUNKS = 8;
+
 /** How long a generation may take to reach a neighbour. */
 const ACK_MS = 5_000;
 /** Generations that wait for their acknowledgement at once; an older one then counts as timed out. */
@@ -69,6 +72,8 @@ export class Speaker {
   readonly #sessions = new Map<string, PeerSession>();
   #policies: ReadonlyMap<string, Policy> = new Map();
   #flushDue = false;
+  readonly #patient = new Set<PeerSession>();
+  #patientDue = false;
   #acks: PendingAck[] = [];
   readonly #reaper: Reaper;
   /** Neighbours of ranges that found no place. */
@@ -98,6 +103,7 @@ export class Speaker {
         return speaker.#config?.complete ?? false;
       },
       changed: () => this.#flushSoon(),
+      later: (peer) => this.#later(peer),
       sessionChanged: (peer) => this.#sessionChanged(peer),
       get tap() {
         return speaker.tap;
@@ -244,6 +250,29 @@ export class Speaker {
     this.#flushDue = true;
     this.#parts.clock.soon(() => {
       if (this.#flushDue) this.flush();
+    });
+  }
+
+  /** New and slow neighbours take turns: a few chunks among all of them between two rounds of everything else. */
+  #later(peer: PeerSession): void {
+    this.#patient.add(peer);
+    if (this.#patientDue) return;
+    this.#patientDue = true;
+    this.#parts.clock.soon(() => {
+      this.#patientDue = false;
+      let chunks = 0;
+      const turn = [...this.#patient];
+      for (const session of turn) {
+        if (chunks >= PATIENT_CHUNKS) break;
+        this.#patient.delete(session);
+        const sent = session.pumpNow(1);
+        chunks += sent;
+        if (sent > 0) this.#patient.add(session);
+      }
+      for (const session of this.#patient) {
+        this.#later(session);
+        break;
+      }
     });
   }
 

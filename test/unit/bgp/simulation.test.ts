@@ -30,6 +30,23 @@ describe("simulation", () => {
     }
   });
 
+  const events = Number(process.env["WAGGLE_DAY_EVENTS"] ?? 200);
+  test(`a day in the life: 50 speakers, ${events} events`, () => {
+    const sim = new Simulation(20_261, 50, 1, 2);
+    for (const p of sim.plans.values()) {
+      sim.randomOrigins(p);
+      sim.apply(p);
+    }
+    let routes = 0;
+    for (let done = 0; done < events; ) {
+      for (const until = done + 500; done < until && done < events; done++) sim.event();
+      sim.rest();
+      routes += sim.check();
+    }
+    expect(routes).toBeGreaterThan(1000);
+    expect(sim.world.log.filter((l) => l.includes("internal error"))).toEqual([]);
+  }, 3_600_000);
+
   test("equal seeds, equal worlds", () => {
     const run = (): string => {
       const sim = new Simulation(9, 4);

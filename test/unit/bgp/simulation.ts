@@ -37,10 +37,13 @@ export class Simulation {
   readonly world: World;
   readonly plans = new Map<string, Plan>();
   readonly #afi: 1 | 2;
+  readonly #reach: number;
   #generation = 1n;
 
-  constructor(seed: number, hosts: number, afi: 1 | 2 = 1) {
+  /** @param reach how far along the ring of pairs a speaker has neighbours; by default everybody is everybody's neighbour */
+  constructor(seed: number, hosts: number, afi: 1 | 2 = 1, reach = hosts) {
     this.#afi = afi;
+    this.#reach = reach;
     this.world = new World(seed);
     for (let i = 0; i < hosts; i++) {
       const name = `s${i}`;
@@ -57,8 +60,17 @@ export class Simulation {
         prefixesMax: 1000,
       });
     }
-    const names = [...this.plans.keys()];
-    for (const p of this.plans.values()) p.peers = names.filter((n) => n !== p.name);
+    for (const p of this.plans.values()) p.peers = this.#neighbours(p);
+  }
+
+  /** Whom a speaker has for a neighbour when nobody has edited anything. */
+  #neighbours(p: Plan): string[] {
+    const pairs = Math.ceil(this.plans.size / 2);
+    const away = (q: Plan): number => {
+      const distance = Math.abs(p.asn - q.asn);
+      return Math.min(distance, pairs - distance);
+    };
+    return [...this.plans.values()].filter((q) => q !== p && away(q) <= this.#reach).map((q) => q.name);
   }
 
   pick<T>(list: readonly T[]): T {
@@ -177,11 +189,10 @@ export class Simulation {
 
   /** Everybody is back, everything heals, and time passes until all is quiet. */
   rest(): void {
-    const names = [...this.plans.keys()];
     for (const p of this.plans.values()) {
       for (const q of this.plans.values()) this.world.heal(p.host.address, q.host.address);
       if (!p.host.alive) this.world.restart(p.host);
-      p.peers = names.filter((n) => n !== p.name);
+      p.peers = this.#neighbours(p);
       this.apply(p);
     }
     this.world.clock.run(900_000);
