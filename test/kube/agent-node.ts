@@ -66,6 +66,8 @@ export class AgentNode implements AsyncDisposable {
   readonly node = "node1";
   readonly #suffix = `${process.pid % 10_000}`;
   readonly #processes = new Map<string, ChildProcess>();
+  /** By name of the process: its capabilities, as a container would have them; without an entry all. */
+  readonly capabilities = new Map<string, readonly string[]>();
   client!: KubeClient;
 
   constructor() {
@@ -126,7 +128,13 @@ export class AgentNode implements AsyncDisposable {
 
   start(name: string, netns: string | undefined, ...command: string[]): void {
     const log = openSync(this.path(`${name}.log`), "a");
-    const inside = netns ? ["nsenter", `--net=/run/netns/${netns}`, "--"] : [];
+    const only = this.capabilities.get(name)?.map((c) => `,+${c.toLowerCase()}`);
+    const inside = [
+      ...(netns ? ["nsenter", `--net=/run/netns/${netns}`, "--"] : []),
+      ...(only
+        ? ["setpriv", "--no-new-privs", `--bounding-set=-all${only.join("")}`, "--inh-caps=-all", "--"]
+        : []),
+    ];
     const [program, ...args] = [...inside, ...command];
     this.#processes.set(name, spawn(program!, args, { stdio: ["ignore", log, log] }));
   }
@@ -179,8 +187,8 @@ export class AgentNode implements AsyncDisposable {
     });
   }
 
-  startSpeaker(): void {
-    this.waggle("bgpd", this.netns, "bgpd", "--socket", this.path("bgpd.sock"));
+  startSpeaker(...more: string[]): void {
+    this.waggle("bgpd", this.netns, "bgpd", "--socket", this.path("bgpd.sock"), ...more);
   }
 
   startAgent(...more: string[]): void {
