@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { chartRights } from "../../../scripts/chart-rights.ts";
 import { command as agentCommand } from "../../../src/cli/agent.ts";
 import { command as speakerCommand } from "../../../src/cli/bgpd.ts";
 import { command as healthCommand } from "../../../src/cli/health.ts";
@@ -114,7 +115,7 @@ describe.skipIf(skipped)(`the chart${skipped ? " (skipped: needs make assets)" :
     expect(refusal({ "agent.hostpid": "true" })).toMatch(/not allowed|additional properties/i);
   });
 
-  it("gives the rights of deploy/base.yaml and no others", () => {
+  it("gives the rights of deploy/base.yaml and no others (run node scripts/chart-rights.ts)", () => {
     const rights = (all: readonly Manifest[]): object =>
       Object.fromEntries(
         all
@@ -124,6 +125,7 @@ describe.skipIf(skipped)(`the chart${skipped ? " (skipped: needs make assets)" :
             { rules, roleRef, subjects },
           ]),
       );
+    expect(readFileSync(join(chart, "templates/rbac.yaml"), "utf8")).toBe(chartRights());
     const golden = documents(readFileSync(join(root, "deploy/base.yaml"), "utf8"));
     for (const values of [{}, everything]) expect(rights(render(values))).toEqual(rights(golden));
   });
