@@ -161,6 +161,7 @@ const ofTheSession = ({ treatment: t, addPath }: SpeakerPeer): string =>
     t?.role ?? "",
     t?.strictRole ?? false,
     t?.reflectorClient ?? false,
+    t?.routeServerClient ?? false,
     addPath?.receive ?? false,
     addPath?.send ?? false,
   ]);

@@ -153,9 +153,12 @@ export class ExportGroup {
     this.#members[afi].get(peer)?.nudge(pid);
   }
 
-  /** Several paths of a prefix are sent (RFC 7911). */
+  /**
+   * Each neighbour is told paths of its own choice: several (RFC 7911), or, as client of a route server, the best of those that
+   * may go to it (RFC 7947 2.3): another client's best path must not hide the rest from it.
+   */
   sendsPaths(afi: Afi): boolean {
-    return this.target.paths?.[afi] !== undefined;
+    return this.target.paths?.[afi] !== undefined || this.target.treatment?.routeServerClient === true;
   }
 
   #compute(afi: Afi, pid: number): number {

@@ -1,4 +1,5 @@
-// bgp/rib: Adj-RIB-Out of one session and family where several paths of a prefix are sent (RFC 7911): a place in the group's log, and what was sent last.
+// bgp/rib: Adj-RIB-Out of one session and family where several paths of a prefix are sent (RFC 7911), or the best of those that may go to a
+// client of a route server (RFC 7947): a place in the group's log, and what was sent last.
 import type { Afi } from "../wire/constants.ts";
 import { nlriBytes, PATH_ID_BYTES } from "../wire/nlri.ts";
 import { toTwoOctet, type UpdateWriter } from "../wire/writer.ts";
@@ -26,7 +27,7 @@ const setOf = (code: number): number => (code >= 0 ? code : code <= -16 ? ownCod
 /** One path as it is to be sent. */
 interface SentPath {
   readonly path: number;
-  /** Ours for it: unique within a prefix, the same for all neighbours, 0 never. */
+  /** Ours for it: unique within a prefix, the same for all neighbours; 0 where paths have none. */
   readonly id: number;
   /** Number of its attribute set, by {@link ownCode} where the route is our own. */
   readonly code: number;
@@ -120,6 +121,8 @@ export class PathsOut implements GroupMember, SessionOut {
   readonly #as4: boolean;
   readonly #cursor: LogCursor;
   readonly #pathsMax: number;
+  /** Paths have identifiers; without, there is one of each prefix. */
+  readonly #ids: boolean;
   /** Next pid of a walk over the whole table; -1 when none is going on. */
   #walk = 0;
   #sent = new SentPaths();
@@ -138,6 +141,7 @@ export class PathsOut implements GroupMember, SessionOut {
     this.#table = table;
     this.#attributes = attributes;
     this.#as4 = as4;
+    this.#ids = group.target.paths?.[afi] !== undefined;
     this.#pathsMax = group.target.paths?.[afi] ?? 1;
     this.#cursor = group.logs[afi].open();
     group.join(afi, peer.index, this);
@@ -185,7 +189,8 @@ export class PathsOut implements GroupMember, SessionOut {
     const take = (path: number): void => {
       const attribute = this.group.outForPath(this.afi, pid, path, this.#peer);
       if (attribute < 0) return;
-      out.push({ path, id: path + 1, code: table.pathPeer[path] === LOCAL ? ownCode(attribute) : attribute });
+      const id = this.#ids ? path + 1 : 0;
+      out.push({ path, id, code: table.pathPeer[path] === LOCAL ? ownCode(attribute) : attribute });
     };
     if (table.pathNext[first]! < 0) {
       if (table.pathAttr[first]! >= 0) take(first);
@@ -247,7 +252,7 @@ export class PathsOut implements GroupMember, SessionOut {
   #writeWithdrawn(writer: UpdateWriter, list: readonly number[]): void {
     if (list.length === 0) return;
     const { keys, lengths, words } = this.#table.prefixes;
-    writer.withdraw(this.afi, true);
+    writer.withdraw(this.afi, this.#ids);
     for (let i = 0; i < list.length; i += 2) {
       const pid = list[i]!;
       writer.add(keys, pid * words, lengths[pid]!, list[i + 1]!);
@@ -289,6 +294,6 @@ export class PathsOut implements GroupMember, SessionOut {
       start = 0;
       end = b.length;
     }
-    return writer.announce(this.afi, b, start, end, true);
+    return writer.announce(this.afi, b, start, end, this.#ids);
   }
 }

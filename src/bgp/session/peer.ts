@@ -441,6 +441,7 @@ export function sessionKey(c: PeerConfig): string {
       c.treatment.role,
       c.treatment.strictRole,
       c.treatment.reflectorClient,
+      c.treatment.routeServerClient,
       c.unnumbered,
       c.range,
       c.families.map((afi) => [c.addPath[afi].receive, c.addPath[afi].send > 0]),

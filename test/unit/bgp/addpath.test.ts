@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PATHS_MAX } from "../../../src/bgp/rib/table.ts";
+import { noTreatment } from "../../../src/bgp/rib/treatment.ts";
 import { type PeerConfig, State } from "../../../src/bgp/session/types.ts";
 import { flatten } from "../../../src/bgp/wire/aspath.ts";
 import { encodeCanonical } from "../../../src/bgp/wire/canonical.ts";
@@ -332,4 +333,27 @@ test("a plain NLRI field is not one with identifiers", () => {
   const b = Uint8Array.of(24, 10, 0, 1, 24, 10, 0, 2, 16, 10, 1);
   expect(countNlri(b, 0, b.length, 1)).toBe(3);
   expect(countNlriWithIds(b, 0, b.length, 1)).toBe(-1);
+});
+
+test("clients of a route server without ADD-PATH: each hears the best of what may go to it (RFC 7947 2.3)", () => {
+  const client = {
+    gracefulRestart: false,
+    addPath: { 1: { receive: false, send: 0 }, 2: both },
+    treatment: { ...noTreatment, routeServerClient: true },
+  };
+  const { world, host } = start(...[2, 3, 4].map((n) => peer(n, client)));
+  const [a, b, c] = [2, 3, 4].map((n) => new Player(world, host, n, false)) as [Player, Player, Player];
+  a.announce(prefix, 0, []);
+  b.announce(prefix, 0, [1, 2]);
+  const all = () => [a, b, c].map((p) => p.holds()["b0000"]);
+  // The best one is a's: it hears b's all the same.
+  expect(all()).toEqual([["65003 1 2"], ["65002"], ["65002"]]);
+  c.announce(prefix, 0, [1]);
+  expect(all()).toEqual([["65004 1"], ["65002"], ["65002"]]);
+  a.withdraw(prefix, 0);
+  expect(all()).toEqual([["65004 1"], ["65004 1"], ["65003 1 2"]]);
+  c.raw.close();
+  world.clock.run(20);
+  expect([a, b].map((p) => p.holds()["b0000"])).toEqual([["65003 1 2"], undefined]);
+  expect(host.speaker.session("p3")!.sender!.out(1)!.advertised).toBe(0);
 });
