@@ -47,6 +47,7 @@ export interface Compiled {
   readonly rule: ClusterNetworkRule | undefined;
   readonly routerID: number;
   readonly clusterID?: number;
+  readonly bmpStations?: SpeakerState["bmpStations"];
   readonly listen: SpeakerState["listen"];
   readonly peerings: readonly PeeringRule[];
   readonly peers: ReadonlyMap<string, { readonly compiled: CompiledPeer; readonly sources: PeerSources }>;
@@ -73,6 +74,7 @@ interface CompiledNetwork {
   readonly rule: ClusterNetworkRule | undefined;
   readonly routerID: number;
   readonly clusterID?: number;
+  readonly bmpStations?: SpeakerState["bmpStations"];
   readonly listen: SpeakerState["listen"];
 }
 
@@ -247,6 +249,7 @@ export function compileAll(
     rule,
     routerID: network?.value.routerID ?? 0,
     ...(network?.value.clusterID !== undefined && { clusterID: network.value.clusterID }),
+    ...(network?.value.bmpStations && { bmpStations: network.value.bmpStations }),
     listen: network?.value.listen ?? [],
     peerings: peerings.values,
     peers,

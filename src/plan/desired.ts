@@ -116,6 +116,15 @@ export function encodeDesired(
     asn: state.asn,
     routerId: state.routerID,
     clusterId: state.clusterID ?? 0,
+    bmpStations: (state.bmpStations ?? []).map((s) => ({
+      name: s.name,
+      address: toBytes(s.address),
+      port: s.port,
+      prePolicy: s.prePolicy,
+      postPolicy: s.postPolicy,
+      locRib: s.locRIB,
+      statisticsSeconds: s.statisticsSeconds,
+    })),
     listen: state.listen.map((l) => ({ address: bytesOf(l.address), port: l.port })),
     peers: state.peers.map((p) =>
       encodePeer(p, p.passwordSecret === undefined ? undefined : passwords.get(p.passwordSecret)),

@@ -3,7 +3,7 @@ import { type ClusterNetwork, type Node, selects } from "../api/index.ts";
 import type { Address } from "../net/address.ts";
 import { addressAt, collectFaults, type Fault, tryAddress } from "./fields.ts";
 import { faults } from "./messages.ts";
-import type { SpeakerState } from "./types.ts";
+import type { BmpStation, SpeakerState } from "./types.ts";
 
 export type ClusterNetworkRule = ClusterNetwork["spec"]["nodes"][number];
 
@@ -33,6 +33,7 @@ export function hashedRouterID(name: string): number {
 export interface NodeRule {
   readonly routerID: number;
   readonly clusterID?: number;
+  readonly bmpStations?: readonly BmpStation[];
   readonly listen: SpeakerState["listen"];
 }
 
@@ -60,6 +61,11 @@ export function compileRule(
     into.add(`${at}.reflectorClusterID`, faults.notFamily(4));
   const clusterID = cluster && Number(cluster.lo);
 
+  const stations = (rule.bmpStations ?? []).flatMap((s, i): readonly BmpStation[] => {
+    const address = addressAt(s.address, `${at}.bmpStations[${i}].address`, into);
+    return address ? [{ ...s, address }] : [];
+  });
+
   const listen: { address?: Address; port: number }[] = [];
   const port = rule.listen?.port ?? 179;
   if (rule.listen?.mode === "Any") listen.push({ port });
@@ -72,5 +78,12 @@ export function compileRule(
   }
   return into.list.length > 0
     ? { faults: into.list }
-    : { value: { routerID, ...(clusterID !== undefined && { clusterID }), listen } };
+    : {
+        value: {
+          routerID,
+          ...(clusterID !== undefined && { clusterID }),
+          ...(stations.length > 0 && { bmpStations: stations }),
+          listen,
+        },
+      };
 }

@@ -301,6 +301,7 @@ function speakerOf(inputs: PlanInputs, compiled: Compiled, decisions: readonly D
     asn: announcing ? (compiled.rule?.localASN ?? 0) : (before?.asn ?? 0),
     routerID: announcing ? compiled.routerID : (before?.routerID ?? 0),
     ...(announcing && compiled.clusterID !== undefined && { clusterID: compiled.clusterID }),
+    ...(announcing && compiled.bmpStations && { bmpStations: compiled.bmpStations }),
     listen: compiled.listen,
     peers: [...compiled.peers.values()].map((p) => p.compiled.peer),
     origins: decisions.flatMap((d) => d.origins),

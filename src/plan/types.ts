@@ -239,11 +239,24 @@ export interface SpeakerPolicy {
   readonly rules: readonly SpeakerRule[];
 }
 
+/** A station that hears what neighbours send (RFC 7854). */
+export interface BmpStation {
+  readonly name: string;
+  readonly address: Address;
+  readonly port: number;
+  readonly prePolicy: boolean;
+  readonly postPolicy: boolean;
+  readonly locRIB: boolean;
+  readonly statisticsSeconds: number;
+}
+
 /** Content of the speaker's DesiredState, without generation and passwords. */
 export interface SpeakerState {
   readonly asn: number;
   /** 10.0.0.1 = 0x0a000001. */
   readonly routerID: number;
+  /** Absent: none. */
+  readonly bmpStations?: readonly BmpStation[];
   /** Of route reflectors; absent: routerID. */
   readonly clusterID?: number;
   readonly listen: readonly { readonly address?: Address; readonly port: number }[];

@@ -90,6 +90,11 @@ describe("knobs of a neighbour", () => {
     ],
     ["extendedNextHop", { extendedNextHop: true }, { extendedNextHop: true }],
     ["external", { ...noASN, external: true, role: "Peer" }, { peerAsn: 0, treatment: { role: Role.peer } }],
+    [
+      "gracefulRestart",
+      { gracefulRestart: { enabled: true, restartSeconds: 9, longLivedSeconds: 3600 } },
+      { longLivedSeconds: 3600 },
+    ],
     ["localASN", { localASN: 64777 }, { localAsn: 64777 }],
     ["multihopTTL", { multihopTTL: 7 }, { multihopTtl: 7 }],
     ["ttlSecurityHops", { ttlSecurityHops: 3 }, { ttlSecurityHops: 3 }],
@@ -124,6 +129,19 @@ describe("knobs of a neighbour", () => {
     const network = clusterNetwork({ reflectorClusterID: "10.0.0.255" });
     const p = plan(snapshot({ clusterNetwork: network }), "node1", inputs());
     expect(speakerConfig(encodeDesired(p.speaker, 1n, true, new Map())).clusterId).toBe(0x0a0000ff);
+  });
+
+  it("stations that monitor the node's speaker reach it", () => {
+    const station = { name: "noc", address: "fd00::9", port: 11019, prePolicy: true, postPolicy: false };
+    const network = clusterNetwork({ bmpStations: [{ ...station, locRIB: true, statisticsSeconds: 30 }] });
+    const p = plan(snapshot({ clusterNetwork: network }), "node1", inputs());
+    expect(p.problems).toEqual([]);
+    expect(encodeDesired(p.speaker, 1n, true, new Map()).bmpStations).toMatchObject([
+      { name: "noc", port: 11019, prePolicy: true, postPolicy: false, locRib: true, statisticsSeconds: 30 },
+    ]);
+    expect(
+      encodeDesired(plan(snapshot(), "node1", inputs()).speaker, 1n, true, new Map()).bmpStations,
+    ).toEqual([]);
   });
 
   it.each<[string, Partial<BGPPeer["spec"]>, string]>([
