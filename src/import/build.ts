@@ -33,6 +33,7 @@ export function nameOf(...parts: readonly string[]): string {
 /** What no product limits is limited by Waggle: its highest limit stands for none. */
 export const unlimited = { ipv4: 2_000_000, ipv6: 2_000_000 } as const;
 
+/** What only Waggle has is left to its own defaults, which whoever writes the object out fills in. */
 export const peerObject = (
   name: string,
   label: string,
@@ -48,17 +49,8 @@ export const peerObject = (
     passive: false,
     gracefulRestart: { enabled: false, restartSeconds: 120 },
     maxPrefixes: unlimited,
-    external: false,
-    adminDown: false,
-    nextHopUnchanged: false,
-    allowASIn: 0,
-    asOverride: false,
-    removePrivateAS: false,
-    reflectorClient: false,
-    routeServerClient: false,
-    strictRole: false,
     ...spec,
-  },
+  } as BGPPeer["spec"],
 });
 
 export const policyObject = (name: string, rules: BGPPolicy["spec"]["rules"]): BGPPolicy => ({
@@ -129,9 +121,7 @@ export const networkObject = (
   spec: {
     clusterName: cluster.name,
     clusterID: cluster.id,
-    withdrawGuardPercent: 30,
     servicesWithoutClass: "Always",
-    drainSeconds: 5,
     nodes: rules.map(({ nodeSelector, localASN, listenPort }) => ({
       nodeSelector,
       mode,
@@ -141,5 +131,5 @@ export const networkObject = (
       routerIDSource: "NodeAddress",
       interfaces: ["eth0"],
     })),
-  },
+  } as unknown as ClusterNetwork["spec"],
 });
