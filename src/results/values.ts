@@ -23,8 +23,11 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
   switch (type.kind) {
     case "none":
       return 0;
-    case "int":
-      return integerValue(readInteger(bytes, offset, type.size, type.signed));
+    case "int": {
+      // 0.17 takes a sign out of the highest bit of a key, whatever its type.
+      const signed = type.signed || (type.size === 8 && d.key === true && d.plan.old === true);
+      return integerValue(readInteger(bytes, offset, type.size, signed));
+    }
     case "bool":
       return readInteger(bytes, offset, 1, false) !== 0n;
     case "enum": {

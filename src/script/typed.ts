@@ -46,7 +46,14 @@ export type TExpr = { readonly loc: Loc; readonly type: Type } & (
   | { readonly op: "variable"; readonly variable: Variable }
   | { readonly op: "map"; readonly map: MapInfo; readonly key: readonly TExpr[] }
   | { readonly op: "negate" | "complement" | "not" | "truth"; readonly operand: TExpr }
-  | { readonly op: "arithmetic"; readonly operator: Arithmetic; readonly left: TExpr; readonly right: TExpr }
+  | {
+      readonly op: "arithmetic";
+      readonly operator: Arithmetic;
+      readonly left: TExpr;
+      readonly right: TExpr;
+      /** 0.17: a division by zero is the machine's own: 0, and the whole as remainder. */
+      readonly unchecked?: true;
+    }
   | {
       readonly op: "compare";
       readonly operator: Comparison;

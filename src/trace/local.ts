@@ -1,5 +1,5 @@
 // trace: `waggle trace --local`: a script on this machine alone, in this process, printed as bpftrace prints.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { whenProcessEnds } from "../kernel/ffi.ts";
 import { ensureTracefs } from "../kernel/tracefs.ts";
 import { schemaOf } from "../results/index.ts";
@@ -94,8 +94,18 @@ export async function runLocal(options: LocalOptions): Promise<number> {
 /** bpftrace's exit code where a probe cannot be attached. */
 const attachFailed = 255;
 
+/** Scripts leave the tracer out by `comm != "bpftrace"`. */
+function nameThread(): void {
+  try {
+    writeFileSync("/proc/self/comm", "bpftrace");
+  } catch (error) {
+    warn(say.notNamed((error as Error).message));
+  }
+}
+
 async function runOrList(options: LocalOptions): Promise<number> {
   if (process.geteuid?.() !== 0) throw new Error(say.notRoot());
+  nameThread();
   const mounts = ensureTracefs();
   if (mounts.root === undefined) warn(say.noTracefs(mounts.reason));
   else if (mounts.mounted) warn(say.mountedTracefs(mounts.root));

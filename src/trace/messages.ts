@@ -17,6 +17,7 @@ export const say = {
   noTracefs: (why: string) =>
     `there are no tracepoints, as tracefs is not mounted at /sys/kernel/tracing and cannot be: ${why}`,
   mountedTracefs: (path: string) => `mounted tracefs at ${path}`,
+  notNamed: (why: string) => `scripts see this program under another name than bpftrace's: ${why}`,
   notRoot: () => "tracing needs root (CAP_BPF and CAP_PERFMON at least)",
   indexNotKept: (why: string) =>
     `the index of kernel types could not be kept, so each start is slower: ${why}`,

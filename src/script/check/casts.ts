@@ -1,7 +1,7 @@
 // script, checker: casts, and the operators * and & on pointers.
 import type { Loc } from "../ast.ts";
 import { say } from "../diagnostics.ts";
-import { formatType, isInteger, isScalar, sizeOf } from "../layout.ts";
+import { formatType, isInteger, isScalar, isSigned, sizeOf } from "../layout.ts";
 import type { TExpr } from "../typed.ts";
 import type { Type } from "../types.ts";
 import { textOf } from "./expressions.ts";
@@ -21,8 +21,12 @@ export function checkCast(c: Checking, to: Type, e: TExpr, loc: Loc): TExpr {
     if (to.kind === "bool" && e.type.kind === "string") return checkBinary(c, "!=", e, textOf("", loc), loc);
     if (!isScalar(e.type)) return refuse();
     if (to.kind === "bool") return checkUnary(c, "!", checkUnary(c, "!", e, loc), loc);
-    if (e.op === "const") return { op: "const", value: wrap(e.value, to), type: to, loc };
-    return { op: "convert", operand: e, type: to, loc };
+    // 0.17 widens as the new type has a sign or not, the newest as the old one has.
+    const from: Type = c.old && e.type.kind === "int" ? { ...e.type, signed: isSigned(to) } : e.type;
+    if (e.op === "const") return { op: "const", value: wrap(wrap(e.value, from), to), type: to, loc };
+    const widened = c.old && sizeOf(e.type) < sizeOf(to);
+    const operand: TExpr = widened ? { op: "convert", operand: e, type: from, loc } : e;
+    return { op: "convert", operand, type: to, loc };
   }
   if (to.kind === "pointer") {
     if (!isScalar(e.type) && !(e.type.kind === "array")) return refuse();

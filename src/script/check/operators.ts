@@ -52,6 +52,10 @@ const isTruth = (e: TExpr): boolean =>
 
 /** As a condition: a bool. */
 export function truth(c: Checking, e: TExpr): TExpr {
+  if (c.old && e.op === "map" && e.map.aggregate) {
+    c.report(e.loc, say.condition(e.map.aggregate));
+    return bad(e.loc);
+  }
   if (unknown(e.type) || e.type.kind === "bool" || isTruth(e)) return e;
   if (isLiteral(e)) return { op: "const", value: e.value === 0n ? 0n : 1n, type: boolOf(c), loc: e.loc };
   if (!isScalar(e.type)) {
@@ -155,10 +159,19 @@ function checkArithmetic(c: Checking, operator: Arithmetic, left: TExpr, right: 
       return { op: "const", value: wrap(value, result), type: result, literal, loc };
     }
   }
-  if (c.old && signed && signless.has(operator)) {
-    const unsigned: TExpr = operator === ">>" ? { op: "convert", operand: left, type: U64, loc } : left;
-    const result: TExpr = { op: "arithmetic", operator, left: unsigned, right, type: U64, loc };
-    return { op: "convert", operand: result, type, loc };
+  if (c.old && signless.has(operator)) {
+    const shifted = operator === ">>";
+    const unsigned: TExpr = shifted && signed ? { op: "convert", operand: left, type: U64, loc } : left;
+    const result: TExpr = {
+      op: "arithmetic",
+      operator,
+      left: unsigned,
+      right,
+      type: U64,
+      loc,
+      ...(shifted ? {} : { unchecked: true }),
+    };
+    return signed ? { op: "convert", operand: result, type, loc } : result;
   }
   return { op: "arithmetic", operator, left, right, type, loc };
 }
@@ -293,6 +306,15 @@ export function checkBinary(
   if (assumable(left) && !unknown(right.type)) left = { ...left, type: I64 };
   if (assumable(right) && !unknown(left.type)) right = { ...right, type: I64 };
   if (unknown(left.type) || unknown(right.type)) return bad(loc);
+  // 0.17 reads no aggregate in the kernel.
+  for (const side of c.old ? [left, right] : [])
+    if (side.op === "map" && side.map.aggregate) {
+      c.report(
+        loc,
+        say.operands(operator, side.map.aggregate, formatType(side === left ? right.type : left.type)),
+      );
+      return bad(loc);
+    }
   switch (operator) {
     case "==":
     case "!=":

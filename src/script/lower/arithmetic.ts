@@ -34,6 +34,7 @@ export function arithmetic(l: Lowering, e: TExprOf<"arithmetic">): Val {
       );
     case "/":
     case "%":
+      if (e.unchecked) return l.b.alu(e.operator === "/" ? "div" : "mod", left, right);
       return divide(l, e.operator === "/" ? "div" : "mod", left, right, isSigned(e.type));
   }
 }

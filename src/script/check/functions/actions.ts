@@ -100,9 +100,10 @@ export function checkFormat(
       fine = false;
       continue;
     }
-    const want = fits(conversion, value.type, c.old);
+    const summed = c.old && value.op === "map" ? value.map.aggregate : undefined;
+    const want = summed ? "integer" : fits(conversion, value.type, c.old);
     if (want === undefined) continue;
-    c.report(args.loc, say.formatType(name, conversion.text, want, shown(value.type)));
+    c.report(args.loc, say.formatType(name, conversion.text, want, summed ?? shown(value.type)));
     fine = false;
   }
   const size = values.reduce((sum, v) => sum + sizeOf(v.type), 8);

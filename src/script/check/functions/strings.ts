@@ -11,6 +11,10 @@ export const MAX_STRING = 1024;
 
 function str(c: Checking, args: CallArguments): TExpr {
   const raw = args.raw[0];
+  if (raw?.node === "positional_count") {
+    c.report(args.loc, say.argumentValue("str", "use $#, not str($#)"));
+    return bad(args.loc);
+  }
   // str($1) is the parameter as text, whatever it looks like.
   if (raw?.node === "positional") {
     const text = c.positional[raw.index - 1] ?? "";

@@ -38,6 +38,11 @@ function signal(name: "signal" | "signal_thread"): FunctionSpec {
     check: (c, args) => {
       let value = args.get(0);
       if (unknown(value.type)) return bad(args.loc);
+      // There, the current process is the tracer, or whatever a timer met.
+      if (["begin", "end", "interval"].includes(c.point.provider)) {
+        c.report(args.loc, say.notHere(name, c.point.provider));
+        return bad(args.loc);
+      }
       if (value.op === "text") {
         const number = SIGNALS.indexOf(value.value.replace(/^SIG/, "")) + 1;
         if (number === 0) {

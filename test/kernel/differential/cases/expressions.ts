@@ -5,6 +5,18 @@ const begin = (body: string): string => `BEGIN { ${body} exit(); }`;
 
 export const expressions: readonly Case[] = [
   {
+    name: "division by zero",
+    program: begin(
+      `$z = pid - pid; printf("%d %d\\n", 10 / $z, 10 % $z); @x = 5; @y = 0; printf("%d %d %d\\n", @x / @y, @x % @y, -5 / @y);`,
+    ),
+  },
+  {
+    name: "casts that widen",
+    program: begin(
+      `$x = (uint8)255; printf("%d %d\\n", (int64)$x, (int16)$x); $k = (int8)-1; printf("%u %d %d\\n", (uint32)$k, (int64)$k, (uint16)$k);`,
+    ),
+  },
+  {
     name: "division and remainder",
     program: begin(
       `printf("%d %d %d %d\\n", 7/2, -7/2, 7%3, -7%3); $a = -7; $b = 2; printf("%d %d\\n", $a / $b, $a % $b);

@@ -4,6 +4,7 @@ import type { Case } from "./case.ts";
 const begin = (body: string): string => `BEGIN { ${body} exit(); }`;
 
 export const maps: readonly Case[] = [
+  { name: "the tracer's name", program: begin(`print(comm); @[comm] = 1; @a[comm, 1] = 2;`), json: true },
   {
     name: "scalars in name order",
     program: begin(`@z = 1; @a = 2; @ = 3; @m = "text"; @k = -4;`),

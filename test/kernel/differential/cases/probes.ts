@@ -91,6 +91,12 @@ export const probes: readonly Case[] = [
     json: true,
   },
   {
+    name: "arguments as keys",
+    program: `uprobe:WORKLOAD:first { @a[arg1] = 1; @v = arg1; @n[1, "x", arg1] = 5; @k[(uint32)arg1] = 1; }`,
+    workload: [{ function: "first", with: [10, -2], times: 2 }],
+    json: true,
+  },
+  {
     name: "uprobe with an offset",
     differs: "uprobe with an offset",
     program: `uprobe:WORKLOAD:first+4 { @ = count(); } uprobe:WORKLOAD:0x4000b0 { @a = count(); }`.replace(
