@@ -197,7 +197,6 @@ export const say = {
   oneOnly: (probe: string) => message("attach-point", `More than one ${probe} probe defined`),
   tupleKey: () =>
     message("map-key", "tuple cannot be used as a map key", "0.17 wants its parts as keys: @map[$1, $2]"),
-  condition: (type: string) => message("condition", `Invalid condition: ${type}`),
   printOne: (aggregate: string, map: string) =>
     message(
       "map-argument",

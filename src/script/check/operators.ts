@@ -53,7 +53,7 @@ const isTruth = (e: TExpr): boolean =>
 /** As a condition: a bool. */
 export function truth(c: Checking, e: TExpr): TExpr {
   if (c.old && e.op === "map" && e.map.aggregate) {
-    c.report(e.loc, say.condition(e.map.aggregate));
+    c.report(e.loc, say.notCondition(e.map.aggregate));
     return bad(e.loc);
   }
   if (unknown(e.type) || e.type.kind === "bool" || isTruth(e)) return e;
