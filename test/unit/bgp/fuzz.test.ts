@@ -144,6 +144,7 @@ describe.each([
     writer.add(Uint32Array.of(0xc6336400), 0, 24);
     good.send(writer.finish());
     const from = corpus(random, asn);
+    let memory = 0;
     const session = () => host.speaker.session("p")!;
     let raw = connect("10.0.0.2", asn, 2);
     let sessions = 1;
@@ -158,8 +159,13 @@ describe.each([
       if (i % 50 === 0) raw.send(from[5 + Math.floor(random() * (from.length - 5))]!);
       raw.send(mutate(random, from));
       raw.received.length = 0;
+      host.acks.length = 0;
       good.received.length = Math.min(good.received.length, 10);
       expect(session().rib.received[1]).toBeLessThanOrEqual(limit);
+      // What a few thousand messages leave behind is what millions leave behind.
+      if (i === 4_000) memory = process.memoryUsage().heapUsed;
+      if (i % 100_000 === 99_999)
+        expect(process.memoryUsage().heapUsed).toBeLessThan(memory + 200 * 1024 * 1024);
     }
     expect(sessions).toBeGreaterThan(10);
     // Enough of them get past the first checks to be worth the time.

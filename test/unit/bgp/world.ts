@@ -145,6 +145,8 @@ class Pipe implements Connection {
           other.closed = true;
           other.handler?.closed("closed");
         }
+        this.#world.forget(this);
+        if (other) this.#world.forget(other);
       } else if (this.pendingBytes === 0) this.handler?.drained();
     });
   }
@@ -208,6 +210,12 @@ export class World {
 
   constructor(seed: number) {
     this.random = seeded(seed);
+  }
+
+  /** A connection has ended: whoever had an end of it need not be told of it any more. */
+  forget(pipe: Pipe): void {
+    for (const address of [pipe.local, pipe.remote])
+      this.hosts.get(formatAddress(address))?.pipes.delete(pipe);
   }
 
   latency(): number {
