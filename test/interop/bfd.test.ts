@@ -224,7 +224,9 @@ describe.skipIf(!hasFrr)("FRR (skipped: needs root, FRR's zebra, bgpd and bfdd)"
   });
 
   test("C bit 1: BFD outlives the session and the routes are kept; then BFD fails too, and they go", async () => {
-    const frr = await start(`neighbor ${ours.ipv4} bfd check-control-plane-failure`);
+    const frr = await start(`neighbor ${ours.ipv4} bfd check-control-plane-failure`, {
+      bfd: { ...intervals, receiveMs: 1200, detectMultiplier: 30 },
+    });
     await until("C bit", async () => (await bgpd.session())!.bfd!.remoteIndependent);
     // A bgpd that hangs and loses its connection. Not one that is killed: FRR's bfdd ends the sessions of a client that is gone.
     frr.bgp.kill("SIGSTOP");

@@ -20,10 +20,12 @@ import { keepaliveMessage } from "../../../src/bgp/wire/frame.ts";
 import { encodeOpen } from "../../../src/bgp/wire/open.ts";
 import { UpdateWriter } from "../../../src/bgp/wire/writer.ts";
 import { formatAddress, formatPrefix, parseAddress } from "../../../src/net/address.ts";
-import { until } from "../../interop/bgp-lab.ts";
+import { until as waitFor } from "../../interop/bgp-lab.ts";
 import { attributes } from "./arbitrary.ts";
 import { origin, peerConfig, speakerConfig, World } from "./world.ts";
 
+/** The disk of a starved machine may take its time. */
+const until = (what: string, check: () => boolean): Promise<boolean> => waitFor(what, check, 25_000);
 const hex = (b: Uint8Array): string => Buffer.from(b).toString("hex");
 const session = {
   peerAsn: 65001,
