@@ -16,7 +16,7 @@ export interface Target {
 export const asns = { speaker: 65000, external: 65001, observer: 65100 } as const;
 
 /** How long a speaker may take for one step of a case. */
-const STEP_MS = 10_000;
+const STEP_MS = 60_000;
 
 /** What an attribute looked like on the wire. */
 interface Heard {
