@@ -269,7 +269,11 @@ export class Reconcilers implements AsyncDisposable {
         if (!claim) return;
         this.#ownerChanged(claim);
         poolsSoon([claim.spec.pool]);
-        if (!now) this.retryWaiting();
+        if (now) return;
+        // What is in use and has lost its claim is nobody's to take.
+        for (const n of caches.networks.cache.byIndex(indexes.announced, claim.spec.prefix))
+          this.#controllers.reports.queue.add(n.metadata.name);
+        this.retryWaiting();
       }),
     );
 

@@ -103,7 +103,9 @@ describe("an API server restored from a backup", () => {
     await w.settle(12_000);
     w.api.restore(backup, false);
     w.api.put(kinds.Service, service("new"));
+    w.api.put(kinds.IPReservation, reservation("r", "10.101.0.99", "later"));
     await w.settle(30_000);
+    expect(w.condition(w.api.read(kinds.IPReservation, "r", "shop"), "Ready")).toBe("False AwaitingAgents");
     expect(ingress(w.service("new"))).toEqual([]);
     expect(w.condition(w.service("new"), "waggle.dev/Allocated")).toBe("False AwaitingAgents");
     expect(w.claimLines()).toContain(`${lost}/32 Releasing Service/lost`);
@@ -124,6 +126,28 @@ describe("an API server restored from a backup", () => {
     one.report();
     await w.settle(60_000);
     expect(w.claims().some((c) => c.spec.prefix === `${lost}/32`)).toBe(false);
+  });
+
+  it("does not finish a claim whose address is in use for somebody else by now", async () => {
+    const w = await cluster();
+    const one = agent(w, "n1");
+    await w.settle(15_000);
+    w.api.put(kinds.Service, service("web"));
+    await w.settle();
+    const prefix = "10.101.0.50/32";
+    one.uses = [{ prefix, service: "shop/elsewhere" }];
+    const mine = w.claims().find((c) => c.spec.owner.name === "web")!;
+    const { labels } = mine.metadata;
+    // Made before the backup, verified never, and given to another in the time that was lost.
+    w.api.put(kinds.IPAllocation, {
+      apiVersion: mine.apiVersion,
+      kind: mine.kind,
+      metadata: { name: "v4-10-101-0-50-32", ...(labels && { labels }) },
+      spec: { ...mine.spec, prefix },
+    });
+    one.report();
+    await w.settle(30_000);
+    expect(w.claimLines()).toContain(`${prefix} Releasing Service/elsewhere`);
   });
 
   it("waits for an agent that is cut off, until its Node is deleted", async () => {

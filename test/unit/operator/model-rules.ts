@@ -37,10 +37,15 @@ export class Rules {
     this.#phases.clear();
     for (const c of this.#w.api.all(kinds.IPAllocation))
       if (c.status?.phase) this.#phases.set(c.metadata.uid ?? "", c.status.phase);
-    const known = new Set([...this.announcing.values()].flatMap((of) => [...of.keys()]));
-    for (const s of this.#w.api.all(kinds.Service)) for (const ip of ingress(s)) known.add(host(ip));
-    for (const seen of this.#shown.values())
-      for (const [family, ip] of seen) if (!known.has(host(ip))) seen.delete(family);
+    const services = this.#w.api.all(kinds.Service);
+    for (const [uid, seen] of this.#shown) {
+      const service = services.find((s) => s.metadata.uid === uid);
+      const user = `Service shop/${service?.metadata.name}`;
+      for (const [family, ip] of seen) {
+        const announced = [...this.announcing.values()].some((of) => of.get(host(ip)) === user);
+        if (!announced && !ingress(service).includes(ip)) seen.delete(family);
+      }
+    }
     this.#blocks.clear();
   }
 
