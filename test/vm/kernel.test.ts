@@ -62,6 +62,12 @@ describe.skipIf(!canBoot)(`kernel and verifier of Linux 6.1 (${how})`, () => {
     });
   });
 
+  test("every script of tools/ loads", () => {
+    const tools = seen.get("tools") as Readonly<Record<string, string>>;
+    expect(Object.keys(tools).length).toBeGreaterThan(8);
+    expect(Object.entries(tools).filter(([, what]) => what !== "loads")).toEqual([]);
+  });
+
   test("the verifier takes every program that the checker takes", () => {
     const { loaded, refusals, refusedByKernel, refusedByChecker } = seen.get("random programs") as Verdicts;
     const told = refusedByKernel.map((r) => `seed ${r.seed}: ${r.source}\n${r.reason}`).join("\n\n");
