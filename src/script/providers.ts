@@ -27,6 +27,9 @@ function period(parts: readonly string[]): bigint | undefined {
   return scale === undefined ? undefined : n * scale;
 }
 
+/** Whether what is not there is an error at once; else the script goes on without it, as its `missing_probes` says. */
+const mustExist = ({ missing, old }: ProbeOptions): boolean => missing === "error" || old;
+
 const manual = (name: "begin" | "end"): Provider => ({
   name,
   aliases: [name.toUpperCase()],
@@ -71,7 +74,8 @@ const tracepoint: Provider = {
   name: "tracepoint",
   aliases: ["t"],
   usage: "tracepoint:category:event",
-  resolve: (parts, { types, diagnostics, old, alone }, loc) => {
+  resolve: (parts, options, loc) => {
+    const { types, diagnostics, old, alone } = options;
     const [category = "", event = ""] = parts;
     if (parts.length !== 2 || !category || !event) return undefined;
     const glob = isGlob(category) || isGlob(event);
@@ -83,7 +87,8 @@ const tracepoint: Provider = {
       if (!format) {
         const missing = say.noTracepoint(name, types.match("tracepoint", `${cat}:*`));
         // 0.17 goes on where the probe has another attach point.
-        if (!glob) diagnostics.report(loc, old && !alone ? { ...missing, severity: "warning" } : missing);
+        if (!glob && mustExist(options))
+          diagnostics.report(loc, old && !alone ? { ...missing, severity: "warning" } : missing);
         continue;
       }
       points.push({
@@ -103,14 +108,15 @@ const rawTracepoint: Provider = {
   name: "rawtracepoint",
   aliases: ["rt"],
   usage: "rawtracepoint:event",
-  resolve: (parts, { types, diagnostics }, loc) => {
+  resolve: (parts, options, loc) => {
+    const { types, diagnostics } = options;
     const event = parts.at(-1) ?? "";
     if (parts.length < 1 || parts.length > 2 || !event) return undefined;
     const names = isGlob(event) ? matchNames(types, "rawtracepoint", event) : [event];
     return names.flatMap((name): ResolvedPoint[] => {
       const prototype = types.rawTracepoint(name);
       if (!prototype) {
-        if (!isGlob(event))
+        if (!isGlob(event) && mustExist(options))
           diagnostics.report(loc, say.noTracepoint(name, types.match("rawtracepoint", "*")));
         return [];
       }

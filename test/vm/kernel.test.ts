@@ -62,10 +62,12 @@ describe.skipIf(!canBoot)(`kernel and verifier of Linux 6.1 (${how})`, () => {
     });
   });
 
-  test("every script of tools/ loads", () => {
+  test("every script of tools/ loads, but for one whose reason this kernel does not have", () => {
     const tools = seen.get("tools") as Readonly<Record<string, string>>;
     expect(Object.keys(tools).length).toBeGreaterThan(8);
-    expect(Object.entries(tools).filter(([, what]) => what !== "loads")).toEqual([]);
+    expect(Object.entries(tools).filter(([, what]) => what !== "loads")).toEqual([
+      ["listen-overflows.bt", "Unknown identifier: 'SKB_DROP_REASON_TCP_LISTEN_OVERFLOW'"],
+    ]);
   });
 
   test("the verifier takes every program that the checker takes", () => {
