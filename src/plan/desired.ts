@@ -50,6 +50,7 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   families: p.families.map(protoFamily),
   holdSeconds: p.holdSeconds,
   connectRetrySeconds: p.connectRetrySeconds,
+  connectRetryMaxSeconds: p.connectRetryMaxSeconds ?? 0,
   password: p.passwordMissing ? "" : (password ?? ""),
   passwordMissing: p.passwordMissing || (p.passwordSecret !== undefined && password === undefined),
   ttlSecurityHops: p.ttlSecurityHops,

@@ -169,6 +169,7 @@ const ofTheSession = ({ treatment: t, addPath }: SpeakerPeer): string =>
 /** Fields that a living session takes over; any other ends it. */
 const takenOver: ReadonlySet<string> = new Set([
   "connectRetrySeconds",
+  "connectRetryMaxSeconds",
   "maxPrefixes",
   "importPolicies",
   "exportPolicies",

@@ -159,6 +159,7 @@ export function compilePeer(
     families: spec.families ?? ["IPv4Unicast", "IPv6Unicast"],
     holdSeconds: spec.holdSeconds ?? 90,
     connectRetrySeconds: spec.connectRetrySeconds ?? 5,
+    ...(spec.connectRetryMaxSeconds !== undefined && { connectRetryMaxSeconds: spec.connectRetryMaxSeconds }),
     ...(secret !== undefined && { passwordSecret: secret }),
     passwordMissing: secret !== undefined && !context.passwords.has(secret),
     ttlSecurityHops: spec.ttlSecurityHops ?? 0,

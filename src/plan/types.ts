@@ -176,6 +176,7 @@ export interface SpeakerPeer {
   readonly families: readonly ("IPv4Unicast" | "IPv6Unicast")[];
   readonly holdSeconds: number;
   readonly connectRetrySeconds: number;
+  readonly connectRetryMaxSeconds?: number;
   /** Name of the Secret; the password itself is added where the state is encoded. */
   readonly passwordSecret?: string;
   readonly passwordMissing: boolean;

@@ -76,6 +76,7 @@ export const peerDefaults = {
   families: ["IPv4Unicast", "IPv6Unicast"],
   holdSeconds: 90,
   connectRetrySeconds: 1,
+  connectRetryMaxSeconds: 120,
   passive: false,
   gracefulRestart: { enabled: true, restartSeconds: 120 },
   maxPrefixes: { ipv4: 10_000, ipv6: 10_000 },

@@ -125,6 +125,7 @@ function peerConfig(p: Peer, asn: number): PeerConfig {
     families: [...new Set(families)].sort(),
     holdSeconds: hold,
     connectRetrySeconds: p.connectRetrySeconds || 5,
+    ...(p.connectRetryMaxSeconds > 0 && { connectRetryMaxSeconds: p.connectRetryMaxSeconds }),
     password: p.password === "" ? undefined : p.password,
     passwordMissing: p.passwordMissing,
     ttlSecurityHops: Math.min(p.ttlSecurityHops, 255),

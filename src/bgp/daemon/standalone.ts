@@ -61,6 +61,7 @@ interface PeerYaml {
   readonly families?: readonly ("ipv4" | "ipv6")[];
   readonly holdSeconds?: number;
   readonly connectRetrySeconds?: number;
+  readonly connectRetryMaxSeconds?: number;
   readonly password?: string;
   readonly passwordFile?: string;
   readonly ttlSecurityHops?: number;
@@ -230,6 +231,7 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
     families: (p.families ?? ["ipv4", "ipv6"]).map((f) => families[f]),
     holdSeconds: p.holdSeconds ?? 0,
     connectRetrySeconds: p.connectRetrySeconds ?? 0,
+    connectRetryMaxSeconds: p.connectRetryMaxSeconds ?? 0,
     password: password ?? "",
     ttlSecurityHops: p.ttlSecurityHops ?? 0,
     multihopTtl: p.multihopTTL ?? 0,

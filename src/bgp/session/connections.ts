@@ -226,7 +226,7 @@ export class Connections implements ChannelOwner {
 
   /** Nothing is left: when to try again. */
   #again(channel: Channel, ending: Ending, reason: string, wasUp: boolean): void {
-    const retry = this.#host.config.connectRetrySeconds;
+    const { connectRetrySeconds: retry, connectRetryMaxSeconds: most } = this.#host.config;
     const subcode =
       ending.kind !== "closed" && ending.notification.code === 6 ? ending.notification.subcode : 0;
     let pause: number;
@@ -235,7 +235,7 @@ export class Connections implements ChannelOwner {
     else {
       const lived = wasUp ? this.#clock.now() - this.#upSince : 0;
       const limit = ending.kind === "sent" && subcode === Cease.maxPrefixes;
-      pause = this.#retry.sessionEnded(retry, lived, limit);
+      pause = this.#retry.sessionEnded(retry, lived, limit, most);
     }
     this.#timer?.cancel();
     if (this.#host.config.passive) {

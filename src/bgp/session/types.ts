@@ -108,6 +108,8 @@ export interface PeerConfig {
   readonly families: readonly Afi[];
   readonly holdSeconds: number;
   readonly connectRetrySeconds: number;
+  /** The longest pause after sessions that fail again and again; 120 where it is not given, never less than connectRetrySeconds. */
+  readonly connectRetryMaxSeconds?: number;
   readonly password: string | undefined;
   readonly passwordMissing: boolean;
   readonly ttlSecurityHops: number;

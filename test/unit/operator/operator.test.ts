@@ -611,6 +611,7 @@ describe("an operator", () => {
         families: ["IPv4Unicast", "IPv6Unicast"],
         holdSeconds: 90,
         connectRetrySeconds: 5,
+        connectRetryMaxSeconds: 120,
         passwordSecretName: "bgp",
         passive: false,
         gracefulRestart: { enabled: true, restartSeconds: 120 },

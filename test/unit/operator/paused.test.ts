@@ -17,6 +17,7 @@ const peer = (peerASN: number): BGPPeer => ({
     families: ["IPv4Unicast"],
     holdSeconds: 90,
     connectRetrySeconds: 5,
+    connectRetryMaxSeconds: 120,
     passive: false,
     gracefulRestart: { enabled: true, restartSeconds: 120 },
     maxPrefixes: { ipv4: 1, ipv6: 1 },

@@ -139,6 +139,7 @@ export const peer = (name: string, spec: Partial<BGPPeer["spec"]> = {}): BGPPeer
     families: ["IPv4Unicast", "IPv6Unicast"],
     holdSeconds: 90,
     connectRetrySeconds: 5,
+    connectRetryMaxSeconds: 120,
     passive: false,
     gracefulRestart: { enabled: true, restartSeconds: 120 },
     maxPrefixes: { ipv4: 10_000, ipv6: 10_000 },
