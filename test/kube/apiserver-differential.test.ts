@@ -9,7 +9,7 @@ import { applying, customKinds } from "./apiserver-battery.ts";
 import { access, builtinKinds } from "./apiserver-battery-builtin.ts";
 import { moreBuiltin } from "./apiserver-battery-defaults.ts";
 import { moreCustom } from "./apiserver-battery-more.ts";
-import { comparable, findKubectls, type Result, runStep, type Step } from "./apiserver-steps.ts";
+import { comparable, findKubectls, type Result, runStep, type Step, tooOld } from "./apiserver-steps.ts";
 import { findAssets, type RealControlPlane, startReal } from "./real.ts";
 
 const assets = findAssets();
@@ -84,7 +84,7 @@ for (const { kubectl, groups: wanted } of kubectls)
         describe(group, () => {
           steps.forEach((step, i) => {
             test.skipIf((step.since ?? 0) > kubectl!.minor)(
-              `${i}: kubectl ${step.args.replaceAll("\u0001", " ")}`,
+              `${i}: kubectl ${step.args.replaceAll("\u0001", " ")}${tooOld(step, kubectl!.minor)}`,
               async () => {
                 let [theirs, ours] = await both(step);
                 if (step.differs) return;

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RunningApiServer, startApiServer } from "../../src/apiserver/index.ts";
 import { applying, customKinds } from "./apiserver-battery.ts";
 import { access, builtinKinds } from "./apiserver-battery-builtin.ts";
-import { columns, findKubectls, normalise, runStep } from "./apiserver-steps.ts";
+import { columns, findKubectls, normalise, runStep, tooOld } from "./apiserver-steps.ts";
 
 const kubectls = findKubectls();
 
@@ -35,7 +35,7 @@ describe.skipIf(kubectls.length === 0)("kubectl (skipped: needs kubectl)", () =>
       describe(group, () => {
         for (const step of steps)
           test.skipIf((step.since ?? 0) > minor)(
-            `kubectl ${step.args.replaceAll("\u0001", " ")}`,
+            `kubectl ${step.args.replaceAll("\u0001", " ")}${tooOld(step, minor)}`,
             async () => {
               const result = await runStep(step, path, kubeconfig, dir);
               expect({ code: result.code, err: result.code === (step.code ?? 0) ? "" : result.err }).toEqual({

@@ -20,6 +20,10 @@ export interface Step {
   readonly differs?: string;
 }
 
+/** For the name of a step that this kubectl is too old for. */
+export const tooOld = (step: Step, minor: number): string =>
+  (step.since ?? 0) > minor ? ` (skipped: needs kubectl 1.${step.since})` : "";
+
 export interface Kubectl {
   readonly path: string;
   readonly minor: number;

@@ -153,112 +153,113 @@ for (const { name: planeName, skipped, start } of planes)
     });
 
     // What it reads of a cluster is what the others here read, on every control plane.
-    describe.runIf(planeName === planes[0]!.name)("diff --against today's speaker", () => {
-      /** What the router heard of node1: one prefix that Waggle announces, too, and one that it does not. */
-      const attributes = encodeCanonical({
-        afi: 1,
-        origin: 0,
-        asPath: [{ type: 2, asns: [64601] }],
-        nextHop: Uint8Array.of(172, 30, 1, 11),
-        large: [[64601, 1, 1]],
-      });
-      const heard = [0x0a010000, 0xc0000200] as const;
-      const lengths = [26, 24] as const;
-      const expected = [
-        "node1 tor + 10.101.0.5/32 Hears",
-        "node1 tor - 192.0.2.0/24 NoCandidate",
-        "node1 tor + fd10:1::/122 Hears",
-        "node1 tor + fd20:1::5/128 Hears",
-      ];
-
-      it("mrt: a table that the router dumped", async () => {
-        const path = join(directory, "table.mrt");
-        const address = parseAddress("172.30.1.11");
-        const peers = [
-          { address: parseAddress("192.0.2.77"), asn: 64999, routerId: 9 },
-          { address, asn: 64601, routerId: 1 },
+    if (planeName === planes[0]!.name)
+      describe("diff --against today's speaker", () => {
+        /** What the router heard of node1: one prefix that Waggle announces, too, and one that it does not. */
+        const attributes = encodeCanonical({
+          afi: 1,
+          origin: 0,
+          asPath: [{ type: 2, asns: [64601] }],
+          nextHop: Uint8Array.of(172, 30, 1, 11),
+          large: [[64601, 1, 1]],
+        });
+        const heard = [0x0a010000, 0xc0000200] as const;
+        const lengths = [26, 24] as const;
+        const expected = [
+          "node1 tor + 10.101.0.5/32 Hears",
+          "node1 tor - 192.0.2.0/24 NoCandidate",
+          "node1 tor + fd10:1::/122 Hears",
+          "node1 tor + fd20:1::5/128 Hears",
         ];
-        const records = heard.map((prefix, i) =>
-          ribRecord(0, i, 1, Uint32Array.of(prefix), 0, lengths[i]!, [
-            { peer: 1, originated: 0, pathId: 0, attributes },
-          ]),
-        );
-        writeFileSync(path, Buffer.concat([peerIndexTable(0, 1, "", peers), ...records]));
-        const { code, nodes } = await diff("--against", "mrt", "--mrt", path, "--neighbor", "172.30.1.1");
-        expect([code, lines(nodes)]).toEqual([1, expected]);
-        // Whose dump it is, it does not say itself.
-        const { code: unnamed, err } = await diff("--against", "mrt", "--mrt", path);
-        expect([unnamed, err]).toEqual([2, expect.stringContaining("--neighbor") as unknown]);
-      });
 
-      it("bmp: a router that connects", async () => {
-        const listening = diff("--against", "bmp", "--listen", "127.0.0.1:21019", "--for", "5s");
-        const header = encodePeer({
-          type: 0,
-          distinguisher: "0",
-          address: parseAddress("172.30.1.11"),
-          asn: 64601,
-          routerId: 1,
-          postPolicy: false,
-          adjRibOut: false,
-          as2: false,
-          filtered: false,
-          timeUs: 0n,
+        it("mrt: a table that the router dumped", async () => {
+          const path = join(directory, "table.mrt");
+          const address = parseAddress("172.30.1.11");
+          const peers = [
+            { address: parseAddress("192.0.2.77"), asn: 64999, routerId: 9 },
+            { address, asn: 64601, routerId: 1 },
+          ];
+          const records = heard.map((prefix, i) =>
+            ribRecord(0, i, 1, Uint32Array.of(prefix), 0, lengths[i]!, [
+              { peer: 1, originated: 0, pathId: 0, attributes },
+            ]),
+          );
+          writeFileSync(path, Buffer.concat([peerIndexTable(0, 1, "", peers), ...records]));
+          const { code, nodes } = await diff("--against", "mrt", "--mrt", path, "--neighbor", "172.30.1.1");
+          expect([code, lines(nodes)]).toEqual([1, expected]);
+          // Whose dump it is, it does not say itself.
+          const { code: unnamed, err } = await diff("--against", "mrt", "--mrt", path);
+          expect([unnamed, err]).toEqual([2, expect.stringContaining("--neighbor") as unknown]);
         });
-        const open = encodeOpen({ asn: 65001, holdSeconds: 90, routerId: 5, capabilities: { as4: 65001 } });
-        const writer = new UpdateWriter();
-        writer.begin(4096);
-        writer.announce(1, attributes, 0, attributes.length);
-        for (const [i, prefix] of heard.entries()) writer.add(Uint32Array.of(prefix), 0, lengths[i]!);
-        const stream = Buffer.concat([
-          initiation([textTlv(2, "tor")]),
-          peerUp(header, {
-            localAddress: parseAddress("172.30.1.1"),
-            localPort: 179,
-            remotePort: 1,
-            sentOpen: open,
-            receivedOpen: open,
-            information: [],
-          }),
-          routeMonitoring(header, writer.finish()),
-        ]);
-        const socket = await new Promise<Socket>((resolve) => {
-          const attempt = (): void => {
-            const s = connect(21019, "127.0.0.1", () => resolve(s));
-            s.once("error", () => setTimeout(attempt, 50));
-          };
-          attempt();
-        });
-        socket.on("error", () => socket.destroy());
-        socket.write(stream);
-        const { code, nodes } = await listening;
-        socket.destroy();
-        expect([code, lines(nodes)]).toEqual([1, expected]);
-      });
 
-      it("birdc: on the node where BIRD runs", async () => {
-        writeFileSync(
-          join(directory, "birdc"),
-          `#!/bin/sh
+        it("bmp: a router that connects", async () => {
+          const listening = diff("--against", "bmp", "--listen", "127.0.0.1:21019", "--for", "5s");
+          const header = encodePeer({
+            type: 0,
+            distinguisher: "0",
+            address: parseAddress("172.30.1.11"),
+            asn: 64601,
+            routerId: 1,
+            postPolicy: false,
+            adjRibOut: false,
+            as2: false,
+            filtered: false,
+            timeUs: 0n,
+          });
+          const open = encodeOpen({ asn: 65001, holdSeconds: 90, routerId: 5, capabilities: { as4: 65001 } });
+          const writer = new UpdateWriter();
+          writer.begin(4096);
+          writer.announce(1, attributes, 0, attributes.length);
+          for (const [i, prefix] of heard.entries()) writer.add(Uint32Array.of(prefix), 0, lengths[i]!);
+          const stream = Buffer.concat([
+            initiation([textTlv(2, "tor")]),
+            peerUp(header, {
+              localAddress: parseAddress("172.30.1.1"),
+              localPort: 179,
+              remotePort: 1,
+              sentOpen: open,
+              receivedOpen: open,
+              information: [],
+            }),
+            routeMonitoring(header, writer.finish()),
+          ]);
+          const socket = await new Promise<Socket>((resolve) => {
+            const attempt = (): void => {
+              const s = connect(21019, "127.0.0.1", () => resolve(s));
+              s.once("error", () => setTimeout(attempt, 50));
+            };
+            attempt();
+          });
+          socket.on("error", () => socket.destroy());
+          socket.write(stream);
+          const { code, nodes } = await listening;
+          socket.destroy();
+          expect([code, lines(nodes)]).toEqual([1, expected]);
+        });
+
+        it("birdc: on the node where BIRD runs", async () => {
+          writeFileSync(
+            join(directory, "birdc"),
+            `#!/bin/sh
 case "$*" in
 *"show protocols all") printf 'tor BGP --- up 10:00 Established\n    Neighbor address: 172.30.1.1\n' ;;
 *"show route export tor all") printf '192.0.2.0/24 unicast [s 10:00] * (1)\n\tBGP.origin: IGP\n' ;;
 *) exit 1 ;;
 esac
 `,
-          { mode: 0o755 },
-        );
-        const { code, nodes } = await diff(
-          "--against",
-          "birdc",
-          "--birdc",
-          join(directory, "birdc"),
-          "--node",
-          "node1",
-        );
-        expect([code, lines(nodes)]).toEqual([1, ["node1 tor + 10.1.0.0/26 Hears", ...expected]]);
+            { mode: 0o755 },
+          );
+          const { code, nodes } = await diff(
+            "--against",
+            "birdc",
+            "--birdc",
+            join(directory, "birdc"),
+            "--node",
+            "node1",
+          );
+          expect([code, lines(nodes)]).toEqual([1, ["node1 tor + 10.1.0.0/26 Hears", ...expected]]);
+        });
       });
-    });
 
     it("explain says what is heard from live state, and where the agent reports something else", async () => {
       const { code, out, err } = await waggle("bgp", "explain", "default/web", "-o", "json");
