@@ -1,5 +1,5 @@
 // e2e: node by node from a BIRD that announces a VIP, with iptables to deliver it, to Waggle and back: no address moves, nothing is lost.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -30,15 +30,7 @@ const service = "shop";
 /** Nodes with this label announce VIPs. */
 const label = "lb";
 
-const hasIptables = (() => {
-  try {
-    readFileSync("/usr/sbin/iptables");
-    return true;
-  } catch {
-    return false;
-  }
-})();
-const missing = missingForLab() || (hasIptables ? "" : "iptables");
+const missing = missingForLab() || (existsSync("/usr/sbin/iptables") ? "" : "iptables");
 
 /** Pod routes by Waggle from the beginning; VIPs belong to somebody else, and so does port 179. */
 function manifests(lab: Lab, cluster: LabCluster): readonly KubernetesObject[] {

@@ -16,13 +16,11 @@ import {
   origin,
   ours,
   theirs,
-  until as waitFor,
+  untilPatient as until,
 } from "./bgp-lab.ts";
 
 /** A starved machine may delay anything by seconds. */
 vi.setConfig({ testTimeout: 120_000 });
-const until = <T>(what: string, check: () => T | Promise<T>, ms = 40_000): Promise<NonNullable<T>> =>
-  waitFor(what, check, ms);
 
 const frrBfd = "/usr/lib/frr/bfdd";
 const hasBird = isRoot && birdPath !== undefined;

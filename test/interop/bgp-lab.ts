@@ -43,6 +43,13 @@ export async function until<T>(
   }
 }
 
+/** For what waits on the timers of several daemons: a starved machine may delay each of them by seconds. */
+export const untilPatient = <T>(
+  what: string,
+  check: () => T | Promise<T>,
+  ms = 40_000,
+): Promise<NonNullable<T>> => until(what, check, ms);
+
 /** Namespaces, link and processes of one test file; everything is gone after dispose. */
 export class BgpLab {
   readonly directory = mkdtempSync(join(tmpdir(), "waggle-bgp-"));

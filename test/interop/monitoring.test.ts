@@ -17,13 +17,11 @@ import {
   origin,
   ours,
   theirs,
-  until as waitFor,
+  untilPatient as until,
 } from "./bgp-lab.ts";
 
 /** A starved machine may delay anything by seconds. */
 vi.setConfig({ testTimeout: 120_000 });
-const until = <T>(what: string, check: () => T | Promise<T>, ms = 40_000): Promise<NonNullable<T>> =>
-  waitFor(what, check, ms);
 
 const has = (...paths: string[]): boolean => isRoot && paths.every((p) => existsSync(p));
 const hasFrr = has("/usr/lib/frr/bgpd", "/usr/lib/x86_64-linux-gnu/frr/modules/bgpd_bmp.so");

@@ -32,9 +32,7 @@ export function gitopsScenario(lab: () => Lab): void {
       return JSON.parse(out) as Managed;
     };
     for (const manager of ["argocd-controller", "kustomize-controller"]) {
-      const apply = [
-        ...["apply", "--server-side", "--force-conflicts", `--field-manager=${manager}`, "-f", "-"],
-      ];
+      const apply = ["apply", "--server-side", "--force-conflicts", `--field-manager=${manager}`, "-f", "-"];
       for (const round of [1, 2]) {
         const applied = await kubectl(lab(), "dc1", apply, yaml);
         expect(applied.code, `${manager}, ${round}: ${applied.err}`).toBe(0);
