@@ -12,7 +12,7 @@ import {
   type Space,
 } from "../ipam/index.ts";
 import { type Family, formatPrefix, type Prefix, parsePrefix } from "../net/address.ts";
-import type { Owner } from "./claims.ts";
+import type { Owner } from "./claim.ts";
 import type { OperatorContext } from "./context.ts";
 
 export type Allocation =

@@ -8,14 +8,7 @@
 // becomes Bound, whoever runs, whatever their caches hold, and wherever a process dies. A pool's quota is kept the same way.
 // Nothing uses a claim that is not Bound.
 import type { IPAllocation } from "../api/index.ts";
-import {
-  claimLabels,
-  Occupancy,
-  overlapSelector,
-  type Pool,
-  parseClaimName,
-  poolSelector,
-} from "../ipam/index.ts";
+import { claimLabels, overlapSelector, type Pool, poolSelector } from "../ipam/index.ts";
 import {
   type Clock,
   type Informer,
@@ -27,28 +20,10 @@ import {
   setCondition,
   timestamp,
 } from "../kube/index.ts";
-import { claimName, type Family, formatPrefix, overlaps, type Prefix, parsePrefix } from "../net/address.ts";
+import { claimName, formatPrefix, overlaps, type Prefix } from "../net/address.ts";
+import { describeOwner, type Owner, phaseOf, prefixOf, versionOf } from "./claim.ts";
+import { ClaimView } from "./claim-view.ts";
 import { claimSays } from "./messages.ts";
-
-export type Owner = IPAllocation["spec"]["owner"];
-export type Phase = NonNullable<NonNullable<IPAllocation["status"]>["phase"]>;
-
-/** UID of an owner that nobody knows: no object has it. */
-export const unknownUID = "unknown";
-
-/** undefined: not verified. */
-export const phaseOf = (claim: IPAllocation): Phase | undefined => claim.status?.phase;
-export const isBound = (claim: IPAllocation): boolean => phaseOf(claim) === "Bound";
-/** Releasing or Cooling: nobody may use it, and nobody else may have it. */
-export const isGoing = (claim: IPAllocation): boolean => {
-  const phase = phaseOf(claim);
-  return phase === "Releasing" || phase === "Cooling";
-};
-export const prefixOf = (claim: IPAllocation): Prefix => parsePrefix(claim.spec.prefix);
-
-/** `namespace/name`, or `name`. */
-export const ownerKey = (o: Owner): string => (o.namespace ? `${o.namespace}/${o.name}` : o.name);
-export const describeOwner = (o: Owner): string => `${o.kind} ${ownerKey(o)}`;
 
 export type ClaimOutcome =
   | { readonly ok: true; readonly claim: IPAllocation }
@@ -58,7 +33,6 @@ export type ClaimOutcome =
   | { readonly ok: false; readonly quota: true };
 
 const options = { fieldManager: "waggle-ipam" } as const;
-const versionOf = (claim: IPAllocation): bigint => BigInt(claim.metadata.resourceVersion ?? "0");
 const guard = (claim: IPAllocation): { readonly uid: string; readonly resourceVersion: string } => ({
   uid: claim.metadata.uid ?? "",
   resourceVersion: claim.metadata.resourceVersion ?? "",
@@ -69,84 +43,17 @@ const isBefore = (other: IPAllocation, claim: IPAllocation): boolean =>
   other.metadata.uid !== claim.metadata.uid &&
   (phaseOf(other) !== undefined || versionOf(other) < versionOf(claim));
 
-/** What the API server has answered. */
-interface Written {
-  /** Undefined: the claim of UID `gone` is there no more. */
-  readonly claim: IPAllocation | undefined;
-  readonly gone?: string;
-  /** Monotonic ms. */
-  readonly at: number;
-}
-
-/** A cache that does not show a claim this long after it was deleted will not show it any more. */
-const goneMs = 60_000;
-
-interface Known {
-  readonly claim: IPAllocation;
-  readonly prefix: Prefix;
-}
-
-/**
- * All claims as far as this process knows: the cache, and on top of it what this process has written or been told and the
- * cache does not show yet. It only makes good guesses; what is so, the API server decides.
- */
-export class ClaimLedger implements Disposable {
-  readonly taken = new Occupancy();
+/** Makes claims, changes them and gives them back; nothing of it relies on what this process believes. */
+export class ClaimLedger extends ClaimView {
   /** Who else has the prefix in use by what agents report, asked for at the API server before a claim counts. */
   usedElsewhere: (owner: Owner, prefix: string) => Promise<string | undefined> = async () => undefined;
   readonly #api: KubeApi;
   readonly #clock: Clock;
-  readonly #informer: Informer<IPAllocation>;
-  readonly #known = new Map<string, Known>();
-  readonly #byOwner = new Map<string, Set<string>>();
-  /** By kind and namespace/name. */
-  readonly #byOwnerName = new Map<string, Set<string>>();
-  readonly #perPool = new Map<string, number>();
-  readonly #releasing = new Set<string>();
-  /** What is newer than the cache; goes as soon as the cache has come as far. */
-  readonly #written = new Map<string, Written>();
-  /** Names that are being claimed by this process, so that its workers do not try the same. */
-  readonly #pending = new Map<string, number>();
-  readonly #subscriptions: readonly Disposable[];
 
   constructor(api: KubeApi, informer: Informer<IPAllocation>, clock: Clock) {
+    super(informer, clock);
     this.#api = api;
     this.#clock = clock;
-    this.#informer = informer;
-    this.#subscriptions = [
-      informer.onChange((name) => this.#refresh(name)),
-      informer.cache.onProgress((version, listedAt) => this.#progressed(BigInt(version), listedAt)),
-    ];
-    for (const name of informer.cache.keys()) this.#refresh(name);
-  }
-
-  [Symbol.dispose](): void {
-    for (const s of this.#subscriptions) s[Symbol.dispose]();
-  }
-
-  get(name: string): IPAllocation | undefined {
-    return this.#known.get(name)?.claim;
-  }
-  all(): readonly IPAllocation[] {
-    return [...this.#known.values()].map((k) => k.claim);
-  }
-  /** In the order of their names. */
-  ofOwner(uid: string | undefined): readonly IPAllocation[] {
-    return [...(this.#byOwner.get(uid ?? "") ?? [])].sort().map((name) => this.#known.get(name)!.claim);
-  }
-  /** Names of the claims of whoever has this name, whatever its UID. */
-  ofOwnerNamed(kind: Owner["kind"], key: string): readonly string[] {
-    return [...(this.#byOwnerName.get(`${kind} ${key}`) ?? [])];
-  }
-  /** Names of claims that wait for withdrawals. */
-  get releasing(): readonly string[] {
-    return [...this.#releasing];
-  }
-  /** Claims of a pool, in any phase. */
-  readonly used = (pool: string): number => this.#perPool.get(pool) ?? 0;
-  /** Whether this process is in the middle of claiming it. */
-  isPending(name: string): boolean {
-    return this.#pending.has(name);
   }
 
   /**
@@ -161,19 +68,12 @@ export class ClaimLedger implements Disposable {
     adopt = false,
   ): Promise<ClaimOutcome> {
     const name = claimName(prefix);
-    this.#pending.set(name, (this.#pending.get(name) ?? 0) + 1);
-    if (!this.#known.has(name)) this.taken.set(name, prefix);
-    try {
+    return this.whilePending(name, prefix, async () => {
       const made = await this.#create(name, owner, pool, prefix);
       if (!made) return { ok: false, by: "another claim that is going" };
       if (made.spec.owner.uid !== owner.uid) return { ok: false, by: describeOwner(made.spec.owner) };
-      return await this.verify(made, adopt ? undefined : pool.quota);
-    } finally {
-      const left = (this.#pending.get(name) ?? 1) - 1;
-      if (left > 0) this.#pending.set(name, left);
-      else this.#pending.delete(name);
-      this.#refresh(name);
-    }
+      return this.verify(made, adopt ? undefined : pool.quota);
+    });
   }
 
   /**
@@ -184,18 +84,12 @@ export class ClaimLedger implements Disposable {
     // Another may be made while this one is asked for: only what is known by now can be found to be gone.
     const known = this.get(name)?.metadata.uid;
     try {
-      return this.#wrote(await this.#api.get(kinds.IPAllocation, name));
+      return this.wrote(await this.#api.get(kinds.IPAllocation, name));
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      this.#gone(name, known);
+      this.gone(name, known);
       return undefined;
     }
-  }
-
-  /** Whether a Bound claim of this owner is known for the prefix. */
-  holds(uid: string | undefined, prefix: Prefix): boolean {
-    const claim = this.get(claimName(prefix));
-    return claim !== undefined && isBound(claim) && claim.spec.owner.uid === uid;
   }
 
   /** Creates the claim, or reads the one that is there; undefined when it vanished in between. */
@@ -205,7 +99,7 @@ export class ClaimLedger implements Disposable {
     pool: Pick<Pool, "name">,
     prefix: Prefix,
   ): Promise<IPAllocation | undefined> {
-    const known = this.#known.get(name)?.claim;
+    const known = this.get(name);
     if (known && known.spec.owner.uid === owner.uid) return known;
     const object: IPAllocation = {
       apiVersion: "waggle.dev/v1alpha1",
@@ -217,7 +111,7 @@ export class ClaimLedger implements Disposable {
       spec: { prefix: formatPrefix(prefix), pool: pool.name, owner },
     };
     try {
-      return this.#wrote(await this.#api.create(kinds.IPAllocation, object, options));
+      return this.wrote(await this.#api.create(kinds.IPAllocation, object, options));
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
       return this.read(name);
@@ -284,20 +178,6 @@ export class ClaimLedger implements Disposable {
     });
   }
 
-  /**
-   * The quarantined claim of whoever has this name: what is in use for it and was lost. Its owner may have come back with a
-   * UID of its own, since nobody else's claim would be believed while agents report the use.
-   */
-  quarantinedFor({ kind, namespace, name }: Owner, family: Family): IPAllocation | undefined {
-    return this.ofOwner(unknownUID).find(
-      ({ spec: { owner, prefix } }) =>
-        owner.kind === kind &&
-        owner.namespace === namespace &&
-        owner.name === name &&
-        parsePrefix(prefix).family === family,
-    );
-  }
-
   /** What is before this unverified claim and shares an address with it. */
   async #olderOverlap(claim: IPAllocation): Promise<IPAllocation | undefined> {
     const prefix = prefixOf(claim);
@@ -348,13 +228,13 @@ export class ClaimLedger implements Disposable {
     } catch (error) {
       if (!isNotFound(error)) throw await this.#stale(claim, error);
     }
-    this.#gone(claim.metadata.name, claim.metadata.uid);
+    this.gone(claim.metadata.name, claim.metadata.uid);
   }
 
   async #patchStatus(claim: IPAllocation, status: object): Promise<IPAllocation> {
     const observed = { observedGeneration: claim.metadata.generation ?? 1 };
     try {
-      return this.#wrote(
+      return this.wrote(
         await this.#api.patch(
           kinds.IPAllocation,
           claim.metadata.name,
@@ -364,7 +244,7 @@ export class ClaimLedger implements Disposable {
         ),
       );
     } catch (error) {
-      if (isNotFound(error)) this.#gone(claim.metadata.name, claim.metadata.uid);
+      if (isNotFound(error)) this.gone(claim.metadata.name, claim.metadata.uid);
       throw await this.#stale(claim, error);
     }
   }
@@ -373,87 +253,10 @@ export class ClaimLedger implements Disposable {
   async #stale(claim: IPAllocation, error: unknown): Promise<unknown> {
     if (!isConflict(error)) return error;
     try {
-      this.#wrote(await this.#api.get(kinds.IPAllocation, claim.metadata.name, { retries: 0 }));
+      this.wrote(await this.#api.get(kinds.IPAllocation, claim.metadata.name, { retries: 0 }));
     } catch (readError) {
-      if (isNotFound(readError)) this.#gone(claim.metadata.name, claim.metadata.uid);
+      if (isNotFound(readError)) this.gone(claim.metadata.name, claim.metadata.uid);
     }
     return error;
   }
-
-  /** An answer that comes late must hide neither what the cache has heard since nor that the claim has gone since. */
-  #wrote(claim: IPAllocation): IPAllocation {
-    const { name } = claim.metadata;
-    if (BigInt(this.#informer.cache.resourceVersion ?? "0") < versionOf(claim))
-      this.#written.set(name, { claim, at: this.#clock.monotonic() });
-    else this.#written.delete(name);
-    this.#refresh(name);
-    return claim;
-  }
-  #gone(name: string, uid: string | undefined): void {
-    if (uid !== undefined)
-      this.#written.set(name, { claim: undefined, gone: uid, at: this.#clock.monotonic() });
-    this.#refresh(name);
-  }
-
-  /** Drops what the cache knows by itself now. A complete LIST ends all that was written before it was asked for. */
-  #progressed(version: bigint, listedAt: number | undefined): void {
-    const late = this.#clock.monotonic() - goneMs;
-    for (const [name, { claim, at }] of this.#written) {
-      const known = claim ? versionOf(claim) <= version : at < late && !this.#informer.cache.has(name);
-      if (!known && (listedAt === undefined || at > listedAt)) continue;
-      this.#written.delete(name);
-      this.#refresh(name);
-    }
-  }
-
-  /** The claim of a name as far as this process knows. */
-  #current(name: string): IPAllocation | undefined {
-    const cached = this.#informer.cache.get(name);
-    const written = this.#written.get(name);
-    if (!written) return cached;
-    if (!written.claim) {
-      if (!cached || cached.metadata.uid === written.gone) return undefined;
-      this.#written.delete(name);
-      return cached;
-    }
-    if (!cached || versionOf(cached) < versionOf(written.claim)) return written.claim;
-    this.#written.delete(name);
-    return cached;
-  }
-
-  #refresh(name: string): void {
-    const old = this.#known.get(name)?.claim;
-    if (old) {
-      drop(this.#byOwner, old.spec.owner.uid, name);
-      drop(this.#byOwnerName, `${old.spec.owner.kind} ${ownerKey(old.spec.owner)}`, name);
-      this.#perPool.set(old.spec.pool, this.used(old.spec.pool) - 1);
-      this.#known.delete(name);
-      this.#releasing.delete(name);
-    }
-    const claim = this.#current(name);
-    if (!claim) {
-      if (!this.#pending.has(name)) this.taken.delete(name);
-      return;
-    }
-    // A claim whose name does not say its prefix locks nothing, but its prefix is respected all the same.
-    const prefix = parseClaimName(name) ?? prefixOf(claim);
-    this.#known.set(name, { claim, prefix });
-    this.taken.set(name, prefix);
-    add(this.#byOwner, claim.spec.owner.uid, name);
-    add(this.#byOwnerName, `${claim.spec.owner.kind} ${ownerKey(claim.spec.owner)}`, name);
-    this.#perPool.set(claim.spec.pool, this.used(claim.spec.pool) + 1);
-    if (phaseOf(claim) === "Releasing") this.#releasing.add(name);
-  }
-}
-
-function add(index: Map<string, Set<string>>, key: string, name: string): void {
-  const names = index.get(key);
-  if (names) names.add(name);
-  else index.set(key, new Set([name]));
-}
-
-function drop(index: Map<string, Set<string>>, key: string, name: string): void {
-  const names = index.get(key);
-  names?.delete(name);
-  if (names?.size === 0) index.delete(key);
 }

@@ -12,7 +12,7 @@ import {
   timestamp,
 } from "../kube/index.ts";
 import { overlaps } from "../net/address.ts";
-import { phaseOf, prefixOf, unknownUID } from "./claims.ts";
+import { phaseOf, prefixOf, unknownUID } from "./claim.ts";
 import { announcedBy, indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { claimSays, type Say } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";

@@ -1,6 +1,6 @@
 // operator: its samples: the election, controllers, claims and pools.
 import type { Source } from "../metrics/index.ts";
-import { phaseOf } from "./claims.ts";
+import { phaseOf } from "./claim.ts";
 import type { Operator } from "./operator.ts";
 import { storedAccepted } from "./pool-book.ts";
 

@@ -20,7 +20,7 @@ import {
 import { hashedRouterID } from "../plan/index.ts";
 import { addressesOf, type ClusterNetworkRule, ruleOf } from "../plan/noderule.ts";
 import { allocate, chooseUnshown, claimOnce, takeQuarantined } from "./allocate.ts";
-import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claims.ts";
+import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claim.ts";
 import { clusterNetworkOf, fieldManager, indexes, type OperatorContext } from "./context.ts";
 import { eventNotes } from "./messages.ts";
 import { tryPrefix } from "./pool-book.ts";

@@ -13,7 +13,8 @@ import {
   type ReflectorState,
   sleep,
 } from "../kube/index.ts";
-import { ClaimLedger, isBound } from "./claims.ts";
+import { isBound } from "./claim.ts";
+import { ClaimLedger } from "./claims.ts";
 import { allCaches, type Caches, type Log, makeCaches, type OperatorContext } from "./context.ts";
 import { Hearing } from "./hearing.ts";
 import { PoolBook } from "./pool-book.ts";

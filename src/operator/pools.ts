@@ -3,7 +3,7 @@ import { type IPPool, type IPPoolStatus, isPaused } from "../api/index.ts";
 import { capacityOf, overlapOf } from "../ipam/index.ts";
 import { applyStatus, kinds, type Result, setCondition } from "../kube/index.ts";
 import { contains } from "../net/address.ts";
-import { phaseOf, prefixOf } from "./claims.ts";
+import { phaseOf, prefixOf } from "./claim.ts";
 import { fieldManager, type OperatorContext } from "./context.ts";
 import { poolSays, type Say } from "./messages.ts";
 import { withPaused } from "./paused.ts";

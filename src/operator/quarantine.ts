@@ -5,7 +5,7 @@ import { describePrefix, type Pool } from "../ipam/index.ts";
 import { isNotFound, kinds, type Result } from "../kube/index.ts";
 import { claimName, contains, formatPrefix, maskTo, overlaps, type Prefix } from "../net/address.ts";
 import { claimOnce } from "./allocate.ts";
-import { type Owner, prefixOf, unknownUID } from "./claims.ts";
+import { type Owner, prefixOf, unknownUID } from "./claim.ts";
 import { clusterNetworkOf, indexes, ingressOf, type OperatorContext, type Use, usesOf } from "./context.ts";
 import { eventNotes } from "./messages.ts";
 import { nodeOwner, ruleFor } from "./nodes.ts";

@@ -16,7 +16,7 @@ import {
   keyOf,
 } from "../kube/index.ts";
 import { Histogram } from "../metrics/index.ts";
-import { ownerKey, prefixOf } from "./claims.ts";
+import { ownerKey, prefixOf } from "./claim.ts";
 import { type Caches, indexes, type OperatorContext } from "./context.ts";
 import { ClaimLifecycle } from "./lifecycle.ts";
 import { NodeReconciler } from "./nodes.ts";

@@ -4,7 +4,7 @@ import { describePrefix, type Pool, refusals } from "../ipam/index.ts";
 import { applyStatus, kinds, type Result, setCondition } from "../kube/index.ts";
 import { claimName, overlaps, type Prefix } from "../net/address.ts";
 import { claimOnce } from "./allocate.ts";
-import { describeOwner, isBound, type Owner, phaseOf, prefixOf } from "./claims.ts";
+import { describeOwner, isBound, type Owner, phaseOf, prefixOf } from "./claim.ts";
 import { clusterNetworkOf, fieldManager, type OperatorContext } from "./context.ts";
 import { reservationSays, type Say } from "./messages.ts";
 import { withPaused } from "./paused.ts";

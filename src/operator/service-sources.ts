@@ -12,7 +12,7 @@ import {
 import { getCondition, keyOf } from "../kube/index.ts";
 import { bitsOf, claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { chooseUnshown } from "./allocate.ts";
-import { describeOwner, isBound, isGoing, phaseOf, prefixOf } from "./claims.ts";
+import { describeOwner, isBound, isGoing, phaseOf, prefixOf } from "./claim.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { type Say, serviceSays } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";

@@ -4,7 +4,7 @@ import { describePrefix, refusals } from "../ipam/index.ts";
 import { isNotFound, kinds, type Result, sameJson, setCondition } from "../kube/index.ts";
 import { claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { type Allocation, allocate, claimOnce, takeQuarantined } from "./allocate.ts";
-import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claims.ts";
+import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claim.ts";
 import { Contest } from "./contest.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { eventNotes, type Say, serviceSays } from "./messages.ts";

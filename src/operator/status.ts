@@ -19,7 +19,7 @@ import { collectFaults, type Fault } from "../plan/fields.ts";
 import { compilePeering } from "../plan/peerings.ts";
 import { compilePeer, sourcesOf } from "../plan/peers.ts";
 import { compilePolicy } from "../plan/policies.ts";
-import { prefixOf } from "./claims.ts";
+import { prefixOf } from "./claim.ts";
 import { clusterNetworkOf, fieldManager, indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { advertisementSays, networkSays, peeringSays, peerSays, policySays, type Say } from "./messages.ts";
 import { type MissingBlocks, routerIDOf, ruleFor } from "./nodes.ts";

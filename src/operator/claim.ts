@@ -1,0 +1,26 @@
+// operator: what a claim says of itself: phase, prefix, owner.
+import type { IPAllocation } from "../api/index.ts";
+import { type Prefix, parsePrefix } from "../net/address.ts";
+
+export type Owner = IPAllocation["spec"]["owner"];
+export type Phase = NonNullable<NonNullable<IPAllocation["status"]>["phase"]>;
+
+/** UID of an owner that nobody knows: no object has it. */
+export const unknownUID = "unknown";
+
+/** undefined: not verified. */
+export const phaseOf = (claim: IPAllocation): Phase | undefined => claim.status?.phase;
+export const isBound = (claim: IPAllocation): boolean => phaseOf(claim) === "Bound";
+/** Releasing or Cooling: nobody may use it, and nobody else may have it. */
+export const isGoing = (claim: IPAllocation): boolean => {
+  const phase = phaseOf(claim);
+  return phase === "Releasing" || phase === "Cooling";
+};
+export const prefixOf = (claim: IPAllocation): Prefix => parsePrefix(claim.spec.prefix);
+
+/** `namespace/name`, or `name`. */
+export const ownerKey = (o: Owner): string => (o.namespace ? `${o.namespace}/${o.name}` : o.name);
+export const describeOwner = (o: Owner): string => `${o.kind} ${ownerKey(o)}`;
+
+/** Later forms of a claim, and claims that were made later, have higher ones. */
+export const versionOf = (claim: IPAllocation): bigint => BigInt(claim.metadata.resourceVersion ?? "0");
