@@ -14,8 +14,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 node_modules/.installed: package.json package-lock.json
-	npm ci --no-fund --no-audit --loglevel=error
-	@touch $@
+	@./scripts/install.sh
 
 deps: node_modules/.installed ## npm packages, a Node 26 among them
 
