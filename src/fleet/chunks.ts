@@ -32,6 +32,11 @@ function isCell(cell: unknown): cell is Cell {
       Array.isArray(cell["buckets"]) &&
       cell["buckets"].every((b) => Array.isArray(b) && Number.isSafeInteger(b[0]) && isDecimal(b[1]))
     );
+  if ("series" in cell)
+    return (
+      Array.isArray(cell["series"]) &&
+      cell["series"].every((p) => Array.isArray(p) && isDecimal(p[0]) && isDecimal(p[1]))
+    );
   return "value" in cell;
 }
 

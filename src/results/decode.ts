@@ -4,6 +4,7 @@ import type { OutputAction, OutputMap, OutputPlan } from "../script/types.ts";
 import { readInteger, readSmall } from "./bytes.ts";
 import { valueText } from "./print.ts";
 import { compileFormat, type Formatter } from "./printf.ts";
+import { seriesRows } from "./series.ts";
 import { strftime } from "./strftime.ts";
 import type { Cell, DecodedRecord, MapData, MapRow, RawEntry, Resolvers, Value } from "./types.ts";
 import { type Decoding, decodeValue } from "./values.ts";
@@ -59,6 +60,11 @@ export function decodeMap(
     const rows = histogramRows(map, value, entries, keyOf);
     const empty = rows.length === 0 && map.key.length === 0 && zeroed;
     return { name: map.name, rows: empty ? [{ key: [], cell: { buckets: [] } }] : rows };
+  }
+  if (value.kind === "aggregate" && value.series) {
+    const rows = seriesRows(map, value, value.series, entries, keyOf, resolvers);
+    const empty = rows.length === 0 && map.key.length === 0 && zeroed;
+    return { name: map.name, rows: empty ? [{ key: [], cell: { series: [] } }] : rows };
   }
   const rows: MapRow[] = [];
   for (const entry of entries) {

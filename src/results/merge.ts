@@ -8,7 +8,8 @@ export interface MergePart {
   readonly maps: readonly MapData[];
 }
 
-export const isMergeable = (schema: MapSchema): boolean => schema.kind !== "value";
+export const isMergeable = (schema: MapSchema): boolean =>
+  schema.kind !== "value" && schema.kind !== "tseries";
 
 /** The schema of merged answers: maps that do not merge have the node's name as first part of their key. */
 export function mergedSchema(schema: ResultSchema): ResultSchema {

@@ -1,6 +1,7 @@
 // results: maps as text and as JSON lines, in the forms that bpftrace prints.
 import { integerValue } from "./bytes.ts";
 import { type Bucket, buckets, histogramText } from "./histogram.ts";
+import { newestStart, seriesJson, seriesText } from "./series.ts";
 import type { Cell, MapData, MapRow, MapSchema, NodeChunk, Value } from "./types.ts";
 
 export interface PrintOptions {
@@ -36,6 +37,7 @@ const average = (cell: { readonly count: string; readonly total: string }): bigi
 function rank(cell: Cell): bigint | undefined {
   if ("number" in cell) return BigInt(cell.number);
   if ("count" in cell) return average(cell);
+  if ("series" in cell) return undefined;
   if ("buckets" in cell) return cell.buckets.reduce((sum, [, n]) => sum + BigInt(n), 0n);
   const { value } = cell;
   if (typeof value === "object" && "symbol" in value) return BigInt(value.number);
@@ -67,7 +69,7 @@ function compareValues(a: Value, b: Value, old: boolean): number {
 
 /** Ascending by value, then by key; maps whose values are no numbers by key alone. */
 export function sortRows(schema: MapSchema, rows: readonly MapRow[], old = false): MapRow[] {
-  const numeric = schema.kind !== "value" || /^u?int\d+$/.test(schema.value);
+  const numeric = (schema.kind !== "value" && schema.kind !== "tseries") || /^u?int\d+$/.test(schema.value);
   const byKey = (a: MapRow, b: MapRow): number => compareValues([...a.key], [...b.key], old);
   const order = (row: MapRow): bigint => {
     const r = rank(row.cell);
@@ -87,6 +89,8 @@ export function sortRows(schema: MapSchema, rows: readonly MapRow[], old = false
 
 function selected(schema: MapSchema, map: MapData, top: number, old: boolean): MapRow[] {
   const rows = sortRows(schema, map.rows, old);
+  // Of time series all rows are shown, as bpftrace does.
+  if (schema.kind === "tseries") return rows;
   return top > 0 && rows.length > top ? rows.slice(rows.length - top) : rows;
 }
 
@@ -133,6 +137,15 @@ export function mapText(schema: MapSchema, map: MapData, options: PrintOptions =
         return `${name(row)}:${old ? " " : ""}\n${histogramText(list, schema.kind === "hist" ? divide : 1n)}\n`;
       })
       .join("");
+  if (schema.kind === "tseries") {
+    const newest = newestStart(rows);
+    return rows
+      .map((row) => {
+        const points = "series" in row.cell ? row.cell.series : [];
+        return `${name(row)}:\n${seriesText(schema, points, newest)}\n`;
+      })
+      .join("");
+  }
   const text = rows.map((row) => `${name(row)}: ${cellText(schema, row.cell, divide, old)}\n`).join("");
   return old && means ? `${text}\n` : text;
 }
@@ -174,7 +187,13 @@ function bucketsJson(list: readonly Bucket[], divide: bigint, old: boolean): str
   return `[${list.map(one).join(old ? ", " : ",")}]`;
 }
 
-function cellJson(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): string {
+function cellJson(
+  schema: MapSchema,
+  cell: Cell,
+  divide: bigint,
+  old: boolean,
+  newest: bigint | undefined,
+): string {
   if ("value" in cell) return valueJson(divided(cell.value, divide), old);
   if ("number" in cell) return integerJson(BigInt(cell.number) / divide, old);
   if ("count" in cell) {
@@ -186,6 +205,7 @@ function cellJson(schema: MapSchema, cell: Cell, divide: bigint, old: boolean): 
       ["total", integerJson(BigInt(cell.total), old)],
     ]);
   }
+  if ("series" in cell) return seriesJson(schema, cell.series, newest);
   return bucketsJson(buckets(schema, cell.buckets, old), schema.kind === "hist" ? divide : 1n, old);
 }
 
@@ -198,16 +218,23 @@ export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions =
   const type =
     schema.kind === "hist" || schema.kind === "lhist"
       ? "hist"
-      : schema.kind === "avg" || schema.kind === "stats"
-        ? "stats"
-        : "map";
+      : schema.kind === "tseries"
+        ? "tseries"
+        : schema.kind === "avg" || schema.kind === "stats"
+          ? "stats"
+          : "map";
   const [only] = rows;
+  const newest = newestStart(rows);
   const data =
     schema.key.length === 0
       ? only
-        ? cellJson(schema, only.cell, divide, old)
+        ? cellJson(schema, only.cell, divide, old, newest)
         : "{}"
-      : object(rows.map((row) => [keyJson(row.key, old), cellJson(schema, row.cell, divide, old)] as const));
+      : object(
+          rows.map(
+            (row) => [keyJson(row.key, old), cellJson(schema, row.cell, divide, old, newest)] as const,
+          ),
+        );
   return `{"type": ${quoted(type)}, "data": ${object([[map.name, data]])}}\n`;
 }
 

@@ -9,7 +9,7 @@ export function schemaOf(plan: OutputPlan): ResultSchema {
       const key = m.key.map((k) => formatType(k.type));
       if (m.value.kind === "value")
         return { name: m.name, key, value: formatType(m.value.type), kind: "value" };
-      const { aggregate, signed, hist } = m.value;
+      const { aggregate, signed, hist, series } = m.value;
       return {
         name: m.name,
         key,
@@ -25,6 +25,7 @@ export function schemaOf(plan: OutputPlan): ResultSchema {
               },
             }
           : {}),
+        ...(series ? { series: { interval: String(series.interval), count: series.count } } : {}),
       };
     })
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));

@@ -31,23 +31,26 @@ export interface MapSchema {
   /** Type names of the key's parts, as printed by formatType; empty for a scalar. */
   readonly key: readonly string[];
   readonly value: string;
-  readonly kind: "value" | "count" | "sum" | "min" | "max" | "avg" | "stats" | "hist" | "lhist";
+  readonly kind: "value" | "count" | "sum" | "min" | "max" | "avg" | "stats" | "hist" | "lhist" | "tseries";
   readonly hist?: {
     readonly bits: number;
     readonly min: string;
     readonly max: string;
     readonly step: string;
   };
+  /** Time series: ns of an interval, and how many are kept. */
+  readonly series?: { readonly interval: string; readonly count: number };
   /** In a merged answer: the first part of the key is the node's name. */
   readonly perNode?: true;
 }
 
-/** count,sum,min,max: value. avg,stats: count and total. hist,lhist: counts by bucket index. */
+/** count,sum,min,max: value. avg,stats: count and total. hist,lhist: counts by bucket index. tseries: values by the wall-clock ns at which their interval began. */
 export type Cell =
   | { readonly value: Value }
   | { readonly number: string }
   | { readonly count: string; readonly total: string }
-  | { readonly buckets: readonly (readonly [index: number, count: string])[] };
+  | { readonly buckets: readonly (readonly [index: number, count: string])[] }
+  | { readonly series: readonly (readonly [start: string, value: string])[] };
 
 export interface MapRow {
   readonly key: readonly Value[];
@@ -104,6 +107,8 @@ export interface Resolvers {
   now(): bigint;
   /** Wall clock minus the boot clock, in ns, for strftime(). */
   bootOffset(): bigint;
+  /** Wall clock minus the TAI clock, in ns, for time series; 0 if absent. */
+  taiOffset?(): bigint;
   /** Unused: names of attach points are text. */
   probe?(index: number): string | undefined;
 }

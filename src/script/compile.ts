@@ -89,7 +89,12 @@ function generate(
   lines: LineMap,
   diagnostics: Diagnostics,
 ): CompiledScript | undefined {
-  const plan = createPlan(lines, typed.settings.maxMapKeys, options.ringBytes ?? RING_BYTES);
+  const plan = createPlan(
+    lines,
+    typed.settings.maxMapKeys,
+    options.ringBytes ?? RING_BYTES,
+    options.types.features,
+  );
   for (const map of typed.maps) plan.storage(map);
   const programs: CompiledProgram[] = [];
   const attach: AttachPoint[] = [];

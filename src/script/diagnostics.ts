@@ -257,6 +257,14 @@ export const say = {
   config: (name: string, known: Iterable<string>) =>
     message("config", `Unrecognized config variable: ${name}`, didYouMean(name, known)),
   configValue: (name: string, text: string) => message("config", `Invalid value for ${name}: ${text}`),
+  unstableWarning: (setting: string) =>
+    warning(
+      "unstable",
+      "this feature is unstable in bpftrace: it may change in its next version",
+      `config = { ${setting} = enable } silences this`,
+    ),
+  unstableOff: (setting: string) =>
+    message("unstable", `${setting} = error forbids this feature`, `set ${setting} to warn or enable`),
   mapDeclaration: (type: string) =>
     message(
       "map-declaration",

@@ -2,7 +2,7 @@
 // The lowering pass needs to know nothing but this.
 import type { Loc } from "./ast.ts";
 import type { ResolvedPoint } from "./probes.ts";
-import type { Aggregate, Field, HistLayout, Structure, Type } from "./types.ts";
+import type { Aggregate, Field, HistLayout, SeriesLayout, Structure, Type } from "./types.ts";
 
 /** A $variable of one scope. Its type may grow while the checker iterates. */
 export interface Variable {
@@ -24,6 +24,7 @@ export interface MapInfo {
   /** Sign of an aggregate's argument. */
   signed: boolean;
   hist: Omit<HistLayout, "bucketOffset"> | undefined;
+  series: Omit<SeriesLayout, "bucketOffset" | "clock"> | undefined;
   declared:
     | { readonly type: "hash" | "lru_hash" | "percpu_hash" | "lru_percpu_hash"; readonly size: number }
     | undefined;

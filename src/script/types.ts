@@ -298,7 +298,7 @@ export interface CompiledScript {
   readonly mapBytes: number;
 }
 
-export type Aggregate = "count" | "sum" | "min" | "max" | "avg" | "stats" | "hist" | "lhist";
+export type Aggregate = "count" | "sum" | "min" | "max" | "avg" | "stats" | "hist" | "lhist" | "tseries";
 
 /** How to read what the programs leave in maps and in the ring. Pure data: it crosses no wire, its schema does. */
 export interface OutputPlan {
@@ -336,6 +336,7 @@ export interface OutputMap {
         readonly aggregate: Aggregate;
         readonly signed: boolean;
         readonly hist?: HistLayout;
+        readonly series?: SeriesLayout;
       };
   readonly perCpu: boolean;
   /**
@@ -354,6 +355,24 @@ export interface HistLayout {
   readonly min: bigint;
   readonly max: bigint;
   readonly step: bigint;
+  /** Byte offset of the bucket's u64 in the kernel key. */
+  readonly bucketOffset: number;
+}
+
+/** How the values of one interval of a time series become one. */
+export type SeriesHow = "last" | "sum" | "min" | "max" | "avg";
+
+/**
+ * tseries keeps one kernel entry per (key, bucket), where the bucket is the interval's number (clock / interval) modulo `count`:
+ * {u64 value or total; u64 time or number of values; u64 interval's number}, 0 where nothing was put in.
+ */
+export interface SeriesLayout {
+  /** ns. */
+  readonly interval: bigint;
+  /** Intervals that are kept. */
+  readonly count: number;
+  readonly how: SeriesHow;
+  readonly clock: "tai" | "boot";
   /** Byte offset of the bucket's u64 in the kernel key. */
   readonly bucketOffset: number;
 }

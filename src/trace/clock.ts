@@ -4,6 +4,7 @@ import { addressOf, systemCall } from "../kernel/ffi.ts";
 /** clockid_t (include/uapi/linux/time.h). */
 const CLOCK_REALTIME = 0;
 const CLOCK_BOOTTIME = 7;
+const CLOCK_TAI = 11;
 
 const clockGetTime: Readonly<Record<string, number>> = { x64: 228, arm64: 113, riscv64: 113 };
 
@@ -20,3 +21,6 @@ export const wallClock = (): bigint => read(CLOCK_REALTIME);
 
 /** Nanoseconds since boot, sleep included: bpf_ktime_get_boot_ns(). */
 export const bootClock = (): bigint => read(CLOCK_BOOTTIME);
+
+/** Nanoseconds of international atomic time: bpf_ktime_get_tai_ns(). */
+export const taiClock = (): bigint => read(CLOCK_TAI);

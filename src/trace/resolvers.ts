@@ -5,7 +5,7 @@ import { cgroupId, cgroupRoot } from "../kernel/cgroup.ts";
 import { type KernelSymbols, type SymbolAt, UserSymbols } from "../kernel/symbols.ts";
 import type { Resolvers } from "../results/types.ts";
 import type { CompiledScript } from "../script/types.ts";
-import { bootClock, wallClock } from "./clock.ts";
+import { bootClock, taiClock, wallClock } from "./clock.ts";
 import type { LoadedScript } from "./load.ts";
 import type { Names } from "./names.ts";
 
@@ -60,6 +60,8 @@ function stackFrames(loaded: LoadedScript, id: bigint): readonly bigint[] | unde
   return frames;
 }
 
+const wholeSeconds = (ns: bigint): bigint => BigInt(Math.round(Number(ns) / 1e9)) * 1_000_000_000n;
+
 export interface ResolverOptions {
   readonly loaded: LoadedScript;
   readonly names: Names;
@@ -88,6 +90,8 @@ export function createResolvers({ loaded, names, symbols }: ResolverOptions): Re
     stack: (id) => stackFrames(loaded, id),
     now: wallClock,
     bootOffset: () => wallClock() - bootClock(),
+    // A whole number of seconds, but for the time between the two readings.
+    taiOffset: () => wholeSeconds(wallClock() - taiClock()),
     probe: (index) => script.attach[index]?.text,
   };
 }

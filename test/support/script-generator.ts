@@ -300,6 +300,8 @@ function statement(s: Scope): string {
         () => `hist(${integer(s)})`,
         () => `hist(${integer(s)}, ${pick(6)})`,
         () => `lhist(${integer(s)}, ${pick(10) - 5}, ${10 + pick(100)}, ${1 + pick(5)})`,
+        () =>
+          `tseries(${integer(s)}, ${oneOf(pick, ["1s", "10ms", "7"])}, ${1 + pick(20)}${oneOf(pick, ["", ...["avg", "sum", "min", "max"].map((how) => `, "${how}"`)])})`,
       ]);
       return `${name}${keyOf(s, key)} = ${f()};`;
     }

@@ -2,7 +2,7 @@
 import type { Loc } from "../ast.ts";
 import { type Diagnostics, say } from "../diagnostics.ts";
 import type { CompileOptions } from "../types.ts";
-import type { Settings } from "./state.ts";
+import type { Checking, Settings } from "./state.ts";
 
 export const defaultSettings = (options: CompileOptions): Settings => ({
   maxStrlen: options.maxStrlen ?? (options.compat === "0.17" ? 64 : 1024),
@@ -13,6 +13,7 @@ export const defaultSettings = (options: CompileOptions): Settings => ({
   strTruncTrailer: "..",
   stackMode: "bpftrace",
   license: "GPL",
+  unstable: {},
 });
 
 type Setter = (settings: Settings, value: string | bigint) => string | undefined;
@@ -26,6 +27,25 @@ const number =
     return undefined;
   };
 const ignored: Setter = () => undefined;
+
+/** What bpftrace calls unstable: used silently, with a warning (the default), or not at all. */
+const unstableFeature =
+  (name: string): Setter =>
+  (settings, value) => {
+    // The older form was a boolean.
+    const word = { true: "enable", "1": "enable", false: "error", "0": "error" }[String(value)] ?? value;
+    if (word !== "enable" && word !== "warn" && word !== "error") return "one of error, warn, enable";
+    settings.unstable = { ...settings.unstable, [name]: word };
+    return undefined;
+  };
+
+/** Whether an unstable feature may be used; a message if it may not, or not silently. */
+export function unstable(c: Checking, name: string, loc: Loc): boolean {
+  const how = c.settings.unstable[name] ?? "warn";
+  if (how === "enable") return true;
+  c.report(loc, how === "warn" ? say.unstableWarning(name) : say.unstableOff(name));
+  return how === "warn";
+}
 
 const SETTINGS: Readonly<Record<string, Setter>> = {
   max_strlen: number((s, v) => (s.maxStrlen = v), 1n, 1024n),
@@ -66,8 +86,9 @@ const SETTINGS: Readonly<Record<string, Setter>> = {
   use_blazesym: ignored,
   unstable_import: ignored,
   unstable_macro: ignored,
-  unstable_map_decl: ignored,
-  unstable_tseries: ignored,
+  unstable_map_decl: unstableFeature("unstable_map_decl"),
+  unstable_tseries: unstableFeature("unstable_tseries"),
+  unstable_addr: unstableFeature("unstable_addr"),
 };
 
 export function applySettings(

@@ -4,7 +4,7 @@ import { say } from "../diagnostics.ts";
 import { formatType, I64, isInteger, NONE, sizeOf, stored, stringOf, U64 } from "../layout.ts";
 import { encodeText } from "../text.ts";
 import type { TExpr, TStatement } from "../typed.ts";
-import type { Type } from "../types.ts";
+import type { Aggregate, Type } from "../types.ts";
 import { builtinNames, checkBuiltin } from "./builtins.ts";
 import { checkCall } from "./calls.ts";
 import { addressOf, checkCast, deref } from "./casts.ts";
@@ -146,8 +146,7 @@ function checkMap(c: Checking, e: ExprOf<"map">): TExpr {
   const key = checkKey(c, e.keys);
   noteKey(c, map, key, e.loc);
   if (map.aggregate !== undefined) {
-    if (map.aggregate === "hist" || map.aggregate === "lhist" || map.aggregate === "stats")
-      return { op: "map", map, key, type: NONE, loc: e.loc };
+    if (hasNoValue(map.aggregate)) return { op: "map", map, key, type: NONE, loc: e.loc };
     return { op: "map", map, key, type: map.signed ? I64 : U64, loc: e.loc };
   }
   if (unknown(map.value) && !map.assigned)
@@ -160,6 +159,10 @@ function checkMap(c: Checking, e: ExprOf<"map">): TExpr {
     );
   return { op: "map", map, key, type: map.value, loc: e.loc };
 }
+
+/** Aggregates that are no number. */
+export const hasNoValue = (aggregate: Aggregate | undefined): boolean =>
+  aggregate === "hist" || aggregate === "lhist" || aggregate === "stats" || aggregate === "tseries";
 
 export const substitutedMap = (c: Checking, name: string): string => {
   const replaced = substituted(c, name);

@@ -305,7 +305,14 @@ export function checkBinary(
   // `@x = @x + 1`: a map whose type nothing else tells holds an integer.
   if (assumable(left) && !unknown(right.type)) left = { ...left, type: I64 };
   if (assumable(right) && !unknown(left.type)) right = { ...right, type: I64 };
-  if (unknown(left.type) || unknown(right.type)) return bad(loc);
+  if (unknown(left.type) || unknown(right.type)) {
+    // A histogram or a time series is no number; what else is unknown has been told.
+    const noNumber = [left, right].find(
+      (e) => e.op === "map" && e.map.aggregate !== undefined && unknown(e.type),
+    );
+    if (noNumber?.op === "map") c.report(loc, say.operatorType(operator, `${noNumber.map.aggregate}_t`));
+    return bad(loc);
+  }
   // 0.17 reads no aggregate in the kernel.
   for (const side of c.old ? [left, right] : [])
     if (side.op === "map" && side.map.aggregate) {

@@ -145,6 +145,7 @@ function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnosti
           aggregate: undefined,
           signed: false,
           hist: undefined,
+          series: undefined,
           declared: { type, size: Number(item.size) },
           firstUse: item.loc,
           assigned: false,

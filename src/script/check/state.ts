@@ -16,6 +16,8 @@ export interface Settings {
   strTruncTrailer: string;
   stackMode: "bpftrace" | "perf" | "raw";
   license: string;
+  /** How features that bpftrace calls unstable are taken; absent: with a warning. */
+  unstable: Readonly<Record<string, "error" | "warn" | "enable">>;
 }
 
 /** What a parameter of the macro in hand stands for. */
@@ -80,6 +82,7 @@ export function useMap(c: Checking, name: string, loc: Loc): MapInfo {
       aggregate: undefined,
       signed: false,
       hist: undefined,
+      series: undefined,
       declared: undefined,
       firstUse: loc,
       assigned: false,
@@ -165,7 +168,7 @@ export function noteAggregate(
   map: MapInfo,
   aggregate: Aggregate,
   signed: boolean,
-  hist: MapInfo["hist"],
+  shape: Pick<MapInfo, "hist" | "series">,
   loc: Loc,
 ): boolean {
   if (map.aggregate === undefined && !unknown(map.value)) {
@@ -175,10 +178,12 @@ export function noteAggregate(
   if (map.aggregate === undefined) {
     map.aggregate = aggregate;
     map.signed = signed;
-    map.hist = hist;
+    map.hist = shape.hist;
+    map.series = shape.series;
     c.changed = true;
     return true;
   }
+  const { hist, series } = shape;
   const sameBounds =
     hist === undefined ||
     map.hist === undefined ||
@@ -186,7 +191,13 @@ export function noteAggregate(
       hist.min === map.hist.min &&
       hist.max === map.hist.max &&
       hist.step === map.hist.step);
-  if (map.aggregate !== aggregate || !sameBounds) {
+  const sameSeries =
+    series === undefined ||
+    map.series === undefined ||
+    (series.interval === map.series.interval &&
+      series.count === map.series.count &&
+      series.how === map.series.how);
+  if (map.aggregate !== aggregate || !sameBounds || !sameSeries) {
     c.report(loc, say.mapMismatch(map.name, `${aggregate}_t`, `${map.aggregate}_t`));
     return false;
   }

@@ -5,6 +5,7 @@ import type { Address, Val } from "../ir/ir.ts";
 import type { MapInfo, TExpr, TExprOf } from "../typed.ts";
 import { lookup, storeKey, update } from "./maps.ts";
 import { value } from "./scalars.ts";
+import { addToSeries } from "./series.ts";
 import { at, type Lowering, plus, when } from "./state.ts";
 
 /** @map[key] = count() and its kin. */
@@ -13,6 +14,10 @@ export function aggregate(l: Lowering, map: MapInfo, key: readonly TExpr[], args
   const operand = first ? value(l, first) : 1n;
   if (map.aggregate === "hist" || map.aggregate === "lhist") {
     histogram(l, map, key, operand);
+    return;
+  }
+  if (map.aggregate === "tseries") {
+    addToSeries(l, map, key, operand);
     return;
   }
   if (map.aggregate === "max" && l.options.compat === "0.17") {

@@ -3,7 +3,7 @@ import type { Loc } from "../ast.ts";
 import { align8, alignOf, sizeOf } from "../layout.ts";
 import type { LineMap } from "../text.ts";
 import type { ActionKind, MapInfo } from "../typed.ts";
-import type { CompiledMap, OutputAction, OutputPlan, Type } from "../types.ts";
+import type { CompiledMap, KernelFeatures, OutputAction, OutputPlan, Type } from "../types.ts";
 import { planStorage, type Storage } from "./storage.ts";
 
 /** Counters, as u64 words of the per-CPU array's only element. */
@@ -29,7 +29,12 @@ export interface Plan {
   rewind(mark: number): void;
 }
 
-export function createPlan(lines: LineMap, maxKeys: number, ringBytes: number): Plan {
+export function createPlan(
+  lines: LineMap,
+  maxKeys: number,
+  ringBytes: number,
+  features: Pick<KernelFeatures, "ktimeGetTaiNs">,
+): Plan {
   const maps: CompiledMap[] = [];
   const storages = new Map<MapInfo, Storage & { index: number }>();
   const actions: OutputAction[] = [];
@@ -85,7 +90,7 @@ export function createPlan(lines: LineMap, maxKeys: number, ringBytes: number): 
     storage: (map) => {
       let storage = storages.get(map);
       if (!storage) {
-        const planned = planStorage(map, maxKeys);
+        const planned = planStorage(map, maxKeys, features);
         storage = { ...planned, index: add({ ...planned.kernel, name: map.name }) };
         storages.set(map, storage);
       }

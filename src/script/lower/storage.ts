@@ -1,7 +1,7 @@
 // script, lowering: how the script's maps lie in kernel maps. Keys are packed by natural alignment; integers are 8 bytes.
 import { align8, alignOf, isScalar, sizeOf, stored, tupleLayout, U64 } from "../layout.ts";
 import type { MapInfo } from "../typed.ts";
-import type { CompiledMap, HistLayout, OutputMap, Type } from "../types.ts";
+import type { CompiledMap, HistLayout, KernelFeatures, OutputMap, SeriesLayout, Type } from "../types.ts";
 
 export interface Storage {
   readonly map: MapInfo;
@@ -17,20 +17,29 @@ export interface Storage {
   readonly output: Omit<OutputMap, "map">;
 }
 
+/** {u64 value; u64 time or number; u64 interval}: see SeriesLayout. */
+const SERIES_CELL = 24;
+
 /** Buckets of a histogram by powers of two, each split into 2^bits: numbers 0..n-1 as log2Bucket in aggregates.ts gives them. */
 export const logBuckets = (bits: number): number => ((64 - bits) << bits) + (1 << bits) + 2;
 
 export function bucketCount(map: MapInfo): number {
+  if (map.series) return map.series.count;
   if (!map.hist) return 0;
   if (map.aggregate === "hist") return logBuckets(map.hist.bits);
   return Number((map.hist.max - map.hist.min) / map.hist.step) + 2;
 }
 
-export function planStorage(map: MapInfo, maxKeys: number): Storage {
+export function planStorage(
+  map: MapInfo,
+  maxKeys: number,
+  features: Pick<KernelFeatures, "ktimeGetTaiNs">,
+): Storage {
   const keyTypes = (map.key ?? []).map(stored);
   const { offsets, size } = tupleLayout(keyTypes);
   const aggregate = map.aggregate;
-  const histogram = aggregate === "hist" || aggregate === "lhist";
+  const histogram = aggregate === "hist" || aggregate === "lhist" || aggregate === "tseries";
+  const bucketSize = aggregate === "tseries" ? SERIES_CELL : 8;
   const keyed = keyTypes.length > 0;
   const perCpu = aggregate !== undefined;
   const valueType = aggregate !== undefined ? U64 : stored(map.value);
@@ -53,6 +62,15 @@ export function planStorage(map: MapInfo, maxKeys: number): Storage {
           aggregate,
           signed: map.signed,
           ...(map.hist ? { hist: { ...map.hist, bucketOffset } satisfies HistLayout } : {}),
+          ...(map.series
+            ? {
+                series: {
+                  ...map.series,
+                  clock: features.ktimeGetTaiNs ? "tai" : "boot",
+                  bucketOffset,
+                } satisfies SeriesLayout,
+              }
+            : {}),
         };
   const output = {
     name: map.name,
@@ -64,7 +82,7 @@ export function planStorage(map: MapInfo, maxKeys: number): Storage {
     return {
       ...base,
       single: false,
-      kernel: { type: "percpu_array", keySize: 4, valueSize: 8, maxEntries: buckets, flags: 0 },
+      kernel: { type: "percpu_array", keySize: 4, valueSize: bucketSize, maxEntries: buckets, flags: 0 },
       output,
     };
   if (!keyed && (perCpu || isScalar(valueType)))
@@ -74,7 +92,7 @@ export function planStorage(map: MapInfo, maxKeys: number): Storage {
       kernel: { type: perCpu ? "percpu_array" : "array", keySize: 4, valueSize: 16, maxEntries: 1, flags: 0 },
       output: { ...output, setOffset: 8 },
     };
-  const valueSize = histogram ? 8 : perCpu ? 16 : align8(sizeOf(valueType));
+  const valueSize = histogram ? bucketSize : perCpu ? 16 : align8(sizeOf(valueType));
   const keySize = histogram ? bucketOffset + 8 : keyed ? alignedKey(keyTypes, size) : 4;
   return {
     ...base,

@@ -5,7 +5,7 @@ import { type Conversion, parseFormat } from "../../format.ts";
 import { formatType, I64, isInteger, sizeOf } from "../../layout.ts";
 import type { TExpr, TStatement } from "../../typed.ts";
 import type { Type } from "../../types.ts";
-import { checkKey, substitutedMap } from "../expressions.ts";
+import { checkKey, hasNoValue, substitutedMap } from "../expressions.ts";
 import { recordOf } from "../fields.ts";
 import { truth } from "../operators.ts";
 import { bad, type Checking, noteKey, unknown, useMap } from "../state.ts";
@@ -164,7 +164,7 @@ function print(c: Checking, args: CallArguments): TExpr {
   }
   if (raw?.node === "map") {
     const map = useMap(c, substitutedMap(c, raw.name), raw.loc);
-    if (map.aggregate === "hist" || map.aggregate === "lhist" || map.aggregate === "stats") {
+    if (map.aggregate && hasNoValue(map.aggregate)) {
       noteKey(c, map, checkKey(c, raw.keys), raw.loc);
       c.report(args.loc, say.printOne(map.aggregate, map.name));
       return bad(args.loc);

@@ -1,9 +1,10 @@
-// script, checker: count, sum, min, max, avg, stats, hist, lhist. They are assigned to maps, so a call elsewhere is an error.
+// script, checker: count, sum, min, max, avg, stats, hist, lhist, tseries. They are assigned to maps, so a call elsewhere is an error.
 import type { ExprOf } from "../../ast.ts";
 import { say } from "../../diagnostics.ts";
 import { formatType, isInteger, isSigned } from "../../layout.ts";
 import type { MapInfo, TExpr } from "../../typed.ts";
-import type { Aggregate } from "../../types.ts";
+import type { Aggregate, SeriesHow } from "../../types.ts";
+import { unstable } from "../config.ts";
 import { argumentExpr } from "../expressions.ts";
 import { bad, type Checking, noteAggregate, unknown } from "../state.ts";
 import type { FunctionSpec } from "./table.ts";
@@ -29,11 +30,21 @@ export const AGGREGATES: readonly FunctionSpec[] = [
   spec("stats", 1, 1, "@x = stats(n)", "count, average and total"),
   spec("hist", 1, 2, "@x = hist(n [, bits])", "histogram by powers of two, each split into 2^bits"),
   spec("lhist", 4, 4, "@x = lhist(n, min, max, step)", "linear histogram"),
+  spec(
+    "tseries",
+    3,
+    4,
+    '@x = tseries(n, interval_ns, intervals [, "avg" | "max" | "min" | "sum"])',
+    "values over time: of each interval the last one, or what they come to",
+  ),
 ];
 
 const specs = new Map(AGGREGATES.map((a) => [a.name, a]));
 
 export const isAggregate = (name: string): name is Aggregate => specs.has(name);
+
+/** What 0.17 does not have. */
+const NEW: ReadonlySet<string> = new Set(["tseries"]);
 
 /** Most buckets of a linear histogram, as bpftrace. */
 const MAX_BUCKETS = 1000n;
@@ -42,6 +53,10 @@ const MAX_BUCKETS = 1000n;
 export function checkAggregate(c: Checking, map: MapInfo, e: ExprOf<"call">): readonly TExpr[] | undefined {
   const row = specs.get(e.name);
   if (!row || !isAggregate(e.name)) return undefined;
+  if (c.old && NEW.has(e.name)) {
+    c.report(e.nameLoc, say.unknownFunction(e.name, [...specs.keys()]));
+    return undefined;
+  }
   const given = e.arguments.length;
   if (given < row.least || given > row.most) {
     c.report(e.loc, say.argumentCount(e.name, row.least, row.most, given));
@@ -54,6 +69,7 @@ export function checkAggregate(c: Checking, map: MapInfo, e: ExprOf<"call">): re
     c.report(value.loc, say.argumentType(e.name, 1, "integer", formatType(value.type)));
     return undefined;
   }
+  if (e.name === "tseries") return timeSeries(c, map, e, args);
   const literals: bigint[] = [];
   for (const [i, a] of args.slice(1).entries()) {
     if (a.op !== "const") {
@@ -91,5 +107,62 @@ export function checkAggregate(c: Checking, map: MapInfo, e: ExprOf<"call">): re
   }
   // 0.17 reads a minimum with a sign whatever it was made of.
   const signed = value !== undefined && (isSigned(value.type) || (c.old && e.name === "min"));
-  return noteAggregate(c, map, e.name, e.name === "count" ? false : signed, hist, e.loc) ? args : undefined;
+  return noteAggregate(
+    c,
+    map,
+    e.name,
+    e.name === "count" ? false : signed,
+    { hist, series: undefined },
+    e.loc,
+  )
+    ? args
+    : undefined;
+}
+
+const HOWS: readonly string[] = ["avg", "max", "min", "sum"] satisfies SeriesHow[];
+
+/** Most intervals of a time series, as bpftrace. */
+const MAX_INTERVALS = 1_000_000n;
+
+function timeSeries(
+  c: Checking,
+  map: MapInfo,
+  e: ExprOf<"call">,
+  args: readonly TExpr[],
+): readonly TExpr[] | undefined {
+  const [value, interval, intervals, how] = args;
+  if (!value || !interval || !intervals) return undefined;
+  for (const [name, a] of [
+    ["interval_ns", interval],
+    ["num_intervals", intervals],
+  ] as const) {
+    if (a.op !== "const" || a.value < 0n) {
+      c.report(e.loc, say.argumentValue("tseries", `invalid ${name} value (must be non-negative literal)`));
+      return undefined;
+    }
+    if (a.value < 1n || (name === "num_intervals" && a.value > MAX_INTERVALS)) {
+      const bound = a.value < 1n ? ">= 1" : `<= ${MAX_INTERVALS}`;
+      c.report(e.loc, say.argumentValue("tseries", `${name} must be ${bound} (${a.value} provided)`));
+      return undefined;
+    }
+  }
+  if (how && how.op !== "text") {
+    c.report(how.loc, say.literalArgument("tseries", "string"));
+    return undefined;
+  }
+  if (how && !HOWS.includes(how.value)) {
+    const text = `expects one of the following aggregation functions: ${HOWS.join(", ")} ("${how.value}" provided)`;
+    c.report(e.loc, say.argumentValue("tseries", text));
+    return undefined;
+  }
+  if (interval.op !== "const" || intervals.op !== "const") return undefined;
+  const series = {
+    interval: interval.value,
+    count: Number(intervals.value),
+    how: (how?.value ?? "last") as SeriesHow,
+  };
+  if (!unstable(c, "unstable_tseries", e.loc)) return undefined;
+  return noteAggregate(c, map, "tseries", isSigned(value.type), { hist: undefined, series }, e.loc)
+    ? [value]
+    : undefined;
 }
