@@ -6,7 +6,8 @@ import { toTwoOctet } from "../wire/writer.ts";
 import type { AttributeTable } from "./attributes.ts";
 import type { LogCursor } from "./changelog.ts";
 import { grown } from "./columns.ts";
-import type { ExportGroup, GroupMember, Hearer } from "./group.ts";
+import { type ExportGroup, type GroupMember, type Hearer, NOTHING } from "./group.ts";
+import type { SharedChunk } from "./shared.ts";
 import type { FamilyTable } from "./table.ts";
 
 /** Entries that one call of {@link AdjRibOut.fill} looks at, at most. */
@@ -26,6 +27,12 @@ const scratch: Scratch = {
   next: new Int32Array(ENTRIES_MAX),
 };
 
+/** UPDATEs that a neighbour is to be told: whole messages, possibly none. Others may have got the same octets: they do not change. */
+export interface Told {
+  readonly bytes: Uint8Array;
+  readonly messages: number;
+}
+
 /** Adj-RIB-Out as a session uses it: {@link AdjRibOut}, or PathsOut where several paths of a prefix are sent. */
 export interface SessionOut extends Disposable {
   readonly afi: Afi;
@@ -35,7 +42,8 @@ export interface SessionOut extends Disposable {
   readonly idle: boolean;
   restart(): void;
   mark(used: Uint8Array): void;
-  fill(writer: UpdateWriter, budget: number): void;
+  /** UPDATEs of about `budget` octets at most, or what others were told at the same place; counted as sent from now on. */
+  take(writer: UpdateWriter, messageBytesMax: number, budget: number): Told;
 }
 
 export class AdjRibOut implements GroupMember, SessionOut {
@@ -88,6 +96,8 @@ export class AdjRibOut implements GroupMember, SessionOut {
   }
 
   nudge(pid: number): void {
+    // What the log tells of it at an earlier place is right for the others, but no longer for this one.
+    this.group.logs[this.afi].renew();
     this.#nudged.add(pid);
   }
 
@@ -121,9 +131,54 @@ export class AdjRibOut implements GroupMember, SessionOut {
     return this.group.outFor(this.afi, pid, this.#peer);
   }
 
-  /** Writes UPDATEs of about `budget` octets at most. Packs prefixes that share attributes, withdrawals first. */
-  fill(writer: UpdateWriter, budget: number): void {
+  take(writer: UpdateWriter, messageBytesMax: number, budget: number): Told {
     const log = this.group.logs[this.afi];
+    const { position } = this.#cursor;
+    const form = messageBytesMax * 2 + (this.#as4 ? 1 : 0);
+    const told = this.#takeShared(this.group.shared.get(log, position, form));
+    if (told) return told;
+    writer.begin(messageBytesMax);
+    const part = this.#fill(writer, budget, log.readers > 1);
+    const { messages } = writer;
+    const bytes = writer.finish();
+    if (part && this.#cursor.position > position)
+      this.group.shared.keep(log, position, form, { ...part, end: this.#cursor.position, bytes, messages });
+    log.trim();
+    return { bytes, messages };
+  }
+
+  /** Takes what others were told, where it is to the word what this neighbour is to hear. */
+  #takeShared(chunk: SharedChunk | undefined): Told | undefined {
+    if (!chunk || this.#walk >= 0 || this.#nudged.size > 0 || chunk.sources.has(this.#peer.index))
+      return undefined;
+    const { announced, withdrawn, silent } = chunk;
+    if (silent.some((pid) => this.#isSent(pid)) || !withdrawn.every((pid) => this.#isSent(pid)))
+      return undefined;
+    for (const pid of withdrawn) this.#setSent(pid, false);
+    for (let i = 0; i < announced.length; i++) this.#setSent(announced[i]!, true);
+    if (this.#origins.size > 0) {
+      for (const pid of withdrawn) this.#origins.delete(pid);
+      for (const pid of announced) this.#origins.delete(pid);
+    }
+    this.#cursor.position = chunk.end;
+    this.group.logs[this.afi].trim();
+    return chunk;
+  }
+
+  /**
+   * Writes UPDATEs of about `budget` octets at most. Packs prefixes that share attributes, withdrawals first.
+   * @param share whether others might be told the same
+   * @returns what is to be known for that; undefined where it is meant for this neighbour alone
+   */
+  #fill(
+    writer: UpdateWriter,
+    budget: number,
+    share: boolean,
+  ): Omit<SharedChunk, keyof Told | "end"> | undefined {
+    const log = this.group.logs[this.afi];
+    const { tooLong } = this.group;
+    const learned = this.group.out[this.afi];
+    const silent: number[] = [];
     const { pid: pids, next } = scratch;
     const order: number[] = [];
     const withdrawn: number[] = [];
@@ -135,12 +190,19 @@ export class AdjRibOut implements GroupMember, SessionOut {
       const attribute = this.out(pid);
       const bytes = nlriBytes(this.#table.prefixes.lengths[pid]!);
       if (attribute < 0) {
-        if (!this.#isSent(pid)) return;
+        // Not so for others: it is this neighbour's own route, or one of ours that it is not to hear.
+        if (shared && pid < learned.length && learned[pid] !== NOTHING) shared = false;
+        if (!this.#isSent(pid)) {
+          if (shared) silent.push(pid);
+          return;
+        }
         withdrawn.push(pid);
         estimate += bytes;
         return;
       }
-      if (this.group.out[this.afi][pid]! < 0) {
+      if (learned[pid]! < 0) {
+        // What is heard of our own routes depends on who hears.
+        shared = false;
         if (this.#origins.get(pid) === attribute && this.#isSent(pid)) return;
         const list = originated.get(attribute);
         if (list) list.push(pid);
@@ -162,6 +224,7 @@ export class AdjRibOut implements GroupMember, SessionOut {
     let looked = 0;
     // One source a call: what the walk or a nudge has just taken may also stand in the log, and is not to be told twice in one.
     const aside = this.#walk >= 0 || this.#nudged.size > 0;
+    let shared = share && !aside;
     while (this.#walk >= 0 && estimate < budget && looked++ < ENTRIES_MAX) {
       if (this.#walk >= this.#table.prefixes.limit) this.#walk = -1;
       else take(this.#walk++);
@@ -183,7 +246,12 @@ export class AdjRibOut implements GroupMember, SessionOut {
       this.#writeLearned(writer, attribute, scratch.bucket[attribute]!);
       scratch.bucket[attribute] = -1;
     }
-    log.trim();
+    if (!shared || this.group.tooLong !== tooLong) return undefined;
+    const announced = pids.slice(0, entries);
+    const { bestPeer } = this.#table;
+    const sources = new Set<number>();
+    for (let i = 0; i < entries; i++) sources.add(bestPeer[announced[i]!]!);
+    return { announced, withdrawn, silent, sources };
   }
 
   #growBuckets(): void {

@@ -14,11 +14,17 @@ export interface Pins {
   releaseIfUnused(pid: number): void;
 }
 
+let nextId = 0;
+
 /**
  * A list of prefix numbers. Only the newest entry of a prefix counts; older ones are skipped and squeezed out, so the log
  * never holds more than twice as many entries as there are prefixes, however far behind a reader is.
  */
 export class ChangeLog {
+  /** Tells logs apart. */
+  readonly id = nextId++;
+  /** Changes whenever places no longer mean what they meant, or an entry that was read may speak for a later change. */
+  epoch = 0;
   #pids = new Int32Array(64);
   #count = 0;
   /** Entries before this index have been read by all. */
@@ -51,6 +57,11 @@ export class ChangeLog {
     this.#cursors.add(cursor);
     this.#furthest = this.#count;
     return cursor;
+  }
+
+  /** What has been written for stretches of the log is not to be used again. */
+  renew(): void {
+    this.epoch++;
   }
 
   close(cursor: LogCursor): void {
@@ -96,11 +107,13 @@ export class ChangeLog {
   /** Forgets what all readers have seen. Call after cursors have moved. */
   trim(): void {
     let slowest = this.#count;
+    const before = this.#furthest;
     this.#furthest = 0;
     for (const c of this.#cursors) {
       if (c.position < slowest) slowest = c.position;
       if (c.position > this.#furthest) this.#furthest = c.position;
     }
+    if (this.#furthest < before) this.epoch++;
     const pids = this.#pids;
     const at = this.#at;
     const table = this.#table;
@@ -113,7 +126,8 @@ export class ChangeLog {
       if (--pins[pid]! === 0) table.releaseIfUnused(pid);
     }
     this.#start = slowest;
-    if (this.#start === this.#count) {
+    if (this.#start === this.#count && this.#count > 0) {
+      this.epoch++;
       for (const c of this.#cursors) c.position = 0;
       this.#furthest = 0;
       this.#start = 0;
@@ -135,6 +149,7 @@ export class ChangeLog {
     }
     while (c < cursors.length) cursors[c++]!.position = to;
     this.#furthest = cursors.at(-1)?.position ?? 0;
+    if (to < this.#count) this.epoch++;
     this.#start = 0;
     this.#count = to;
     if (to * 2 > this.#pids.length) this.#pids = grown(this.#pids, this.#pids.length * 2);

@@ -17,11 +17,12 @@ import {
   rewriteExport,
 } from "./export.ts";
 import { AttributeCache, ChainRunner } from "./runner.ts";
+import type { SharedChunks } from "./shared.ts";
 import { type FamilyTable, NO_PEER } from "./table.ts";
 
 /** Value of `out` for a prefix that this node originates: what is sent depends on the neighbour's name. */
 export const ORIGINATED = -3;
-const NOTHING = -1;
+export const NOTHING = -1;
 
 /** A route of this node. */
 export interface Origin {
@@ -45,6 +46,7 @@ export interface GroupSource {
   readonly attributes: AttributeTable;
   readonly tables: Readonly<Record<Afi, FamilyTable>>;
   readonly origins: Readonly<Record<Afi, OriginsByPid>>;
+  readonly shared: SharedChunks;
   fromEbgp(peer: number): boolean;
   /** A client of ours (RFC 4456). */
   fromClient(peer: number): boolean;
@@ -100,6 +102,11 @@ export class ExportGroup {
     this.rewrites = { 1: rewrites(1), 2: rewrites(2) };
     const log = (afi: Afi) => new ChangeLog(source.tables[afi]);
     this.logs = { 1: log(1), 2: log(2) };
+  }
+
+  /** What members have been told, for others who come to the same place. */
+  get shared(): SharedChunks {
+    return this.#source.shared;
   }
 
   get members(): number {
@@ -221,9 +228,7 @@ export class ExportGroup {
     const out = pid < this.out[afi].length ? this.out[afi][pid]! : NOTHING;
     if (out === ORIGINATED) return this.#originFor(afi, pid, peer.audience);
     if (out < 0) return NOTHING;
-    const table = this.#source.tables[afi];
-    const best = table.best[pid]!;
-    return best >= 0 && table.pathPeer[best] === peer.index ? NOTHING : out;
+    return this.#source.tables[afi].bestPeer[pid] === peer.index ? NOTHING : out;
   }
 
   /** The same of one of several paths. */

@@ -3,7 +3,7 @@
 import type { Afi } from "../wire/constants.ts";
 import { nlriBytes, PATH_ID_BYTES } from "../wire/nlri.ts";
 import { toTwoOctet, type UpdateWriter } from "../wire/writer.ts";
-import type { SessionOut } from "./adjout.ts";
+import type { SessionOut, Told } from "./adjout.ts";
 import type { AttributeTable } from "./attributes.ts";
 import type { LogCursor } from "./changelog.ts";
 import { capacityFor, grown } from "./columns.ts";
@@ -204,7 +204,13 @@ export class PathsOut implements GroupMember, SessionOut {
   }
 
   /** Writes UPDATEs of about `budget` octets at most. Packs paths that share attributes, withdrawals first. */
-  fill(writer: UpdateWriter, budget: number): void {
+  take(writer: UpdateWriter, messageBytesMax: number, budget: number): Told {
+    writer.begin(messageBytesMax);
+    this.#fill(writer, budget);
+    return { bytes: writer.finish(), messages: writer.messages };
+  }
+
+  #fill(writer: UpdateWriter, budget: number): void {
     const log = this.group.logs[this.afi];
     const withdrawn: number[] = [];
     /** By code: pid, id, pid, id, … */

@@ -8,6 +8,7 @@ import type { ExportTarget } from "./export.ts";
 import { ExportGroup, exportKey, type Origin } from "./group.ts";
 import { type ImportContext, Importer, importKey, RuleNames } from "./importer.ts";
 import type { Links } from "./links.ts";
+import { SharedChunks } from "./shared.ts";
 import { FamilyTable, PathFlag } from "./table.ts";
 
 /** Index of this node among the neighbours. */
@@ -55,6 +56,7 @@ export class Rib {
   readonly #importers = new Map<string, { importer: Importer; users: number }>();
   readonly #groups = new Map<string, ExportGroup>();
   readonly #cursor = new NlriCursor();
+  readonly #shared = new SharedChunks();
   /** Further holders of attribute numbers, asked before a sweep. */
   readonly markers = new Set<(used: Uint8Array) => void>();
   readonly pathWatchers = new Set<PathWatcher>();
@@ -361,6 +363,7 @@ export class Rib {
         attributes: this.attributes,
         tables: this.tables,
         origins: this.origins,
+        shared: this.#shared,
         fromEbgp: (index) => this.#peers[index]?.ebgp ?? false,
         fromClient: (index) => this.#peers[index]?.reflectorClient ?? false,
       });
@@ -396,6 +399,7 @@ export class Rib {
       for (let i = 0; i < pids.length; i++) table.releaseIfUnused(pids[i]!);
       changed.clear();
     }
+    this.#shared.trim();
     if (this.attributes.sweepDue) this.sweep();
   }
 

@@ -31,8 +31,8 @@ export class FamilyTable {
   /** By pid: first path, best path (-1 none), 1 while dirty, how many logs still speak of it. */
   head = new Int32Array(64).fill(-1);
   best = new Int32Array(64).fill(-1);
-  /** Neighbour of the best path when it was last decided. */
-  #bestPeer = new Uint16Array(64).fill(NO_PEER);
+  /** Neighbour of the best path when it was last decided: right also while the path itself has gone and its number may be another's. */
+  bestPeer = new Uint16Array(64).fill(NO_PEER);
   #dirtyFlag = new Uint8Array(64);
   pins = new Uint16Array(64);
   #dirty = new Int32Array(64);
@@ -77,7 +77,7 @@ export class FamilyTable {
       const capacity = this.prefixes.capacity;
       this.head = grown(this.head, capacity, -1);
       this.best = grown(this.best, capacity, -1);
-      this.#bestPeer = grown(this.#bestPeer, capacity, NO_PEER);
+      this.bestPeer = grown(this.bestPeer, capacity, NO_PEER);
       this.#dirtyFlag = grown(this.#dirtyFlag, capacity);
       this.pins = grown(this.pins, capacity);
     }
@@ -177,10 +177,10 @@ export class FamilyTable {
     for (let i = 0; i < out.length; i++) {
       const pid = out[i]!;
       this.#dirtyFlag[pid] = 0;
-      this.peerBefore[i] = this.#bestPeer[pid]!;
+      this.peerBefore[i] = this.bestPeer[pid]!;
       const best = this.#decide(pid);
       this.best[pid] = best;
-      this.#bestPeer[pid] = best < 0 ? NO_PEER : this.pathPeer[best]!;
+      this.bestPeer[pid] = best < 0 ? NO_PEER : this.pathPeer[best]!;
     }
     this.#dirtyCount = 0;
     return out;
@@ -238,7 +238,7 @@ export class FamilyTable {
   releaseIfUnused(pid: number): void {
     if (this.head[pid] === -1 && this.pins[pid] === 0 && !this.#dirtyFlag[pid]) {
       this.best[pid] = -1;
-      this.#bestPeer[pid] = NO_PEER;
+      this.bestPeer[pid] = NO_PEER;
       // A pid that has never had its slot freed twice: remove() is only for prefixes that are in the table.
       this.prefixes.remove(pid);
     }

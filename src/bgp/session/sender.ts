@@ -152,12 +152,16 @@ export class Sender {
       }
       chunks++;
       this.#settled = undefined;
-      writer.begin(this.#channel.negotiated!.messageBytesMax);
       // Both families share a chunk, so that a large one does not starve the other.
-      for (const out of this.#out) out.fill(writer, this.#chunk / this.#out.length);
-      const bytes = writer.finish();
-      this.updatesSent += writer.messages;
-      if (bytes.length > 0 && !this.#channel.write(bytes)) {
+      let taken = true;
+      for (const out of this.#out) {
+        if (out.idle) continue;
+        const { messageBytesMax } = this.#channel.negotiated!;
+        const { bytes, messages } = out.take(writer, messageBytesMax, this.#chunk / this.#out.length);
+        this.updatesSent += messages;
+        if (bytes.length > 0 && !this.#channel.write(bytes)) taken = false;
+      }
+      if (!taken) {
         this.#pendingSince = this.#clock.now();
         return chunks;
       }
