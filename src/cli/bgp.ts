@@ -217,6 +217,7 @@ function routeRow(node: string, route: Route, path: Path) {
     localPreference: path.localPref,
     communities: path.communities.map(community),
     largeCommunities: path.large.map(large),
+    ...(path.extended.length > 0 && { extendedCommunities: path.extended }),
     decidedBy: path.decidedBy,
   };
 }
@@ -232,7 +233,11 @@ const routeColumns: readonly Column<RouteRow>[] = [
   { title: "as path", value: (r) => r.asPath.join(" ") || undefined },
   { title: "med", value: (r) => r.med, align: "right" },
   { title: "pref", value: (r) => r.localPreference, align: "right" },
-  { title: "communities", value: (r) => [...r.communities, ...r.largeCommunities].join(" ") || undefined },
+  {
+    title: "communities",
+    value: (r) =>
+      [...r.communities, ...r.largeCommunities, ...(r.extendedCommunities ?? [])].join(" ") || undefined,
+  },
   { title: "decided by", value: (r) => r.decidedBy || undefined },
 ];
 

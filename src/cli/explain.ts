@@ -53,7 +53,7 @@ async function explainIn({ client }: ChosenCluster, question: Question, flags: F
 
 /** `AS path 64601, next hop 172.30.1.11, MED 7, communities 64601:1:2`: a route for people. */
 export function routeText(route: HeardRoute): string {
-  const communities = [...route.communities, ...route.largeCommunities];
+  const communities = [...route.communities, ...route.largeCommunities, ...(route.extendedCommunities ?? [])];
   return [
     `AS path ${route.asPath.join(" ") || "empty"}`,
     ...(route.nextHop ? [`next hop ${route.nextHop}`] : []),

@@ -1,12 +1,14 @@
 // plan: a plan's speaker state as the message that carries it. Passwords are put in here and nowhere else.
 import { create } from "@bufbuild/protobuf";
 import {
+  CommunityKind,
   type DesiredState,
   DesiredStateSchema,
   Family as ProtoFamily,
   Role as ProtoRole,
   Source as ProtoSource,
 } from "../api/generated/proto/speaker_pb.js";
+import type { CommunityPattern } from "../bgp/policy/communities.ts";
 import { type Address, toBytes } from "../net/address.ts";
 import type { LargeCommunity } from "../routes/index.ts";
 import type { SpeakerPeer, SpeakerRule, SpeakerState, SpeakerTreatment } from "./types.ts";
@@ -22,7 +24,17 @@ const roles = {
   RouteServer: ProtoRole.ROUTE_SERVER,
   RouteServerClient: ProtoRole.ROUTE_SERVER_CLIENT,
 } as const;
-const sources = { Learned: ProtoSource.LEARNED, Any: ProtoSource.ANY } as const;
+const sources = {
+  Learned: ProtoSource.LEARNED,
+  Any: ProtoSource.ANY,
+  External: ProtoSource.EXTERNAL,
+  Internal: ProtoSource.INTERNAL,
+} as const;
+const kinds = {
+  standard: CommunityKind.COMMUNITY_STANDARD,
+  large: CommunityKind.COMMUNITY_LARGE,
+  extended: CommunityKind.COMMUNITY_EXTENDED,
+} as const;
 
 const protoFamily = (f: SpeakerPeer["families"][number]): ProtoFamily =>
   f === "IPv4Unicast" ? ProtoFamily.IPV4_UNICAST : ProtoFamily.IPV6_UNICAST;
@@ -81,28 +93,66 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   ...(p.treatment && encodeTreatment(p.treatment)),
 });
 
+const patterns = (list: readonly CommunityPattern[] | undefined) =>
+  (list ?? []).map(({ kind, pattern }) => ({ kind: kinds[kind], pattern }));
+
+const encodeMatch = (m: SpeakerRule["match"]) => ({
+  prefixes: m.prefixes.map((p) => ({
+    prefix: toBytes(p.prefix),
+    length: p.prefix.length,
+    ge: p.ge,
+    le: p.le,
+  })),
+  communities: [...m.communities],
+  large: large(m.large),
+  asPathContains: [...m.asPathContains],
+  ...(m.source && { source: sources[m.source] }),
+  communityPatterns: patterns(m.patterns),
+  anyCommunity: patterns(m.anyCommunity),
+  asPathRegex: m.path?.regex ?? "",
+  asPathOrigin: [...(m.path?.origin ?? [])],
+  asPathNeighbor: [...(m.path?.neighbor ?? [])],
+  ...(m.path?.minLength !== undefined && { asPathMin: m.path.minLength }),
+  ...(m.path?.maxLength !== undefined && { asPathMax: m.path.maxLength }),
+  nextHops: (m.nextHops ?? []).map((p) => ({ prefix: toBytes(p), length: p.length })),
+  origins: [...(m.origins ?? [])],
+  neighbors: [...(m.neighbors ?? [])],
+});
+
+const encodeNextHop = (n: NonNullable<SpeakerRule["set"]["nextHop"]>) =>
+  n.mode === "Address"
+    ? { ipv4: bytesOf(n.ipv4), ipv6: bytesOf(n.ipv6) }
+    : { self: n.mode === "Self", unchanged: n.mode === "Unchanged" };
+
+const encodeSet = (s: SpeakerRule["set"]) => ({
+  ...(s.med !== undefined && { med: s.med }),
+  ...(s.localPref !== undefined && { localPref: s.localPref }),
+  addCommunities: [...s.communities],
+  addLarge: large(s.large),
+  addExtended: [...(s.extended ?? [])],
+  prepend: s.prepend,
+  prependAsn: s.prependASN ?? 0,
+  ...(s.medAdd !== undefined && { medAdd: BigInt(s.medAdd) }),
+  ...(s.origin !== undefined && { origin: s.origin }),
+  ...(s.nextHop && { nextHop: encodeNextHop(s.nextHop) }),
+  ...(s.replace && {
+    replace: {
+      standard: s.replace.standard !== undefined,
+      communities: [...(s.replace.standard ?? [])],
+      large: s.replace.large !== undefined,
+      largeCommunities: large(s.replace.large ?? []),
+      extended: s.replace.extended !== undefined,
+      extendedCommunities: [...(s.replace.extended ?? [])],
+    },
+  }),
+  remove: patterns(s.remove),
+});
+
 const encodeRule = (r: SpeakerRule) => ({
   name: r.name,
-  match: {
-    prefixes: r.match.prefixes.map((m) => ({
-      prefix: toBytes(m.prefix),
-      length: m.prefix.length,
-      ge: m.ge,
-      le: m.le,
-    })),
-    communities: [...r.match.communities],
-    large: large(r.match.large),
-    asPathContains: [...r.match.asPathContains],
-    ...(r.match.source && { source: sources[r.match.source] }),
-  },
+  match: encodeMatch(r.match),
   accept: r.accept,
-  set: {
-    ...(r.set.med !== undefined && { med: r.set.med }),
-    ...(r.set.localPref !== undefined && { localPref: r.set.localPref }),
-    addCommunities: [...r.set.communities],
-    addLarge: large(r.set.large),
-    prepend: r.set.prepend,
-  },
+  set: encodeSet(r.set),
 });
 
 /** The whole desired state. `passwords` by Secret name. */

@@ -1,4 +1,15 @@
 // plan: reading fields of our kinds. What is wrong is collected with its path, never thrown.
+import {
+  type CommunityKind,
+  type CommunityPattern,
+  communityKinds,
+  compileCommunity,
+  extendedOf,
+  isPattern,
+  largeOf,
+  standardOf,
+} from "../bgp/policy/communities.ts";
+import { PatternError } from "../bgp/policy/regex.ts";
 import { type Address, AddressError, type Prefix } from "../net/address.ts";
 import type { LargeCommunity } from "../routes/index.ts";
 import { faults } from "./messages.ts";
@@ -58,42 +69,76 @@ export function tryAddress(text: string): Address | undefined {
 /** RFC 8326. */
 export const gracefulShutdown = 0xffff_0000;
 
-/** Well-known communities by name (RFC 1997, RFC 7999, RFC 8326). */
-const wellKnown: Readonly<Record<string, number>> = {
-  "no-export": 0xffff_ff01,
-  "no-advertise": 0xffff_ff02,
-  "no-export-subconfed": 0xffff_ff03,
-  "graceful-shutdown": gracefulShutdown,
-  blackhole: 0xffff_029a,
-};
-
-interface CommunityLists {
-  readonly standard?: readonly string[];
-  readonly large?: readonly string[];
-}
+type CommunityLists = { readonly [K in CommunityKind]?: readonly string[] };
 
 export interface Communities {
   readonly standard: readonly number[];
   readonly large: readonly LargeCommunity[];
+  /** As text. */
+  readonly extended: readonly string[];
 }
 
-/** Both lists of a `communities` field. */
+/** Reads the communities of one list; each that is none is a fault. */
+function listAt<T>(
+  list: readonly string[] | undefined,
+  path: string,
+  into: Faults,
+  read: (text: string) => T,
+): T[] {
+  return (list ?? []).flatMap((text, i) => {
+    try {
+      return [read(text)];
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error;
+      into.add(`${path}[${i}]`, faults.community(error.message));
+      return [];
+    }
+  });
+}
+
+const large = (text: string): LargeCommunity => {
+  const [global, local1, local2] = largeOf(text);
+  return { global, local1, local2 };
+};
+
+/** The lists of a `communities` field. */
 export function communitiesAt(lists: CommunityLists | undefined, path: string, into: Faults): Communities {
-  const standard: number[] = [];
-  const large: LargeCommunity[] = [];
-  for (const [i, text] of (lists?.standard ?? []).entries()) {
-    const parts = text.split(":").map(Number);
-    const known = wellKnown[text];
-    if (known !== undefined) standard.push(known);
-    else if (parts.length === 2 && parts.every((n) => Number.isInteger(n) && n >= 0 && n <= 0xffff))
-      standard.push(parts[0]! * 65_536 + parts[1]!);
-    else into.add(`${path}.standard[${i}]`, faults.community());
-  }
-  for (const [i, text] of (lists?.large ?? []).entries()) {
-    const parts = text.split(":").map(Number);
-    if (parts.length === 3 && parts.every((n) => Number.isInteger(n) && n >= 0 && n <= 0xffff_ffff))
-      large.push({ global: parts[0]!, local1: parts[1]!, local2: parts[2]! });
-    else into.add(`${path}.large[${i}]`, faults.largeCommunity());
-  }
-  return { standard, large };
+  return {
+    standard: listAt(lists?.standard, `${path}.standard`, into, standardOf),
+    large: listAt(lists?.large, `${path}.large`, into, large),
+    extended: listAt(lists?.extended, `${path}.extended`, into, (text) => {
+      extendedOf(text);
+      return text;
+    }),
+  };
+}
+
+/** The lists of a field of patterns: single communities are patterns, too. */
+export function patternsAt(
+  lists: CommunityLists | undefined,
+  path: string,
+  into: Faults,
+): readonly CommunityPattern[] {
+  return communityKinds.flatMap((kind) =>
+    listAt(lists?.[kind], `${path}.${kind}`, into, (pattern) => {
+      compileCommunity({ kind, pattern });
+      return { kind, pattern };
+    }),
+  );
+}
+
+/** The same with the standard and large communities that are meant exactly apart from patterns. */
+export function wantedAt(
+  lists: CommunityLists | undefined,
+  path: string,
+  into: Faults,
+): Omit<Communities, "extended"> & { readonly patterns: readonly CommunityPattern[] } {
+  const all = patternsAt(lists, path, into);
+  const exact = (kind: CommunityKind) =>
+    all.flatMap((p) => (p.kind === kind && !isPattern(p.pattern) ? [p.pattern] : []));
+  return {
+    standard: exact("standard").map(standardOf),
+    large: exact("large").map(large),
+    patterns: all.filter((p) => p.kind === "extended" || isPattern(p.pattern)),
+  };
 }

@@ -1,5 +1,6 @@
 // plan: what each neighbour of a node hears of what the node originates: the speaker's own export, on a plan's state.
 import { compileChain } from "../bgp/policy/chain.ts";
+import { extendedTexts } from "../bgp/policy/communities.ts";
 import { originIn, policyIn, treatmentIn } from "../bgp/rib/desired.ts";
 import { type ExportTarget, exportTarget } from "../bgp/rib/export.ts";
 import { decideOrigin, exportOrigin, type Origin, originFor } from "../bgp/rib/group.ts";
@@ -25,6 +26,8 @@ export interface HeardRoute {
   readonly communities: readonly string[];
   /** `65001:1:2`, in the order in which they are sent. */
   readonly largeCommunities: readonly string[];
+  /** `rt:65001:100`; absent where there is none. */
+  readonly extendedCommunities?: readonly string[];
   /** ONLY_TO_CUSTOMER (RFC 9234): the AS that has marked it; absent where it is not marked. */
   readonly onlyToCustomer?: number;
 }
@@ -45,7 +48,8 @@ export interface Hearing {
 /** Our own address on the session with a peer; undefined where that is not known. */
 export type LocalAddressOf = (peer: SpeakerPeer) => Address | undefined;
 
-const origins = ["IGP", "EGP", "incomplete"] as const;
+/** By the number of ORIGIN. */
+export const origins = ["IGP", "EGP", "incomplete"] as const;
 
 /** A set of attributes as people read it. */
 export const heardRoute = (a: PathAttributes): HeardRoute => ({
@@ -56,6 +60,7 @@ export const heardRoute = (a: PathAttributes): HeardRoute => ({
   ...(a.localPref !== undefined && { localPreference: a.localPref }),
   communities: (a.communities ?? []).map((c) => `${c >>> 16}:${c & 0xffff}`),
   largeCommunities: (a.large ?? []).map((l) => l.join(":")),
+  ...(a.extendedCommunities && { extendedCommunities: extendedTexts(a.extendedCommunities) }),
   ...(a.otc !== undefined && { onlyToCustomer: a.otc }),
 });
 

@@ -176,8 +176,9 @@ export const faults = {
   noPolicy: (name: string) => `there is no BGPPolicy ${name}`,
   inPolicy: (name: string, path: string, why: string) => `BGPPolicy ${name}: ${path} ${why}`,
   exclusive: (other: string) => `excludes ${other}`,
-  community: () => "is not a community: two numbers up to 65535, or a well-known name",
-  largeCommunity: () => "is not a large community: three numbers up to 4294967295",
+  community: (text: string) => text,
+  pattern: (text: string) => text,
+  nextHopAddress: () => "mode Address needs ipv4 or ipv6",
   geAboveLe: (ge: number, le: number) => `ge ${ge} is longer than le ${le}; give both`,
   lengthOutside: (name: string, value: number, low: number, high: number) =>
     `${name} ${value} is outside ${low}..${high}`,

@@ -1,8 +1,10 @@
 // plan: BGPPolicies as the speaker's rules, and the policies that follow from ClusterPeerings and from our own tags.
 import { type BGPPolicy, routeKind } from "../api/index.ts";
-import { bitsOf } from "../net/address.ts";
+import { Pattern, PatternError } from "../bgp/policy/regex.ts";
+import type { PathMatch } from "../bgp/policy/types.ts";
+import { type Address, bitsOf } from "../net/address.ts";
 import type { PeeringRule } from "../routes/index.ts";
-import { communitiesAt, type Faults, prefixAt } from "./fields.ts";
+import { addressAt, communitiesAt, type Faults, patternsAt, prefixAt, wantedAt } from "./fields.ts";
 import { faults } from "./messages.ts";
 import type { SpeakerPolicy, SpeakerPrefixMatch, SpeakerRule } from "./types.ts";
 
@@ -32,29 +34,103 @@ function prefixMatches(rule: PolicyRule, path: string, into: Faults): readonly S
   return out;
 }
 
-function compileRule(rule: PolicyRule, path: string, into: Faults): SpeakerRule {
-  const match = communitiesAt(rule.match?.communities, `${path}.match.communities`, into);
-  const add = communitiesAt(rule.set?.addCommunities, `${path}.set.addCommunities`, into);
+const originValues = { IGP: 0, EGP: 1, Incomplete: 2 } as const;
+
+/** What is asked of the path; a regular expression that is none is a fault. */
+function pathOf(rule: PolicyRule, path: string, into: Faults): PathMatch | undefined {
+  const given = rule.match?.asPath;
+  if (!given) return undefined;
+  if (given.regex !== undefined)
+    try {
+      new Pattern(given.regex);
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error;
+      into.add(`${path}.match.asPath.regex`, faults.pattern(error.message));
+    }
+  return given;
+}
+
+function matchOf(rule: PolicyRule, path: string, into: Faults): SpeakerRule["match"] {
+  const { match } = rule;
+  const at = `${path}.match`;
+  const { standard, large, patterns } = wantedAt(match?.communities, `${at}.communities`, into);
+  const any = patternsAt(match?.anyCommunity, `${at}.anyCommunity`, into);
+  const asPath = pathOf(rule, path, into);
+  const nextHops = (match?.nextHops ?? []).flatMap(
+    (text, i) => prefixAt(text, `${at}.nextHops[${i}]`, into) ?? [],
+  );
+  const origins = (match?.origins ?? []).map((o) => originValues[o]);
   return {
-    name: rule.name,
-    match: {
-      prefixes: prefixMatches(rule, path, into),
-      communities: match.standard,
-      large: match.large,
-      asPathContains: rule.match?.asPathContains ?? [],
-      ...(rule.match?.source !== undefined &&
-        rule.match.source !== "Originated" && { source: rule.match.source }),
-    },
-    accept: rule.action === "Accept",
-    set: {
-      ...(rule.set?.med !== undefined && { med: rule.set.med }),
-      ...(rule.set?.localPreference !== undefined && { localPref: rule.set.localPreference }),
-      communities: add.standard,
-      large: add.large,
-      prepend: rule.set?.prepend ?? 0,
-    },
+    prefixes: prefixMatches(rule, path, into),
+    communities: standard,
+    large,
+    asPathContains: match?.asPathContains ?? [],
+    ...(match?.source !== undefined && match.source !== "Originated" && { source: match.source }),
+    ...(patterns.length > 0 && { patterns }),
+    ...(any.length > 0 && { anyCommunity: any }),
+    ...(asPath && { path: asPath }),
+    ...(nextHops.length > 0 && { nextHops }),
+    ...(origins.length > 0 && { origins }),
+    ...(match?.neighbors?.length && { neighbors: match.neighbors }),
   };
 }
+
+function nextHopOf(rule: PolicyRule, path: string, into: Faults): SpeakerRule["set"]["nextHop"] {
+  const given = rule.set?.nextHop;
+  if (!given) return undefined;
+  if (given.mode !== "Address") return { mode: given.mode };
+  const out: { mode: "Address"; ipv4?: Address; ipv6?: Address } = { mode: "Address" };
+  for (const [field, family] of [
+    ["ipv4", 4],
+    ["ipv6", 6],
+  ] as const) {
+    const text = given[field];
+    const at = `${path}.set.nextHop.${field}`;
+    const address = text === undefined ? undefined : addressAt(text, at, into);
+    if (address && address.family !== family) into.add(at, faults.notFamily(family));
+    if (address) out[field] = address;
+  }
+  if (!out.ipv4 && !out.ipv6) into.add(`${path}.set.nextHop`, faults.nextHopAddress());
+  return out;
+}
+
+function setOf(rule: PolicyRule, path: string, into: Faults): SpeakerRule["set"] {
+  const { set } = rule;
+  const at = `${path}.set`;
+  const add = communitiesAt(set?.addCommunities, `${at}.addCommunities`, into);
+  const remove = patternsAt(set?.removeCommunities, `${at}.removeCommunities`, into);
+  const whole = set?.communities && communitiesAt(set.communities, `${at}.communities`, into);
+  const nextHop = nextHopOf(rule, path, into);
+  if (set?.med !== undefined && set.medAdd !== undefined) into.add(`${at}.medAdd`, faults.exclusive("med"));
+  if (set?.prependASN !== undefined && !set.prepend) into.add(`${at}.prependASN`, faults.needs("prepend"));
+  return {
+    ...(set?.med !== undefined && { med: set.med }),
+    ...(set?.localPreference !== undefined && { localPref: set.localPreference }),
+    communities: add.standard,
+    large: add.large,
+    prepend: set?.prepend ?? 0,
+    ...(set?.prependASN !== undefined && { prependASN: set.prependASN }),
+    ...(set?.medAdd !== undefined && { medAdd: set.medAdd }),
+    ...(set?.origin !== undefined && { origin: originValues[set.origin] }),
+    ...(nextHop && { nextHop }),
+    ...(add.extended.length > 0 && { extended: add.extended }),
+    ...(whole && {
+      replace: {
+        ...(set.communities?.standard && { standard: whole.standard }),
+        ...(set.communities?.large && { large: whole.large }),
+        ...(set.communities?.extended && { extended: whole.extended }),
+      },
+    }),
+    ...(remove.length > 0 && { remove }),
+  };
+}
+
+const compileRule = (rule: PolicyRule, path: string, into: Faults): SpeakerRule => ({
+  name: rule.name,
+  match: matchOf(rule, path, into),
+  accept: rule.action === "Accept",
+  set: setOf(rule, path, into),
+});
 
 /** The rules of one BGPPolicy; faults carry paths inside that object. */
 export const compilePolicy = (policy: BGPPolicy, into: Faults): readonly SpeakerRule[] =>

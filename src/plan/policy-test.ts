@@ -1,7 +1,9 @@
 // plan: tests of routing policy without a cluster: one route, one neighbour, and what must become of it, by the speaker's own code.
 import { type ClusterNetwork, type Node, routeKind } from "../api/index.ts";
 import { compileChain } from "../bgp/policy/chain.ts";
+import { extendedOf } from "../bgp/policy/communities.ts";
 import { policyIn, treatmentIn } from "../bgp/rib/desired.ts";
+import { exportRoute } from "../bgp/rib/export.ts";
 import { Rib } from "../bgp/rib/rib.ts";
 import { importTreatment } from "../bgp/rib/treatment.ts";
 import type { PathAttributes } from "../bgp/wire/attributes.ts";
@@ -13,8 +15,15 @@ import { decideOrigin, refusalText } from "../routes/index.ts";
 import { canonical } from "./canonical.ts";
 import { encodeDesired } from "./desired.ts";
 import { noDrain } from "./drain.ts";
-import { addressAt, collectFaults, communitiesAt, type Faults, prefixAt } from "./fields.ts";
-import { type HeardRoute, heardRoute, hearings } from "./hears.ts";
+import {
+  addressAt,
+  type Communities,
+  collectFaults,
+  communitiesAt,
+  type Faults,
+  prefixAt,
+} from "./fields.ts";
+import { exportTargets, type HeardRoute, heardRoute, hearings, origins } from "./hears.ts";
 import { testSays } from "./messages.ts";
 import { addressesOf } from "./noderule.ts";
 import { plan } from "./plan.ts";
@@ -36,6 +45,8 @@ export interface TestAttributes {
   readonly nextHop?: string;
   readonly communities?: readonly string[];
   readonly largeCommunities?: readonly string[];
+  readonly extendedCommunities?: readonly string[];
+  readonly origin?: HeardRoute["origin"];
 }
 
 export interface PolicyCase {
@@ -49,6 +60,8 @@ export interface PolicyCase {
     readonly kind?: "Pods" | "VIPs";
     /** Export: our AS number this many further times in front. */
     readonly prepend?: number;
+    /** Export: not a route of ours, but one that has been taken from this BGPPeer. */
+    readonly learnedFrom?: string;
   };
   readonly expect: {
     readonly verdict: "Accept" | "Reject";
@@ -174,6 +187,51 @@ const localOf = (bench: PolicyBench, peer: SpeakerPeer): Address | undefined =>
   peer.localAddress ??
   bench.addresses.find((a) => a.family === peer.address.family && peer.interface === undefined);
 
+/** A route that has been learned from another neighbour, as it stands after import. */
+function passedOn(
+  bench: PolicyBench,
+  peer: SpeakerPeer,
+  from: SpeakerPeer,
+  prefix: Prefix,
+  test: PolicyCase,
+  into: Faults,
+): Outcome {
+  const attributes = received(from, prefix, test, into);
+  const target = exportTargets(bench.plan.speaker, (p) => localOf(bench, p)).get(peer.name)!;
+  const { nlri: _, ...route } = encoded(prefix);
+  const ebgp = from.peerASN !== from.localASN;
+  const decision = exportRoute(target, route, attributes, {
+    learned: true,
+    fromEbgp: ebgp,
+    fromClient: !ebgp && (from.treatment?.reflectorClient ?? false),
+    sender: { name: from.name, audience: from.name, ebgp },
+    prepend: 0,
+  });
+  return decision.accepted
+    ? { verdict: "Accept", rule: decision.decidedBy, route: heardRoute(decision.attributes) }
+    : { verdict: "Reject", rule: decision.decidedBy };
+}
+
+/** A prefix as it is in an UPDATE, and as the RIB takes it. */
+function encoded(prefix: Prefix) {
+  const afi: Afi = prefix.family === 4 ? 1 : 2;
+  const nlri = Uint8Array.from([prefix.length, ...toBytes(prefix)]).subarray(0, nlriBytes(prefix.length));
+  const cursor = new NlriCursor();
+  cursor.read(nlri, 0, afi);
+  return { nlri, afi, keys: cursor.words, key: 0, length: cursor.length };
+}
+
+const givenCommunities = (route: TestAttributes, into: Faults): Communities =>
+  communitiesAt(
+    {
+      standard: route.communities ?? [],
+      large: route.largeCommunities ?? [],
+      extended: route.extendedCommunities ?? [],
+    },
+    "communities",
+    into,
+  );
+
 function exported(
   bench: PolicyBench,
   peer: SpeakerPeer,
@@ -182,11 +240,12 @@ function exported(
   into: Faults,
 ): Outcome {
   const { route } = test;
-  const given = communitiesAt(
-    { standard: route.communities ?? [], large: route.largeCommunities ?? [] },
-    "communities",
-    into,
-  );
+  if (route.learnedFrom !== undefined) {
+    const from = bench.plan.speaker.peers.find((p) => p.name === route.learnedFrom);
+    if (from) return passedOn(bench, peer, from, prefix, test, into);
+    into.add("learnedFrom", testSays.noPeer(route.learnedFrom, []));
+  }
+  const given = givenCommunities(route, into);
   const tag = {
     global: bench.plan.routePolicy.asn,
     local1: bench.plan.clusterID,
@@ -216,11 +275,7 @@ const documentation = {
 function received(peer: SpeakerPeer, prefix: Prefix, test: PolicyCase, into: Faults): PathAttributes {
   const { route } = test;
   const family: Family = prefix.family;
-  const given = communitiesAt(
-    { standard: route.communities ?? [], large: route.largeCommunities ?? [] },
-    "communities",
-    into,
-  );
+  const given = givenCommunities(route, into);
   const nextHop =
     route.nextHop === undefined
       ? peer.address.family === family && peer.interface === undefined
@@ -232,13 +287,16 @@ function received(peer: SpeakerPeer, prefix: Prefix, test: PolicyCase, into: Fau
   const localPref = route.localPreference ?? (external ? undefined : 100);
   return {
     afi: family === 4 ? 1 : 2,
-    origin: 0,
+    origin: origins.indexOf(route.origin ?? "IGP") as PathAttributes["origin"],
     asPath: path.length > 0 ? [{ type: 2, asns: path }] : [],
     nextHop: nextHop ? toBytes(nextHop) : new Uint8Array(0),
     ...(route.med != null && { med: route.med }),
     ...(localPref !== undefined && { localPref }),
     ...(given.standard.length > 0 && { communities: given.standard }),
     ...(given.large.length > 0 && { large: given.large.map((l) => [l.global, l.local1, l.local2] as const) }),
+    ...(given.extended.length > 0 && {
+      extendedCommunities: Uint8Array.from(given.extended.flatMap((text) => [...extendedOf(text)])),
+    }),
   };
 }
 
@@ -269,7 +327,10 @@ function imported(
     ebgp: own.ebgp,
     localAsn: peer.localASN,
     routerId: speaker.routerID,
-    chain: compileChain(peer.importPolicies, new Map(policies.map((p) => [p.name, policyIn(p)]))),
+    chain: compileChain(peer.importPolicies, new Map(policies.map((p) => [p.name, policyIn(p)])), {
+      name: peer.name,
+      audience: peer.name,
+    }),
     treatment: importTreatment(treatmentIn(message, own.ebgp, peer.name), {
       ebgp: own.ebgp,
       peerAsn: peer.peerASN,
@@ -278,13 +339,11 @@ function imported(
       clusterId: desired.clusterId || desired.routerId,
     }),
   });
-  const nlri = Uint8Array.from([prefix.length, ...toBytes(prefix)]).subarray(0, nlriBytes(prefix.length));
+  const { nlri, keys, length } = encoded(prefix);
   if (rib.announce(own, afi, nlri, 0, nlri.length, rib.attributes.intern(attributes)) > 0)
     return { verdict: "Reject", rule: testSays.unroutable() };
   const table = rib.tables[afi];
-  const cursor = new NlriCursor();
-  cursor.read(nlri, 0, afi);
-  const path = table.pathOf(table.prefixes.find(cursor.words, 0, cursor.length), own.index);
+  const path = table.pathOf(table.prefixes.find(keys, 0, length), own.index);
   const rule = rib.names.name(table.pathRule[path]!);
   const attribute = table.pathAttr[path]!;
   if (attribute < 0) return { verdict: "Reject", rule };
@@ -334,6 +393,9 @@ function attributeFailures(expected: TestAttributes, route: HeardRoute): readonl
     differs("communities", set(numbers(expected.communities)), set(route.communities));
   if (expected.largeCommunities !== undefined)
     differs("largeCommunities", set(expected.largeCommunities), set(route.largeCommunities));
+  if (expected.extendedCommunities !== undefined)
+    differs("extendedCommunities", set(expected.extendedCommunities), set(route.extendedCommunities ?? []));
+  if (expected.origin !== undefined) differs("origin", expected.origin, route.origin);
   return out;
 }
 

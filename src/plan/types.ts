@@ -1,4 +1,5 @@
 // plan: what a plan is made from and what it says. Everything here is plain readonly data.
+
 import type {
   BGPAdvertisement,
   BGPPeer,
@@ -12,6 +13,8 @@ import type {
   NodeNetwork,
   Service,
 } from "../api/index.ts";
+import type { CommunityPattern } from "../bgp/policy/communities.ts";
+import type { PathMatch } from "../bgp/policy/types.ts";
 import type { Address, Prefix } from "../net/address.ts";
 import type { FibPlan, LargeCommunity, LocalPrefix, RoutePolicy, RouteView } from "../routes/index.ts";
 import type { DrainProgress } from "./drain.ts";
@@ -223,7 +226,15 @@ export interface SpeakerRule {
     readonly large: readonly LargeCommunity[];
     readonly asPathContains: readonly number[];
     /** Absent: what this node originates. */
-    readonly source?: "Learned" | "Any";
+    readonly source?: "Learned" | "Any" | "External" | "Internal";
+    /** All of. */
+    readonly patterns?: readonly CommunityPattern[];
+    /** Any of. */
+    readonly anyCommunity?: readonly CommunityPattern[];
+    readonly path?: PathMatch;
+    readonly nextHops?: readonly Prefix[];
+    readonly origins?: readonly (0 | 1 | 2)[];
+    readonly neighbors?: readonly string[];
   };
   readonly accept: boolean;
   readonly set: {
@@ -232,7 +243,25 @@ export interface SpeakerRule {
     readonly communities: readonly number[];
     readonly large: readonly LargeCommunity[];
     readonly prepend: number;
+    readonly prependASN?: number;
+    readonly medAdd?: number;
+    readonly origin?: 0 | 1 | 2;
+    readonly nextHop?: { readonly mode: "Self" | "Unchanged" } | SpeakerNextHop;
+    readonly extended?: readonly string[];
+    readonly replace?: {
+      readonly standard?: readonly number[];
+      readonly large?: readonly LargeCommunity[];
+      readonly extended?: readonly string[];
+    };
+    readonly remove?: readonly CommunityPattern[];
   };
+}
+
+/** By family of the routes. */
+export interface SpeakerNextHop {
+  readonly mode: "Address";
+  readonly ipv4?: Address;
+  readonly ipv6?: Address;
 }
 
 export interface SpeakerPolicy {

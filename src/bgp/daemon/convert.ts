@@ -23,6 +23,7 @@ import {
 } from "../../api/generated/proto/speaker_pb.js";
 import { type Address, toBytes } from "../../net/address.ts";
 import type { StationConfig, StationStatus } from "../bmp/exporter.ts";
+import { extendedTexts } from "../policy/communities.ts";
 import { AdjRibOut } from "../rib/adjout.ts";
 import { addressIn, fail, originIn, policyIn, prefixIn, treatmentIn } from "../rib/desired.ts";
 import { PathsOut } from "../rib/pathsout.ts";
@@ -309,6 +310,7 @@ export function pathMessage(
     ...(a.localPref === undefined ? {} : { localPref: a.localPref }),
     communities: [...(a.communities ?? [])],
     large: (a.large ?? []).map(largeOut),
+    extended: extendedTexts(a.extendedCommunities),
   });
 }
 

@@ -4,49 +4,25 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Ajv } from "ajv";
 import { parse } from "yaml";
 import {
-  type AttributesSchema,
   type BmpStationSchema,
   DesiredStateSchema,
   Family,
   type PeerSchema,
   Role,
-  type RuleSchema,
-  Source,
 } from "../../api/generated/proto/speaker_pb.js";
-import { bitsOf, parseAddress, parsePrefix, toBytes } from "../../net/address.ts";
+import { parseAddress, parsePrefix, toBytes } from "../../net/address.ts";
 import type { SpeakerConfig } from "../session/types.ts";
-import { WellKnown } from "../wire/constants.ts";
 import { speakerConfig } from "./convert.ts";
 import schema from "./speaker.schema.json" with { type: "json" };
+import {
+  type AttributesYaml,
+  attributesOf,
+  type RuleYaml,
+  ruleOf,
+  SpeakerFileError,
+} from "./speaker-policy.ts";
 
-interface Communities {
-  readonly standard?: readonly string[];
-  readonly large?: readonly string[];
-}
-
-interface AttributesYaml {
-  readonly med?: number;
-  readonly localPreference?: number;
-  readonly prepend?: number;
-  readonly communities?: Communities;
-}
-
-interface RuleYaml {
-  readonly name: string;
-  readonly action: "accept" | "reject";
-  readonly match?: {
-    readonly prefixes?: readonly { readonly prefix: string; readonly ge?: number; readonly le?: number }[];
-    readonly communities?: Communities;
-    readonly asPathContains?: readonly number[];
-    readonly source?: "originated" | "learned" | "any";
-  };
-  readonly set?: {
-    readonly med?: number;
-    readonly localPreference?: number;
-    readonly prepend?: number;
-    readonly addCommunities?: Communities;
-  };
-}
+export { SpeakerFileError };
 
 interface PeerYaml {
   readonly name: string;
@@ -132,9 +108,6 @@ interface SpeakerYaml {
   readonly bmp?: { readonly stations: readonly StationYaml[] };
 }
 
-/** A file that cannot be used; the message names the field. */
-export class SpeakerFileError extends Error {}
-
 const ajv = new Ajv({ allErrors: true, useDefaults: true, allowUnionTypes: true, formats: { ipv4: true } });
 const validate = ajv.compile<SpeakerYaml>(schema);
 let generation = 0n;
@@ -164,16 +137,21 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
         port: l.port ?? 179,
       })),
       peers: document.peers.map(peerOf),
-      origins: (document.origins ?? []).map((o) => {
+      origins: (document.origins ?? []).map((o, i) => {
         const prefix = parsePrefix(o.prefix);
         return {
           prefix: toBytes(prefix),
           length: prefix.length,
           peers: [...o.peers],
-          ...(o.attributes ? { attributes: attributesOf(o.attributes) } : {}),
+          ...(o.attributes
+            ? { attributes: attributesOf(o.attributes, `${name}: /origins/${i}/attributes`) }
+            : {}),
         };
       }),
-      policies: (document.policies ?? []).map((p) => ({ name: p.name, rules: p.rules.map(ruleOf) })),
+      policies: (document.policies ?? []).map((p, i) => ({
+        name: p.name,
+        rules: p.rules.map((r, k) => ruleOf(r, `${name}: /policies/${i}/rules/${k}`)),
+      })),
       complete: true,
       ...(document.mrt && {
         mrt: {
@@ -212,7 +190,6 @@ const roles = {
   customer: Role.CUSTOMER,
   peer: Role.PEER,
 } as const;
-const sources = { originated: Source.DEFAULT, learned: Source.LEARNED, any: Source.ANY } as const;
 
 function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
   const password = p.passwordFile === undefined ? p.password : readFileSync(p.passwordFile, "utf8").trim();
@@ -278,66 +255,4 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
     }),
     ...(p.extendedNextHop === undefined ? {} : { extendedNextHop: p.extendedNextHop }),
   };
-}
-
-const attributesOf = (a: AttributesYaml): MessageInitShape<typeof AttributesSchema> => ({
-  ...(a.med === undefined ? {} : { med: a.med }),
-  ...(a.localPreference === undefined ? {} : { localPref: a.localPreference }),
-  prepend: a.prepend ?? 0,
-  communities: (a.communities?.standard ?? []).map(parseCommunity),
-  large: (a.communities?.large ?? []).map(parseLarge),
-});
-
-const ruleOf = (r: RuleYaml): MessageInitShape<typeof RuleSchema> => ({
-  name: r.name,
-  accept: r.action === "accept",
-  match: {
-    prefixes: (r.match?.prefixes ?? []).map((m) => {
-      const prefix = parsePrefix(m.prefix);
-      if ((m.le ?? 0) > bitsOf(prefix.family)) throw new SpeakerFileError(`rule ${r.name}: le ${m.le}`);
-      return { prefix: toBytes(prefix), length: prefix.length, ge: m.ge ?? 0, le: m.le ?? 0 };
-    }),
-    communities: (r.match?.communities?.standard ?? []).map(parseCommunity),
-    large: (r.match?.communities?.large ?? []).map(parseLarge),
-    asPathContains: [...(r.match?.asPathContains ?? [])],
-    source: sources[r.match?.source ?? "originated"],
-  },
-  set: {
-    ...(r.set?.med === undefined ? {} : { med: r.set.med }),
-    ...(r.set?.localPreference === undefined ? {} : { localPref: r.set.localPreference }),
-    prepend: r.set?.prepend ?? 0,
-    addCommunities: (r.set?.addCommunities?.standard ?? []).map(parseCommunity),
-    addLarge: (r.set?.addCommunities?.large ?? []).map(parseLarge),
-  },
-});
-
-const wellKnown: Readonly<Record<string, number>> = {
-  "no-export": WellKnown.noExport,
-  "no-advertise": WellKnown.noAdvertise,
-  "no-export-subconfed": WellKnown.noExportSubconfed,
-  "graceful-shutdown": WellKnown.gracefulShutdown,
-  "llgr-stale": WellKnown.longLivedStale,
-  "no-llgr": WellKnown.noLongLived,
-};
-
-/** "65001:100" or a well-known name. @throws SpeakerFileError */
-export function parseCommunity(text: string): number {
-  const known = wellKnown[text.toLowerCase()];
-  if (known !== undefined) return known;
-  const [high, low] = numbers(text, 2, 0xffff);
-  return ((high! << 16) | low!) >>> 0;
-}
-
-/** "65001:1:2". @throws SpeakerFileError */
-function parseLarge(text: string): { global: number; local1: number; local2: number } {
-  const [global, local1, local2] = numbers(text, 3, 0xffffffff);
-  return { global: global!, local1: local1!, local2: local2! };
-}
-
-function numbers(text: string, count: number, max: number): number[] {
-  const parts = text.split(":");
-  const values = parts.map(Number);
-  if (parts.length !== count || parts.some((p, i) => !/^\d{1,10}$/.test(p) || values[i]! > max))
-    throw new SpeakerFileError(`${JSON.stringify(text)} is not a community of ${count} numbers up to ${max}`);
-  return values;
 }

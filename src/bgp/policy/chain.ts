@@ -1,8 +1,9 @@
 // bgp/policy: the policies of one session as one list of rules, and the decision for one route.
-import { flatten } from "../wire/aspath.ts";
-import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
+import type { PathAttributes } from "../wire/attributes.ts";
 import type { Afi } from "../wire/constants.ts";
-import type { Policy, PrefixMatch, Rule, RuleSet } from "./types.ts";
+import { type Change, compileChange } from "./change.ts";
+import { type AttributeTest, compileMatch } from "./match.ts";
+import type { Policy, PrefixMatch, Rule } from "./types.ts";
 
 /** A rule and its name as shown: "policy/rule". */
 export interface ChainRule {
@@ -10,8 +11,19 @@ export interface ChainRule {
   readonly label: string;
   /** The prefixes by family, as words and masks; undefined where the rule takes every prefix. */
   readonly prefixes: readonly CompiledPrefix[] | undefined;
-  /** It looks at attributes, not at the prefix alone. */
-  readonly readsAttributes: boolean;
+  /** What it asks of the attributes; empty where it looks at the prefix alone. */
+  readonly tests: readonly AttributeTest[];
+  readonly change: Change;
+  /** It asks who sent a learned route. */
+  readonly readsSource: boolean;
+}
+
+/** Who sent a route. */
+export interface Sender {
+  /** Its own name, and that of the range it came by (the same for one that is configured itself). */
+  readonly name: string;
+  readonly audience: string;
+  readonly ebgp: boolean;
 }
 
 interface CompiledPrefix {
@@ -28,8 +40,16 @@ export interface Chain {
   readonly key: string;
 }
 
-/** Joins policies; a name without a policy rejects everything from its place on, so that a missing one never widens. */
-export function compileChain(names: readonly string[], policies: ReadonlyMap<string, Policy>): Chain {
+/**
+ * Joins policies; a name without a policy rejects everything from its place on, so that a missing one never widens.
+ * @param sender of all routes, for an import chain: rules that are for other neighbours are left out
+ * @throws PatternError
+ */
+export function compileChain(
+  names: readonly string[],
+  policies: ReadonlyMap<string, Policy>,
+  sender?: Omit<Sender, "ebgp">,
+): Chain {
   const rules: ChainRule[] = [];
   for (const name of names) {
     const policy = policies.get(name);
@@ -37,7 +57,7 @@ export function compileChain(names: readonly string[], policies: ReadonlyMap<str
       rules.push(compileRule(name, missing));
       break;
     }
-    for (const rule of policy.rules) rules.push(compileRule(name, rule));
+    for (const rule of policy.rules) if (!sender || isFrom(rule, sender)) rules.push(compileRule(name, rule));
   }
   const key = JSON.stringify(
     rules.map((r) => [r.label, r.rule]),
@@ -53,15 +73,38 @@ const missing: Rule = {
   set: { addCommunities: [], addLarge: [], prepend: 0 },
 };
 
-function compileRule(policy: string, rule: Rule): ChainRule {
-  const { match } = rule;
-  return {
-    rule,
-    label: `${policy}/${rule.name}`,
-    prefixes: match.prefixes.length === 0 ? undefined : match.prefixes.map(compilePrefix),
-    readsAttributes: match.communities.length + match.large.length + match.asPathContains.length > 0,
-  };
+interface Compiled {
+  readonly prefixes: readonly CompiledPrefix[] | undefined;
+  readonly tests: readonly AttributeTest[];
+  readonly change: Change;
 }
+
+/** Rules are shared by all neighbours that name their policy, and so is what becomes of them. */
+const compiled = new WeakMap<Rule, Compiled>();
+
+/** Compiles what a rule asks and does. @throws PatternError */
+export function checkRule(rule: Rule): Compiled {
+  const { match } = rule;
+  let known = compiled.get(rule);
+  if (!known) {
+    known = {
+      prefixes: match.prefixes.length === 0 ? undefined : match.prefixes.map(compilePrefix),
+      tests: compileMatch(match),
+      change: compileChange(rule.set),
+    };
+    compiled.set(rule, known);
+  }
+  return known;
+}
+
+function compileRule(policy: string, rule: Rule): ChainRule {
+  const { source, neighbors } = rule.match;
+  const readsSource = neighbors !== undefined || source === "external" || source === "internal";
+  return { rule, label: `${policy}/${rule.name}`, ...checkRule(rule), readsSource };
+}
+
+const isFrom = ({ match: { neighbors } }: Rule, s: Omit<Sender, "ebgp">): boolean =>
+  neighbors === undefined || neighbors.includes(s.name) || neighbors.includes(s.audience);
 
 function compilePrefix(m: PrefixMatch): CompiledPrefix {
   const { prefix } = m;
@@ -101,44 +144,21 @@ export function matchesPrefix(
 
 /** The part of a match that looks at the attributes. */
 export function matchesAttributes(rule: ChainRule, a: PathAttributes): boolean {
-  const { communities, large, asPathContains } = rule.rule.match;
-  if (!communities.every((c) => a.communities?.includes(c))) return false;
-  if (!large.every((l) => a.large?.some((x) => sameLarge(x, l)))) return false;
-  if (asPathContains.length === 0) return true;
-  const path = flatten(a.asPath);
-  return asPathContains.some((asn) => path.includes(asn));
+  for (const test of rule.tests) if (!test(a)) return false;
+  return true;
 }
 
-/** Whether a rule is for routes of this source; on import `learned` is always true and every rule is. */
-export const matchesSource = (rule: ChainRule, direction: "import" | "export", learned: boolean): boolean =>
-  direction === "import" ||
-  rule.rule.match.source === "any" ||
-  (rule.rule.match.source === "learned") === learned;
+/** Whether a rule may be for routes that were learned, or for those of our own, whoever has sent them. */
+export function matchesSource(rule: ChainRule, direction: "import" | "export", learned: boolean): boolean {
+  if (direction === "import") return true;
+  const { source, neighbors } = rule.rule.match;
+  if (!learned) return (source === "default" || source === "any") && neighbors === undefined;
+  return source !== "default";
+}
 
-const sameLarge = (a: LargeCommunity, b: LargeCommunity): boolean =>
-  a[0] === b[0] && a[1] === b[1] && a[2] === b[2];
-
-/** Whether a rule changes attributes, its prepending apart. */
-export const changes = (set: RuleSet): boolean =>
-  set.med !== undefined ||
-  set.localPref !== undefined ||
-  set.addCommunities.length > 0 ||
-  set.addLarge.length > 0;
-
-/** The attributes with a rule's changes, without its prepending (which depends on the session). */
-export function applySet(a: PathAttributes, set: RuleSet): PathAttributes {
-  if (!changes(set)) return a;
-  const { med, localPref, addCommunities, addLarge } = set;
-  const communities = [
-    ...(a.communities ?? []),
-    ...addCommunities.filter((c) => !a.communities?.includes(c)),
-  ];
-  const large = [...(a.large ?? []), ...addLarge.filter((l) => !a.large?.some((x) => sameLarge(x, l)))];
-  return {
-    ...a,
-    ...(med === undefined ? {} : { med }),
-    ...(localPref === undefined ? {} : { localPref }),
-    ...(communities.length > 0 ? { communities } : {}),
-    ...(large.length > 0 ? { large } : {}),
-  };
+/** Whether a rule that asks who sent a learned route is for routes from this neighbour. */
+export function matchesSender(rule: ChainRule, sender: Sender): boolean {
+  const { source } = rule.rule.match;
+  if ((source === "external" && !sender.ebgp) || (source === "internal" && sender.ebgp)) return false;
+  return isFrom(rule.rule, sender);
 }

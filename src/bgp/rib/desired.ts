@@ -1,12 +1,17 @@
 // bgp/rib: routes and policies of a desired state as the RIB's own values: the speaker and whoever foretells it read them here.
 import {
   type Attributes,
+  CommunityKind as KindMessage,
+  type Match as MatchMessage,
+  type NextHop as NextHopMessage,
   type Origin as OriginMessage,
+  type CommunityPattern as PatternMessage,
   type Peer as PeerMessage,
   type Policy as PolicyMessage,
   type PrefixMatch as PrefixMatchMessage,
   Role as RoleMessage,
   type Rule as RuleMessage,
+  type Set as SetMessage,
   Source,
 } from "../../api/generated/proto/speaker_pb.js";
 import {
@@ -19,7 +24,19 @@ import {
   toBytes,
   toInteger,
 } from "../../net/address.ts";
-import type { Policy, PrefixMatch, Rule } from "../policy/types.ts";
+import { checkRule } from "../policy/chain.ts";
+import type { CommunityPattern } from "../policy/communities.ts";
+import { PatternError } from "../policy/regex.ts";
+import type {
+  CommunityReplacement,
+  NextHopSet,
+  PathMatch,
+  Policy,
+  PrefixMatch,
+  Rule,
+  RuleMatch,
+  RuleSet,
+} from "../policy/types.ts";
 import type { LargeCommunity, PathAttributes } from "../wire/attributes.ts";
 import { type Afi, Role } from "../wire/constants.ts";
 import type { Origin } from "./group.ts";
@@ -105,29 +122,118 @@ function makeOrigin(prefix: Prefix, a: Attributes | undefined, peers: readonly s
 /** A policy of a desired state. @throws DesiredStateError */
 export function policyIn(p: PolicyMessage): Policy {
   if (p.rules.length > RULES_MAX) fail(`policy ${p.name}`, `more than ${RULES_MAX} rules`);
-  return { name: p.name, rules: p.rules.map((r) => ruleIn(r, `policy ${p.name}`)) };
+  return { name: p.name, rules: p.rules.map((r) => ruleIn(r, `policy ${p.name} rule ${r.name}`)) };
 }
 
-const sourceIn = { [Source.DEFAULT]: "default", [Source.LEARNED]: "learned", [Source.ANY]: "any" } as const;
+const sourceIn: Readonly<Record<Source, RuleMatch["source"]>> = {
+  [Source.DEFAULT]: "default",
+  [Source.LEARNED]: "learned",
+  [Source.ANY]: "any",
+  [Source.EXTERNAL]: "external",
+  [Source.INTERNAL]: "internal",
+};
 
-const ruleIn = (r: RuleMessage, where: string): Rule => ({
-  name: r.name,
-  match: {
-    prefixes: (r.match?.prefixes ?? []).map((m) => prefixMatchIn(m, where)),
-    communities: r.match?.communities ?? [],
-    large: (r.match?.large ?? []).map(largeIn),
-    asPathContains: r.match?.asPathContains ?? [],
-    source: sourceIn[r.match?.source ?? Source.DEFAULT] ?? "default",
-  },
-  accept: r.accept,
-  set: {
-    ...(r.set?.med === undefined ? {} : { med: r.set.med }),
-    ...(r.set?.localPref === undefined ? {} : { localPref: r.set.localPref }),
-    addCommunities: r.set?.addCommunities ?? [],
-    addLarge: (r.set?.addLarge ?? []).map(largeIn),
-    prepend: Math.min(r.set?.prepend ?? 0, 64),
-  },
-});
+const kindIn: Readonly<Record<KindMessage, CommunityPattern["kind"]>> = {
+  [KindMessage.COMMUNITY_STANDARD]: "standard",
+  [KindMessage.COMMUNITY_LARGE]: "large",
+  [KindMessage.COMMUNITY_EXTENDED]: "extended",
+};
+
+function ruleIn(r: RuleMessage, where: string): Rule {
+  const rule: Rule = {
+    name: r.name,
+    match: matchIn(r.match, where),
+    accept: r.accept,
+    set: setIn(r.set, where),
+  };
+  try {
+    checkRule(rule);
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    fail(where, error.message);
+  }
+  return rule;
+}
+
+const patternsIn = (list: readonly PatternMessage[]): CommunityPattern[] =>
+  list.map(({ kind, pattern }) => ({ kind: kindIn[kind] ?? "standard", pattern }));
+
+const some = <T>(list: readonly T[] | undefined): readonly T[] | undefined =>
+  list && list.length > 0 ? list : undefined;
+
+/** The fields that have a value: rules that ask for the same have equal keys. */
+const given = <T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+
+const originValue = (value: number, where: string): 0 | 1 | 2 =>
+  value === 0 || value === 1 || value === 2 ? value : fail(where, `origin ${value}`);
+
+function matchIn(m: MatchMessage | undefined, where: string): RuleMatch {
+  const path: PathMatch = given({
+    regex: m?.asPathRegex || undefined,
+    origin: some(m?.asPathOrigin),
+    neighbor: some(m?.asPathNeighbor),
+    minLength: m?.asPathMin,
+    maxLength: m?.asPathMax,
+  });
+  return {
+    prefixes: (m?.prefixes ?? []).map((p) => prefixMatchIn(p, where)),
+    communities: m?.communities ?? [],
+    large: (m?.large ?? []).map(largeIn),
+    asPathContains: m?.asPathContains ?? [],
+    source: sourceIn[m?.source ?? Source.DEFAULT] ?? "default",
+    ...given({
+      patterns: some(patternsIn(m?.communityPatterns ?? [])),
+      anyCommunity: some(patternsIn(m?.anyCommunity ?? [])),
+      path: Object.keys(path).length > 0 ? path : undefined,
+      nextHops: some(m?.nextHops.map((p) => prefixIn(p.prefix, p.length, where))),
+      origins: some(m?.origins.map((o) => originValue(o, where))),
+      neighbors: some(m?.neighbors),
+    }),
+  };
+}
+
+function setIn(s: SetMessage | undefined, where: string): RuleSet {
+  const replace: CommunityReplacement = given({
+    standard: s?.replace?.standard ? s.replace.communities : undefined,
+    large: s?.replace?.large ? s.replace.largeCommunities.map(largeIn) : undefined,
+    extended: s?.replace?.extended ? s.replace.extendedCommunities : undefined,
+  });
+  if (s?.med !== undefined && s.medAdd !== undefined) fail(where, "med and med_add");
+  return {
+    addCommunities: s?.addCommunities ?? [],
+    addLarge: (s?.addLarge ?? []).map(largeIn),
+    prepend: Math.min(s?.prepend ?? 0, 64),
+    ...given({
+      med: s?.med,
+      localPref: s?.localPref,
+      prependAsn: s?.prependAsn || undefined,
+      medAdd: s?.medAdd === undefined ? undefined : Number(s.medAdd),
+      origin: s?.origin === undefined ? undefined : originValue(s.origin, where),
+      nextHop: s?.nextHop && nextHopIn(s.nextHop, where),
+      addExtended: some(s?.addExtended),
+      replace: Object.keys(replace).length > 0 ? replace : undefined,
+      remove: some(patternsIn(s?.remove ?? [])),
+    }),
+  };
+}
+
+function nextHopIn(n: NextHopMessage, where: string): NextHopSet {
+  if (n.self) return { mode: "self" };
+  if (n.unchanged) return { mode: "unchanged" };
+  for (const [bytes, size] of [
+    [n.ipv4, 4],
+    [n.ipv6, 16],
+  ] as const)
+    if (bytes.length !== 0 && bytes.length !== size) fail(where, `a next hop of ${bytes.length} bytes`);
+  return {
+    mode: "address",
+    ...(n.ipv4.length > 0 && { ipv4: n.ipv4 }),
+    ...(n.ipv6.length > 0 && { ipv6: n.ipv6 }),
+  };
+}
 
 function prefixMatchIn(m: PrefixMatchMessage, where: string): PrefixMatch {
   const prefix = prefixIn(m.prefix, m.length, where);

@@ -1,6 +1,14 @@
 // bgp/rib: what one neighbour is told of one route, as a pure function: the speaker, `explain` and `diff` all ask here.
 import { type Address, toBytes } from "../../net/address.ts";
-import { applySet, type Chain, matchesAttributes, matchesPrefix, matchesSource } from "../policy/chain.ts";
+import {
+  type Chain,
+  matchesAttributes,
+  matchesPrefix,
+  matchesSender,
+  matchesSource,
+  type Sender,
+} from "../policy/chain.ts";
+import type { NextHopSet } from "../policy/types.ts";
 import { pathContains, prepend } from "../wire/aspath.ts";
 import { isLinkLocalNextHop, type PathAttributes } from "../wire/attributes.ts";
 import { type Afi, afiName, WellKnown } from "../wire/constants.ts";
@@ -84,6 +92,8 @@ export interface RouteSource {
   readonly fromEbgp: boolean;
   /** From a client of ours (RFC 4456). */
   readonly fromClient?: boolean;
+  /** Who sent a learned route; rules that ask for it are for nobody where it is not known. */
+  readonly sender?: Sender | undefined;
   /** How many further times our AS number is put in front of an originated route. */
   readonly prepend: number;
 }
@@ -124,6 +134,8 @@ export function decideExport(
     const rule = chain.rules[i]!;
     if (!matchesSource(rule, "export", source.learned)) continue;
     if (!matchesPrefix(rule, prefix.afi, prefix.keys, prefix.key, prefix.length)) continue;
+    if (source.learned && rule.readsSource && !(source.sender && matchesSender(rule, source.sender)))
+      continue;
     if (matchesAttributes(rule, attributes)) return i;
   }
   return "no rule of the export policy matches";
@@ -137,14 +149,23 @@ export function rewriteExport(
   source: RouteSource,
   rule: number,
 ): PathAttributes | string {
-  const set = rule < 0 ? undefined : target.chain.rules[rule]!.rule.set;
-  let out = set ? applySet(attributes, set) : attributes;
+  const decided = rule < 0 ? undefined : target.chain.rules[rule]!;
+  const set = decided?.rule.set;
+  let out = decided ? decided.change.apply(attributes) : attributes;
   const { treatment } = target;
-  const unchanged = treatment !== undefined && (treatment.nextHopUnchanged || treatment.routeServerClient);
+  const given = set?.nextHop && hopOf(set.nextHop, afi, target);
+  const kept = treatment !== undefined && (treatment.nextHopUnchanged || treatment.routeServerClient);
+  const unchanged = set?.nextHop?.mode === "self" ? false : kept || set?.nextHop?.mode === "unchanged";
   // A next hop that is of one link only is of no use elsewhere (RFC 2545 3).
   const usable = out.nextHop.length > 0 && !isLinkLocalNextHop(out.nextHop);
-  const self = !source.learned || (target.ebgp && !unchanged) || target.nextHopSelf || !usable;
-  if (self) {
+  const self =
+    !source.learned ||
+    (target.ebgp && !unchanged) ||
+    target.nextHopSelf ||
+    set?.nextHop?.mode === "self" ||
+    !usable;
+  if (given) out = { ...out, nextHop: given };
+  else if (self) {
     const nextHop = target.nextHop[afi];
     if (!nextHop) return `no next hop for ${afiName[afi]}`;
     out = { ...out, nextHop };
@@ -166,12 +187,21 @@ export function rewriteExport(
   }
   const { localPref: _l, originatorId: _o, clusterList: _c, ...rest } = out;
   const transparent = source.learned && treatment?.routeServerClient === true;
-  const times = (transparent ? 0 : 1) + source.prepend + (set?.prepend ?? 0);
+  const another = set?.prependAsn;
+  const times = (transparent ? 0 : 1) + source.prepend + (another === undefined ? (set?.prepend ?? 0) : 0);
   // A MED that a neighbour sent stays within our AS (RFC 4271 5.1.4); one that we set goes out.
   const { med: _m, ...withoutMed } = rest;
-  const keepMed = !source.learned || transparent || set?.med !== undefined;
-  const path = source.learned && treatment ? treatPath(out.asPath, treatment, target.localAsn) : out.asPath;
+  const keepMed = !source.learned || transparent || set?.med !== undefined || set?.medAdd !== undefined;
+  let path = source.learned && treatment ? treatPath(out.asPath, treatment, target.localAsn) : out.asPath;
+  // Ours stays in front: neighbours check the first number of a path.
+  if (another !== undefined) path = prepend(path, another, set?.prepend ?? 0);
   return { ...(keepMed ? rest : withoutMed), asPath: prepend(path, target.localAsn, times) };
+}
+
+/** The next hop that a rule names for a family; undefined where it names none that fits. */
+function hopOf(hop: NextHopSet, afi: Afi, target: ExportTarget): Uint8Array | undefined {
+  if (hop.mode !== "address") return undefined;
+  return afi === 2 ? hop.ipv6 : (hop.ipv4 ?? (target.extendedNextHop ? hop.ipv6 : undefined));
 }
 
 /** Whether and how one route goes to one neighbour. */

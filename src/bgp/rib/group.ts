@@ -1,6 +1,6 @@
 // bgp/rib: neighbours that hear the same: what they hear is computed once, changes are one log that each reads at its own pace.
 
-import { changes } from "../policy/chain.ts";
+import type { Sender } from "../policy/chain.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
 import { encodeCanonical, nextHopAttribute } from "../wire/canonical.ts";
 import type { Afi } from "../wire/constants.ts";
@@ -48,6 +48,8 @@ export interface GroupSource {
   readonly origins: Readonly<Record<Afi, OriginsByPid>>;
   readonly shared: SharedChunks;
   fromEbgp(peer: number): boolean;
+  /** Undefined for this node. */
+  sender(peer: number): Sender | undefined;
   /** A client of ours (RFC 4456). */
   fromClient(peer: number): boolean;
 }
@@ -92,9 +94,9 @@ export class ExportGroup {
     this.key = key;
     this.target = target;
     this.#source = source;
-    this.#runner = new ChainRunner(target.chain, "export", source.attributes);
+    this.#runner = new ChainRunner(target.chain, "export", source.attributes, (peer) => source.sender(peer));
     this.#rewritten = [...target.chain.rules, undefined].map(() => new AttributeCache(source.attributes));
-    const plain = target.chain.rules.every((r) => !changes(r.rule.set) && r.rule.set.prepend === 0);
+    const plain = target.chain.rules.every((r) => !r.change.changes && r.rule.set.prepend === 0);
     const hop = (afi: Afi) => target.nextHop[afi] && nextHopAttribute(afi, target.nextHop[afi]);
     this.#nextHop = { 1: hop(1), 2: hop(2) };
     const rewrites = (afi: Afi) =>
@@ -187,7 +189,7 @@ export class ExportGroup {
     if (flags & AttrFlag.longLivedStale && !target.longLived) return NOTHING;
     if (flags & AttrFlag.noAdvertise || (target.ebgp && flags & AttrFlag.noExport)) return NOTHING;
     const { keys, words, lengths } = table.prefixes;
-    const rule = this.#runner.decide(attribute, afi, keys, pid * words, lengths[pid]!);
+    const rule = this.#runner.decide(attribute, afi, keys, pid * words, lengths[pid]!, peer);
     if (rule < 0 || !target.chain.rules[rule]!.rule.accept) return NOTHING;
     if (this.rewrites[afi]) return attribute;
     const cache = this.#rewritten[rule]!;
@@ -278,7 +280,8 @@ export class ExportGroup {
     const attributes = this.#source.attributes.attributes(table.pathAttr[best]!, afi);
     const prefix = { afi, keys, key: pid * words, length: lengths[pid]! };
     const fromEbgp = this.#source.fromEbgp(from);
-    const source = { learned: true, fromEbgp, fromClient: this.#source.fromClient(from), prepend: 0 };
+    const fromClient = this.#source.fromClient(from);
+    const source = { learned: true, fromEbgp, fromClient, sender: this.#source.sender(from), prepend: 0 };
     return { ...exportRoute(this.target, prefix, attributes, source), learned: true };
   }
 

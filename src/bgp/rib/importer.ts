@@ -1,5 +1,5 @@
 // bgp/rib: from Adj-RIB-In to Loc-RIB: loops, RFC 8326 and the import policy, with everything cached that depends on the attributes alone.
-import { applySet, type Chain, changes } from "../policy/chain.ts";
+import type { Chain } from "../policy/chain.ts";
 import { flatten } from "../wire/aspath.ts";
 import { type Afi, Role } from "../wire/constants.ts";
 import { AttrFlag, pathHas } from "../wire/scan.ts";
@@ -19,6 +19,16 @@ export interface ImportContext {
   readonly chain: Chain;
   /** Undefined for an ordinary neighbour. */
   readonly treatment?: ImportTreatment | undefined;
+}
+
+/** The rules that are for neighbours of this kind. */
+function chainFor({ chain, ebgp }: ImportContext): Chain {
+  // Which neighbour it is has been looked at already, when the chain was made.
+  const meant = chain.rules.filter((r) => {
+    const { source } = r.rule.match;
+    return source === "external" ? ebgp : source !== "internal" || !ebgp;
+  });
+  return meant.length === chain.rules.length ? chain : { ...chain, rules: meant };
 }
 
 export const importKey = (c: ImportContext): string =>
@@ -64,14 +74,15 @@ export class Importer {
   readonly #firstAs: number;
   readonly #ownNextHop: number;
 
-  constructor(context: ImportContext, attributes: AttributeTable, names: RuleNames) {
+  constructor(given: ImportContext, attributes: AttributeTable, names: RuleNames) {
+    const context = { ...given, chain: chainFor(given) };
     this.context = context;
     this.#attributes = attributes;
     this.#runner = new ChainRunner(context.chain, "import", attributes);
     this.#before = new AttributeCache(attributes);
     this.#labels = context.chain.rules.map((r) => names.id(r.label));
     this.#after = context.chain.rules.map((r) =>
-      changes(r.rule.set) ? new AttributeCache(attributes) : undefined,
+      r.change.changes ? new AttributeCache(attributes) : undefined,
     );
     this.#loop = names.id("rejected: our own AS number, identifier or cluster is in the path");
     this.#leak = names.id("rejected: a route leak by its ONLY_TO_CUSTOMER (RFC 9234)");
@@ -127,7 +138,7 @@ export class Importer {
       return;
     }
     this.rule = this.#labels[index]!;
-    const { rule } = this.context.chain.rules[index]!;
+    const { rule, change } = this.context.chain.rules[index]!;
     if (!rule.accept) return;
     const cache = this.#after[index];
     if (!cache) {
@@ -136,7 +147,7 @@ export class Importer {
     }
     let changed = cache.get(attribute);
     if (changed === AttributeCache.unknown) {
-      changed = t.intern(applySet(t.attributes(attribute, afi), rule.set));
+      changed = t.intern(change.applyIn(t.attributes(attribute, afi)));
       cache.set(attribute, changed);
     }
     this.attribute = changed;

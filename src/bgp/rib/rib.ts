@@ -365,6 +365,7 @@ export class Rib {
         origins: this.origins,
         shared: this.#shared,
         fromEbgp: (index) => this.#peers[index]?.ebgp ?? false,
+        sender: (index) => (index === LOCAL ? undefined : this.#peers[index]),
         fromClient: (index) => this.#peers[index]?.reflectorClient ?? false,
       });
       this.flush();

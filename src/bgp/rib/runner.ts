@@ -1,5 +1,12 @@
 // bgp/rib: a chain of rules over interned attributes: what a rule asks of the attributes is answered once a set, not once a route.
-import { type Chain, matchesAttributes, matchesPrefix, matchesSource } from "../policy/chain.ts";
+import {
+  type Chain,
+  matchesAttributes,
+  matchesPrefix,
+  matchesSender,
+  matchesSource,
+  type Sender,
+} from "../policy/chain.ts";
 import type { Afi } from "../wire/constants.ts";
 import type { AttributeTable } from "./attributes.ts";
 import { capacityFor, grown } from "./columns.ts";
@@ -56,26 +63,46 @@ export class ChainRunner {
   readonly #byKey = new Map<string, number>();
   readonly #rules: readonly number[];
   readonly #needsAttributes: boolean;
+  readonly #needsSender: boolean;
+  readonly #senderOf: ((index: number) => Sender | undefined) | undefined;
 
-  constructor(chain: Chain, direction: "import" | "export", attributes: AttributeTable) {
+  /** @param senderOf neighbours by index, for an export chain: an import chain has been compiled for one */
+  constructor(
+    chain: Chain,
+    direction: "import" | "export",
+    attributes: AttributeTable,
+    senderOf?: (index: number) => Sender | undefined,
+  ) {
     this.chain = chain;
     this.#attributes = attributes;
     this.#listOf = new AttributeCache(attributes);
+    this.#senderOf = senderOf;
     this.#rules = chain.rules.flatMap((r, i) => (matchesSource(r, direction, true) ? [i] : []));
-    this.#needsAttributes = this.#rules.some((i) => chain.rules[i]!.readsAttributes);
+    this.#needsAttributes = this.#rules.some((i) => chain.rules[i]!.tests.length > 0);
+    this.#needsSender = senderOf !== undefined && this.#rules.some((i) => chain.rules[i]!.readsSource);
     if (!this.#needsAttributes) this.#lists.push([...this.#rules]);
   }
 
-  /** Index of the deciding rule, or -1 where none matches. */
-  decide(attribute: number, afi: Afi, keys: Uint32Array, key: number, length: number): number {
+  /**
+   * Index of the deciding rule, or -1 where none matches.
+   * @param sender index of the neighbour that sent the route; nobody asks for it on import
+   */
+  decide(attribute: number, afi: Afi, keys: Uint32Array, key: number, length: number, sender = -1): number {
     const list = this.#lists[this.#needsAttributes ? this.#list(attribute, afi) : 0]!;
     const { rules } = this.chain;
     for (let i = 0; i < list.length; i++) {
       const index = list[i]!;
       const rule = rules[index]!;
-      if (!rule.prefixes || matchesPrefix(rule, afi, keys, key, length)) return index;
+      if (rule.prefixes && !matchesPrefix(rule, afi, keys, key, length)) continue;
+      if (this.#needsSender && rule.readsSource && !this.#isFrom(index, sender)) continue;
+      return index;
     }
     return -1;
+  }
+
+  #isFrom(rule: number, index: number): boolean {
+    const sender = this.#senderOf!(index);
+    return sender !== undefined && matchesSender(this.chain.rules[rule]!, sender);
   }
 
   #list(attribute: number, afi: Afi): number {
@@ -87,7 +114,7 @@ export class ChainRunner {
       const rule = this.chain.rules[index]!;
       if (!matchesAttributes(rule, a)) continue;
       list.push(index);
-      if (!rule.prefixes) break;
+      if (!rule.prefixes && !rule.readsSource) break;
     }
     const key = list.join();
     let id = this.#byKey.get(key);

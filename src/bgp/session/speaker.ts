@@ -144,7 +144,7 @@ export class Speaker {
       const session = this.#sessions.get(peer.name);
       if (!session) continue;
       if (restart) session.stop(Cease.configChange, "router identifier changed");
-      session.reconfigure(peer, this.#chains(peer));
+      session.reconfigure(peer, this.#chains(peer, session.rib.audience));
       if (restart) session.start();
     }
     this.rib.setOrigins(config.origins);
@@ -165,9 +165,9 @@ export class Speaker {
     }
   }
 
-  #chains(peer: PeerConfig): { import: Chain; export: Chain } {
+  #chains(peer: PeerConfig, audience: string): { import: Chain; export: Chain } {
     return {
-      import: compileChain(peer.importPolicies, this.#policies),
+      import: compileChain(peer.importPolicies, this.#policies, { name: peer.name, audience }),
       export: compileChain(peer.exportPolicies, this.#policies),
     };
   }
@@ -178,7 +178,7 @@ export class Speaker {
     if (!session || !this.#config) return;
     const peers = this.#config.peers.map((p) => (p.name === peer.name ? peer : p));
     this.#config = { ...this.#config, peers };
-    session.reconfigure(peer, this.#chains(peer));
+    session.reconfigure(peer, this.#chains(peer, session.rib.audience));
   }
 
   #add(config: PeerConfig, audience = config.name): void {
@@ -187,7 +187,7 @@ export class Speaker {
       this.#parts.events.log("warn", config.name, why.tooManyPeers);
       return;
     }
-    const session = new PeerSession(config, rib, this.#chains(config), this.#context);
+    const session = new PeerSession(config, rib, this.#chains(config, audience), this.#context);
     this.#sessions.set(config.name, session);
     session.start();
   }
