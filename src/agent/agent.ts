@@ -1,6 +1,6 @@
 // agent: the loop. Level-triggered: whatever happens, a round takes the newest state of everything and brings the node in line.
 import type { Ack, HelloReply, RouteBatch, Session } from "../api/generated/proto/speaker_pb.js";
-import { isPaused, type NodeNetwork } from "../api/index.ts";
+import { isPaused, type NodeNetwork, type NodeNetworkStatus } from "../api/index.ts";
 import { describeError } from "../kube/index.ts";
 import { Histogram } from "../metrics/index.ts";
 import {
@@ -30,6 +30,7 @@ import { DatapathKeeper, inspectMs } from "./keeper.ts";
 import { LearnedRoutes } from "./learned.ts";
 import { eventsOf } from "./news.ts";
 import type { AgentParts, Progress } from "./ports.ts";
+import { reportedRollouts, stepWatches } from "./rollouts.ts";
 import { Rounds } from "./rounds.ts";
 import type { SpeakerListener } from "./speaker/client.ts";
 import { decodeSession, type SessionView } from "./speaker/decode.ts";
@@ -87,6 +88,7 @@ export class Agent implements Disposable {
   #sent = "";
   #lastStatus: StatusInputs | undefined;
   #conditions: StatusInputs["previous"];
+  #reported: NodeNetworkStatus | undefined;
   #countsChanged = false;
   #askedAt = Number.NEGATIVE_INFINITY;
 
@@ -427,7 +429,8 @@ export class Agent implements Disposable {
       before?.drain === now.drain &&
       before?.retiring === now.retiring &&
       before?.guardSerial === now.guardSerial &&
-      before?.generation === now.generation
+      before?.generation === now.generation &&
+      before?.watches === now.watches
     )
       return;
     this.#p.store.writeProgress(uid, now);
@@ -524,6 +527,22 @@ export class Agent implements Disposable {
     }
   }
 
+  /** The report with what has gone wrong since changes that are being rolled out came into force here. */
+  #watched(report: NodeNetworkStatus, stored: NodeNetworkStatus | undefined): NodeNetworkStatus {
+    const { watches = [] } = this.#progress;
+    // Without a plan nothing is known of what is in force.
+    if (!this.#plan) return watches.length > 0 ? { ...report, rollouts: reportedRollouts(watches) } : report;
+    const before = this.#reported ?? stored;
+    const reports = { before, now: report };
+    const next = stepWatches(watches, this.#plan.rollouts, reports, this.#p.clock.now());
+    this.#reported = report;
+    if (next.length !== watches.length || next.some((w, i) => w !== watches[i])) {
+      this.#progress = { ...this.#progress, watches: next };
+      if (this.#uid !== undefined) this.#storeProgress(this.#uid);
+    }
+    return next.length > 0 ? { ...report, rollouts: reportedRollouts(next) } : report;
+  }
+
   #report(): void {
     const { clock, cluster, datapath, event, status, version } = this.#p;
     const network = cluster.nodeNetwork;
@@ -555,7 +574,7 @@ export class Agent implements Disposable {
     };
     for (const news of eventsOf(this.#lastStatus, inputs)) event(news);
     this.#lastStatus = inputs;
-    const next = statusOf(inputs);
+    const next = this.#watched(statusOf(inputs), network?.status);
     this.#conditions = next.conditions;
     status.set(next);
   }

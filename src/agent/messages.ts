@@ -1,6 +1,16 @@
 // agent: sentences of conditions and Events of a NodeNetwork, and errors of the command line. One place.
 import { pausedAnnotation } from "../api/index.ts";
 
+/** What goes wrong once a change that is being rolled out has come into force. */
+export const rolloutFailures = {
+  sessionLost: (peer: string) => `session ${peer} was lost`,
+  sessionFlapped: (peer: string) => `session ${peer} was lost and is back`,
+  rejected: (peer: string) => `every route of ${peer} is rejected`,
+  silenced: (peer: string) => `${peer} hears nothing any more`,
+  proofs: (prefixes: readonly string[]) => `the proof of ${prefixes.slice(0, 4).join(", ")} fails`,
+  held: (hash: string) => `the withdraw guard holds the plan ${hash}`,
+} as const;
+
 export const conditionReasons = {
   ready: () => ["Ready", "programmed, proven and announced as asked"] as const,
   observing: (mode: string) =>

@@ -26,6 +26,7 @@ import type {
 } from "../plan/index.ts";
 import type { CniState } from "./conflist-file.ts";
 import type { NamesPort } from "./names.ts";
+import type { Watch } from "./rollouts.ts";
 import type { SpeakerPort } from "./speaker/client.ts";
 
 /** An Event about this node's NodeNetwork. */
@@ -78,6 +79,8 @@ export interface Progress {
   readonly guardSerial: number;
   /** The last generation that was sent to a speaker. */
   readonly generation: number;
+  /** Absent in what an earlier version has stored. */
+  readonly watches?: readonly Watch[];
 }
 
 /** What is stored of one cluster. Snapshots and progress of another cluster are never handed out. */

@@ -158,7 +158,11 @@ const onlyPeers = (n: NodeDifference, peers: readonly string[] | undefined): Nod
       }
     : n;
 
-const waits = { Proof: "once it is proven", Approval: "once the withdraw guard's hold is approved" } as const;
+const waits = {
+  Proof: "once it is proven",
+  Approval: "once the withdraw guard's hold is approved",
+  RollOut: "once the roll-out has come to the node",
+} as const;
 
 function routeLines(r: RouteDifference, paint: Painter): readonly string[] {
   const when = r.waitsFor.map((w) => `, ${waits[w]}`).join("");
@@ -172,7 +176,8 @@ function routeLines(r: RouteDifference, paint: Painter): readonly string[] {
 function print(nodes: readonly NodeDifference[]): void {
   const paint = painter(process.stdout);
   const out: string[] = [];
-  for (const { node, routes, peers } of nodes) {
+  for (const { node, routes, peers, turn } of nodes) {
+    const step = turn === undefined ? "" : paint("dim", `  (roll-out step ${turn})`);
     for (const { peer, change, fields, restarts } of peers) {
       const what = change === "Changed" ? `${fields.join(", ")} changed` : change.toLowerCase();
       out.push(
@@ -180,7 +185,7 @@ function print(nodes: readonly NodeDifference[]): void {
       );
     }
     for (const peer of new Set(routes.map((r) => r.peer))) {
-      out.push(paint("bold", `${node} -> ${peer}`));
+      out.push(`${paint("bold", `${node} -> ${peer}`)}${step}`);
       out.push(...routes.filter((r) => r.peer === peer).flatMap((r) => routeLines(r, paint)));
     }
   }

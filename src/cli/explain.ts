@@ -84,6 +84,12 @@ function lines(e: Explanation, paint: Painter): readonly string[] {
     ...(e.proof ? [`    proof ${e.proof.state}: ${e.proof.reason}`] : []),
     ...e.peers.flatMap((p) => peerLines(p, width, paint)),
     ...e.refusals.map((r) => `    ${r.object} does not ask for it: ${r.reason.message}`),
+    ...(e.rollouts ?? []).map((r) =>
+      paint(
+        "yellow",
+        `    ${r.object}: its change (generation ${r.target}) is being rolled out and has not come to ${r.step}; ${r.inForce === 0 ? "nothing of it" : `generation ${r.inForce}`} is in force here`,
+      ),
+    ),
     ...(e.agrees === false
       ? [
           paint(

@@ -68,6 +68,12 @@ export const commands: readonly Entry[] = [
     load: () => import("./diff.ts"),
   },
   {
+    name: "rollout",
+    group: act,
+    summary: "changes on their way from node to node: how far, why stopped, go on, go back",
+    load: () => import("./rollout.ts"),
+  },
+  {
     name: "test",
     group: act,
     summary: "routing policy tests without a cluster, for CI",

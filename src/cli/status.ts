@@ -22,9 +22,17 @@ interface NodeRow {
   readonly blocks: readonly string[];
 }
 
+interface RollOutRow {
+  readonly object: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
 interface Picture {
   readonly nodes: readonly NodeRow[];
   readonly services: readonly { readonly name: string; readonly addresses: readonly string[] }[];
+  /** Changes on their way that are as they should be. */
+  readonly rollouts: readonly RollOutRow[];
   readonly problems: readonly Problem[];
 }
 
@@ -36,13 +44,27 @@ const conditionOf = (
 /** Conditions whose False (or Unknown) is worth a line; those that are bad when True are listed apart. */
 const badWhenTrue = new Set(["TagMissing", "Overlap", "Paused", "PlanHeld"]);
 
-function problemsOf(
-  objects: readonly (KubernetesObject & {
-    readonly status?: { readonly conditions?: readonly Condition[] };
-  })[],
-): Problem[] {
+type WithConditions = KubernetesObject & {
+  readonly status?: { readonly conditions?: readonly Condition[] };
+};
+
+/** A change on its way; where it has stopped, that is a problem. */
+const isOnItsWay = (c: Condition): boolean =>
+  c.type === "RolledOut" && c.status === "False" && (c.reason === "Progressing" || c.reason === "Soaking");
+
+const rolloutsOf = (objects: readonly WithConditions[]): RollOutRow[] =>
+  objects.flatMap((object) =>
+    (object.status?.conditions ?? []).filter(isOnItsWay).map(({ reason, message }) => ({
+      object: `${object.kind}/${object.metadata.name}`,
+      reason,
+      message,
+    })),
+  );
+
+function problemsOf(objects: readonly WithConditions[]): Problem[] {
   return objects.flatMap((object) =>
     (object.status?.conditions ?? [])
+      .filter((c) => !isOnItsWay(c))
       .filter((c) => (badWhenTrue.has(c.type) ? c.status === "True" : c.status !== "True"))
       .map((c) => ({
         object: `${object.kind}/${object.metadata.name}`,
@@ -90,6 +112,7 @@ async function pictureOf({ client }: ChosenCluster): Promise<Picture> {
       name: `${s.metadata.namespace}/${s.metadata.name}`,
       addresses: (s.status?.loadBalancer?.ingress ?? []).flatMap((i) => (i.ip ? [i.ip] : [])),
     })),
+    rollouts: configuration.flatMap((list) => rolloutsOf(list.items)),
     problems: [
       ...nodes.items
         .filter((n) => !known.has(n.metadata.name))
@@ -156,6 +179,8 @@ function print(cluster: string, picture: Picture): void {
   );
   for (const service of picture.services)
     process.stdout.write(`Service ${service.name}: ${service.addresses.join(" ") || "no address"}\n`);
+  for (const { object, reason, message } of picture.rollouts)
+    process.stdout.write(`${paint("yellow", object)}: roll-out ${reason}: ${message}\n`);
   for (const problem of picture.problems)
     process.stdout.write(`${paint("red", problem.object)}: ${problem.reason}: ${problem.message}\n`);
   if (picture.problems.length === 0) process.stdout.write(`${paint("green", "nothing to complain of")}\n`);

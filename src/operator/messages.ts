@@ -1,4 +1,5 @@
 // operator: every sentence of conditions and events that the operator writes. One place.
+import { approveAnnotation, type KubernetesObject } from "../api/index.ts";
 import type { Overlap } from "../ipam/index.ts";
 import { formatPrefix } from "../net/address.ts";
 
@@ -154,6 +155,46 @@ export const peeringSays = {
       `its routes arrive at ${some(nodes)} without their large community; the declared prefixes name the cluster`,
     ),
   tagged: () => say("Tagged", "its routes carry their large community, or none is known"),
+} as const;
+
+/** Where a roll-out is. */
+export interface RollOutStep {
+  /** `label=value` */
+  readonly where: string;
+  readonly at: number;
+  readonly of: number;
+  readonly nodes: number;
+  readonly taken: number;
+  readonly failing: number;
+}
+
+const stepSays = ({ where, at, of }: RollOutStep): string => `step ${at} of ${of} (${where})`;
+
+/** What every agent that has taken a change is watched for stands in docs/explain.md. */
+export const rolloutSays = {
+  done: (nodes: number) => say("Done", `in force on ${plural(nodes, "node")} that it concerns`),
+  progressing: (step: RollOutStep) =>
+    say("Progressing", `${stepSays(step)}: ${step.taken} of ${plural(step.nodes, "node")} have taken it`),
+  soaking: (step: RollOutStep, until: string) =>
+    say(
+      "Soaking",
+      `${stepSays(step)}: ${step.taken} of ${plural(step.nodes, "node")} have taken it; watched until ${until}`,
+    ),
+  stopped: (
+    { kind, metadata }: KubernetesObject,
+    step: RollOutStep,
+    failing: readonly string[],
+    hash: string,
+  ) =>
+    say(
+      "Stopped",
+      `stopped at ${stepSays(step)}: ${some(failing)}; other nodes keep the form before. To go on: kubectl annotate ${kind.toLowerCase()} ${metadata.name} --overwrite ${approveAnnotation}=${hash}, or waggle rollout continue ${kind}/${metadata.name}. To go back: apply the form before again, or waggle rollout undo ${kind}/${metadata.name}`,
+    ),
+  paused: () =>
+    say("Paused", "it is paused in the middle of a roll-out: every node keeps the form that it has"),
+  invalid: (faults: readonly string[]) => say("Invalid", `not rolled out: ${some(faults)}`),
+  late: (node: string, seconds: number) => `${node}: has not taken it within ${seconds} s`,
+  silent: () => "no heartbeat from its agent",
 } as const;
 
 export const pausedSays = (changed: boolean): Say =>

@@ -10,7 +10,7 @@ import type {
   Node,
   NodeNetwork,
 } from "../api/index.ts";
-import { selects, serviceLabels } from "../api/index.ts";
+import { isPaused, selects, serviceLabels } from "../api/index.ts";
 import { describePrefix, overlapOf } from "../ipam/index.ts";
 import { applyStatus, kinds, type Resource, type Result, setCondition } from "../kube/index.ts";
 import { formatPrefix } from "../net/address.ts";
@@ -19,12 +19,22 @@ import { collectFaults, type Fault } from "../plan/fields.ts";
 import { compilePeering } from "../plan/peerings.ts";
 import { compilePeer, sourcesOf } from "../plan/peers.ts";
 import { compilePolicy } from "../plan/policies.ts";
+import { earlierForm, type Staged } from "../plan/rollout.ts";
 import { prefixOf } from "./claim.ts";
 import { clusterNetworkOf, fieldManager, indexes, ingressOf, type OperatorContext } from "./context.ts";
-import { advertisementSays, networkSays, peeringSays, peerSays, policySays, type Say } from "./messages.ts";
+import {
+  advertisementSays,
+  networkSays,
+  peeringSays,
+  peerSays,
+  policySays,
+  rolloutSays,
+  type Say,
+} from "./messages.ts";
 import { type MissingBlocks, routerIDOf, ruleFor } from "./nodes.ts";
 import { observedOf, withPaused } from "./paused.ts";
 import { tryHost, tryPrefix } from "./pool-book.ts";
+import { type RollOutOutcome, stepRollOut } from "./rollout.ts";
 
 type Status = Condition["status"];
 interface Verdict {
@@ -52,7 +62,7 @@ async function write<
   c: OperatorContext,
   resource: Resource<T>,
   object: T,
-  numbers: Readonly<Record<string, number>>,
+  numbers: Readonly<Record<string, unknown>>,
   verdicts: Readonly<Record<string, Verdict>>,
 ): Promise<undefined> {
   const seen = observedOf(object);
@@ -67,6 +77,11 @@ async function write<
   await applyStatus(c.api, resource, object, status, { fieldManager });
   return undefined;
 }
+
+const rolloutOf = ({ rollout }: RollOutOutcome) => (rollout ? { rollout } : {});
+const rolledOut = ({ verdict }: RollOutOutcome) => verdict && { RolledOut: verdict };
+const wakes = (c: OperatorContext, { wakeAt }: RollOutOutcome): Result | undefined =>
+  wakeAt === undefined ? undefined : { requeueAfterMs: Math.max(100, wakeAt - c.clock.now()) };
 
 export class StatusReconcilers {
   readonly #c: OperatorContext;
@@ -212,7 +227,12 @@ export class StatusReconcilers {
       faults.list.length > 0
         ? no(policySays.invalid(lines(faults.list)))
         : yes(policySays.used(users.length));
-    return write(this.#c, kinds.BGPPolicy, object, {}, { Ready: ready });
+    const nodes = announcing(this.#c).filter((n) =>
+      users.some((p) => selects(p.spec.nodeSelector, n.metadata.labels)),
+    );
+    const step = this.#rollOut(object, lines(faults.list), nodes);
+    await write(this.#c, kinds.BGPPolicy, object, rolloutOf(step), { Ready: ready, ...rolledOut(step) });
+    return wakes(this.#c, step);
   };
 
   readonly advertisement = async (name: string): Promise<Result | undefined> => {
@@ -225,16 +245,57 @@ export class StatusReconcilers {
       for (const a of networkOf(this.#c, node)?.status?.announced ?? [])
         if ((a.state === "Announced" || a.state === "DePreferred") && asked.has(a.prefix))
           originated.add(a.prefix);
-    return write(
+    const faults = collectFaults();
+    compileAdvertisement(object, faults);
+    const before = earlierForm(object)?.spec.nodeSelector;
+    const concerned = announcing(this.#c).filter(
+      ({ metadata: { labels } }) => selects(object.spec.nodeSelector, labels) || selects(before, labels),
+    );
+    const step = this.#rollOut(object, lines(faults.list), concerned);
+    await write(
       this.#c,
       kinds.BGPAdvertisement,
       object,
-      { routes: originated.size },
+      { routes: originated.size, ...rolloutOf(step) },
       {
         Ready: this.#advertisementReady(object, nodes, originated.size),
+        ...rolledOut(step),
       },
     );
+    return wakes(this.#c, step);
   };
+
+  /** What its roll-out says next. A stop is an Event, too. */
+  #rollOut(object: Staged, faults: readonly string[], nodes: readonly Node[]): RollOutOutcome {
+    const { clock, caches, gate, events } = this.#c;
+    const name = `${object.kind}/${object.metadata.name}`;
+    const outcome = stepRollOut({
+      object,
+      config: clusterNetworkOf(caches)?.spec.rollout,
+      faults,
+      nodes: nodes.map((n) => {
+        const report = networkOf(this.#c, n)?.status?.rollouts?.find((r) => r.object === name);
+        const silent = gate.silent.has(n.metadata.name);
+        return {
+          name: n.metadata.name,
+          labels: n.metadata.labels,
+          createdAt: Date.parse(n.metadata.creationTimestamp ?? "") || 0,
+          left: isPaused(n) || (silent && report?.generation !== object.metadata.generation),
+          taken: report?.generation,
+          failures: [...(report?.failures ?? []), ...(silent ? [rolloutSays.silent()] : [])],
+        };
+      }),
+      now: clock.now(),
+    });
+    if (outcome.rollout?.approve !== undefined && outcome.rollout.approve !== object.status?.rollout?.approve)
+      events.record(object, {
+        type: "Warning",
+        reason: "RollOutStopped",
+        action: "RollOut",
+        note: outcome.verdict?.say.message ?? "",
+      });
+    return outcome;
+  }
 
   #advertisementReady(object: BGPAdvertisement, nodes: readonly Node[], routes: number): Verdict {
     const faults = collectFaults();

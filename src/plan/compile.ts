@@ -19,6 +19,7 @@ import { formInForce, type PausedObject } from "./paused.ts";
 import { compilePeering, peeringOverlaps } from "./peerings.ts";
 import { type CompiledPeer, compilePeer, peerOnNode, sourcesOf } from "./peers.ts";
 import { compilePolicy } from "./policies.ts";
+import { formThatCounts, type RollOut, type Staging } from "./rollout.ts";
 import type { LastGood, PeerSources, Problem, Snapshot, SpeakerState } from "./types.ts";
 
 type Outcome<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
@@ -56,6 +57,7 @@ export interface Compiled {
   readonly allPeers: readonly BGPPeer[];
   readonly problems: readonly Problem[];
   readonly paused: readonly PausedObject[];
+  readonly rollouts: readonly RollOut[];
   readonly lastGood: LastGood;
 }
 
@@ -113,14 +115,14 @@ function compileNetwork(
 /** BGPPolicies in the forms that count, and those to be remembered. */
 function policiesInForce(
   snapshot: Snapshot,
-  paused: PausedObject[],
+  staging: Staging,
 ): { readonly list: readonly BGPPolicy[]; readonly good: Readonly<Record<string, BGPPolicy>> } {
   const list: BGPPolicy[] = [];
   const good: Record<string, BGPPolicy> = {};
   for (const policy of byName(snapshot.policies)) {
     const { name } = policy.metadata;
     const remembered = snapshot.lastGood.policies?.[name];
-    const form = formInForce(`BGPPolicy/${name}`, policy, remembered, paused);
+    const form = formThatCounts(`BGPPolicy/${name}`, policy, remembered, staging);
     if (!form) continue;
     list.push(form);
     const faults = collectFaults();
@@ -140,16 +142,16 @@ interface Kept<S, T> {
 function compileKind<S extends KubernetesObject, T>(
   objects: readonly S[],
   lastGood: Readonly<Record<string, S>>,
+  formOf: (object: string, written: S, remembered: S | undefined) => S | undefined,
   compile: (source: S) => Outcome<T>,
   problems: Problem[],
-  paused: PausedObject[],
 ): Kept<S, T> {
   const values: T[] = [];
   const good: Record<string, S> = {};
   for (const written of byName(objects)) {
     const { name } = written.metadata;
     const object = `${written.kind}/${name}`;
-    const form = formInForce(object, written, lastGood[name], paused);
+    const form = formOf(object, written, lastGood[name]);
     const kept = form && compileOrKeep(object, form, lastGood[name], compile, problems);
     if (!kept) continue;
     values.push(kept.value);
@@ -193,29 +195,35 @@ export function compileAll(
   const network = compileNetwork(snapshot, node, problems, paused);
   const clusterID = network?.source.spec.clusterID ?? 0;
   const rule = network?.value.rule;
-  const policies = policiesInForce(snapshot, paused);
+  const staging: Staging = {
+    config: network?.source.spec.rollout,
+    labels: node.labels,
+    rollouts: [],
+    paused,
+  };
+  const policies = policiesInForce(snapshot, staging);
   const sources = peerSources(snapshot, policies.list, paused);
   const allPeers = sources.map((s) => s.peer);
 
   const peerings = compileKind(
     snapshot.peerings,
     lastGood.peerings,
+    (object, written, remembered) => formInForce(object, written, remembered, paused),
     (source: ClusterPeering) => compilePeering(source, allPeers, clusterID),
     problems,
-    paused,
   );
   problems.push(...peeringOverlaps(peerings.values, ownBlocks));
 
   const advertisements = compileKind(
     snapshot.advertisements,
     lastGood.advertisements,
+    (object, written, remembered) => formThatCounts(object, written, remembered, staging),
     (source: BGPAdvertisement): Outcome<CompiledAdvertisement> => {
       const into = collectFaults();
       const value = compileAdvertisement(source, into);
       return into.list.length > 0 ? { faults: into.list } : { value };
     },
     problems,
-    paused,
   );
 
   const peers = new Map<string, { compiled: CompiledPeer; sources: PeerSources }>();
@@ -257,6 +265,7 @@ export function compileAll(
     allPeers,
     problems,
     paused,
+    rollouts: staging.rollouts,
     lastGood: {
       ...(network && { clusterNetwork: network.source }),
       peers: goodPeers,

@@ -6,6 +6,7 @@ import type { Verdict } from "./explain.ts";
 import { type HeardRoute, type Hearing, hearings, type LocalAddressOf } from "./hears.ts";
 import { verdicts } from "./messages.ts";
 import { drainOrder, inForceOf, plan } from "./plan.ts";
+import { rolledOut, turnOf } from "./rollout.ts";
 import type { Plan, PlanInputs, Problem, Snapshot, SpeakerPeer } from "./types.ts";
 
 /** A node before a change: what {@link plan} takes. */
@@ -27,8 +28,8 @@ export interface RouteDifference {
   readonly after?: HeardRoute;
   /** Why it would be so afterwards. */
   readonly why: Verdict;
-  /** What it would still wait for: a proof that has never been tried, or an approval of the withdraw guard. */
-  readonly waitsFor: readonly ("Proof" | "Approval")[];
+  /** What it would still wait for: a proof that has never been tried, an approval of the withdraw guard, its turn in a roll-out. */
+  readonly waitsFor: readonly ("Proof" | "Approval" | "RollOut")[];
 }
 
 export interface PeerDifference {
@@ -42,6 +43,8 @@ export interface PeerDifference {
 
 export interface NodeDifference {
   readonly node: string;
+  /** When its turn is, where the change is rolled out: `2 of 4, zone=b`. */
+  readonly turn?: string;
   readonly routes: readonly RouteDifference[];
   readonly peers: readonly PeerDifference[];
   /** What the change makes wrong that was not wrong before. */
@@ -217,19 +220,23 @@ export function difference(given: DifferenceInputs): NodeDifference {
   const { node, localAddress } = given;
   const { plan: now, inputs, untried } = assumingProofs(given.before, node, given.inputs);
   const before = untried.size > 0 ? plan(given.before, node, inputs) : now;
-  const snapshot: Snapshot = { ...given.after, lastGood: before.lastGood };
+  const arrived = rolledOut(given.before, given.after);
+  const snapshot: Snapshot = { ...arrived, lastGood: before.lastGood };
+  const turn = arrived === given.after ? undefined : turnOf(given.after, node);
   const drain = { ...inputs.drain, phase: phaseAfter(given.before, given.after, node, inputs) };
   const next = assumingProofs(snapshot, node, { ...inputs, drain, previous: inForceOf(now) });
   const { plan: after, held } = approved(snapshot, node, next.inputs);
   const known = new Set(before.problems.map((p) => canonical(p)));
+  const routes = routeDifferences(
+    hearings(before.speaker, localAddress),
+    hearings(after.speaker, localAddress),
+    after,
+    { before: untried, after: next.untried, held },
+  );
   return {
     node,
-    routes: routeDifferences(
-      hearings(before.speaker, localAddress),
-      hearings(after.speaker, localAddress),
-      after,
-      { before: untried, after: next.untried, held },
-    ),
+    ...(turn !== undefined && { turn }),
+    routes: turn === undefined ? routes : routes.map((r) => ({ ...r, waitsFor: [...r.waitsFor, "RollOut"] })),
     peers: peerDifferences(before, after),
     problems: after.problems.filter((p) => !known.has(canonical(p))),
   };

@@ -69,6 +69,8 @@ export interface Explanation {
   readonly reported?: Reported;
   /** Whether the agent reports the same; absent where it has not reported. */
   readonly agrees?: boolean;
+  /** Changes on their way that have not come to this node, and an earlier form counts; absent where there is none. */
+  readonly rollouts?: Plan["rollouts"];
 }
 
 /** What is asked about: addresses, or a Service. */
@@ -186,6 +188,7 @@ export function explain(plan: Plan, facts: NodeFacts, question: Question): reado
   const list = asked(plan.announcements, question);
   if (list.length === 0) return [];
   const wanted = new Set(list.map((a) => a.prefix));
+  const waiting = plan.rollouts.filter((r) => !r.taken);
   const heardHere = hearings(plan.speaker, facts.localAddress).filter((h) => wanted.has(h.prefix));
   return list.map((announcement): Explanation => {
     const { prefix, kind, owner, pool, state, reason, advertisements, refusals } = announcement;
@@ -206,6 +209,7 @@ export function explain(plan: Plan, facts: NodeFacts, question: Question): reado
       peers: peersOf(announcement, plan, own, facts),
       ...(reported && { reported }),
       ...(facts.reported && prefix !== undefined && { agrees: agree(announcement, reported) }),
+      ...(waiting.length > 0 && { rollouts: waiting }),
     };
   });
 }

@@ -16,5 +16,6 @@ export type { PausedObject } from "./paused.ts";
 export { drainOrder, inForceOf, plan } from "./plan.ts";
 export { originatedPolicy } from "./policies.ts";
 export * from "./retire.ts";
+export * from "./rollout.ts";
 export { addressText, hostOf, prefixText, toAddress } from "./text.ts";
 export * from "./types.ts";

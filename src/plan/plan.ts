@@ -123,6 +123,7 @@ export function inForceOf(next: Plan): InForce {
     approved: _a,
     problems: _p,
     paused: _s,
+    rollouts: _r,
     lastGood: _l,
     ...rest
   } = next;
@@ -256,6 +257,8 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     approved: guarded.approved,
     problems: [...compiled.problems, ...protocolProblems(all)],
     paused: [...(paused ? [pausedNode(node, inputs)] : []), ...compiled.paused],
+    // A paused node takes nothing.
+    rollouts: paused ? [] : compiled.rollouts,
     lastGood: compiled.lastGood,
   });
 }

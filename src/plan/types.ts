@@ -20,6 +20,7 @@ import type { FibPlan, LargeCommunity, LocalPrefix, RoutePolicy, RouteView } fro
 import type { DrainProgress } from "./drain.ts";
 import type { Reason } from "./messages.ts";
 import type { PausedObject } from "./paused.ts";
+import type { RollOut } from "./rollout.ts";
 
 /** Source objects of the last configuration that compiled, by name. Survives in the stored snapshot. */
 export interface LastGood {
@@ -374,5 +375,7 @@ export interface Plan extends InForce {
   readonly problems: readonly Problem[];
   /** Objects that are paused; the own Node among them. */
   readonly paused: readonly PausedObject[];
+  /** Changes that are being rolled out, whether they have come to this node or not. */
+  readonly rollouts: readonly RollOut[];
   readonly lastGood: LastGood;
 }
