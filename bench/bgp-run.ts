@@ -24,6 +24,8 @@ export interface Figures {
   /** CPU seconds of that, and of it those of the first thread. */
   readonly loadCpu: number;
   readonly loadMain: number;
+  /** Seconds of the load that the first thread waited for a CPU. */
+  readonly loadWait: number;
   /** Seconds until the observer had every withdrawal, and CPU seconds of that. */
   readonly withdraw: number;
   readonly withdrawCpu: number;
@@ -148,6 +150,7 @@ export async function run(speaker: Speaker, load: Load, limitSeconds: number): P
       load: result.loadSeconds,
       loadCpu: loaded.cpu - idle.cpu,
       loadMain: loaded.mainCpu - idle.mainCpu,
+      loadWait: loaded.mainWait - idle.mainWait,
       withdraw: result.withdrawSeconds,
       withdrawCpu: empty.cpu - loaded.cpu,
       bytesPerPath: ((loaded.rss - idle.rss) * 1e6) / (load.prefixes * load.senders),

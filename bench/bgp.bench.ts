@@ -37,7 +37,8 @@ const skipped = (name: string, speaker: string, reason: string): void =>
 const columns = [
   ["until the observer has all", "s", "load"],
   ["CPU of the load", "s", "loadCpu"],
-  ["CPU of the load, first thread", "s", "loadMain"],
+  ["CPU of the load, its first thread", "s", "loadMain"],
+  ["waiting for a CPU, first thread", "s", "loadWait"],
   ["withdrawal of all", "s", "withdraw"],
   ["CPU of the withdrawal", "s", "withdrawCpu"],
   ["memory a path", "bytes", "bytesPerPath"],

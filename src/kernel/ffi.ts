@@ -98,6 +98,7 @@ interface Libc {
   ): number | bigint;
   open(path: string, flags: number, mode: number): number;
   close(fd: number): number;
+  fcntl(fd: number, command: number, argument: number): number;
   read(fd: number, buffer: Uint8Array, length: number): number;
   write(fd: number, buffer: Uint8Array, length: number): number;
   ioctlInteger(fd: number, request: number, argument: number | bigint): number;
@@ -161,6 +162,7 @@ const prototypes: Readonly<Record<keyof Libc, Prototype>> = {
   syscall6: f("syscall", "long", "long", ...long6),
   open: f("open", "int", "str", "int", "int"),
   close: f("close", "int", "int"),
+  fcntl: f("fcntl", "int", "int", "int", "long"),
   read: f("read", "long", "int", "void *", "size_t"),
   write: f("write", "long", "int", "void *", "size_t"),
   ioctlInteger: f("ioctl", "int", "int", "ulong", "long"),
@@ -240,6 +242,12 @@ export const open = (path: string, flags: number, mode = 0): number =>
 
 /** close(2). @throws KernelError */
 export const close = (fd: number): void => void checked(libc().close(fd), "close");
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** A second descriptor of the same file, closed on exec. @throws KernelError EMFILE */
+export const duplicate = (fd: number): number =>
+  checked(libc().fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl", "F_DUPFD_CLOEXEC");
 
 /** read(2): bytes read, 0 at the end. @throws KernelError (EAGAIN included) */
 export const read = (fd: number, buffer: Uint8Array): number =>

@@ -21,6 +21,7 @@ import {
   type ListenSocket,
   listenSockets,
   prepareAccepted,
+  type TcpConnection,
   tcpTransport,
   zoneOf,
 } from "./tcp.ts";
@@ -153,23 +154,23 @@ export async function run(options: RunOptions): Promise<number> {
       socket.destroy();
       return;
     }
+    let connection: TcpConnection | undefined;
     try {
-      const connection = prepareAccepted(socket, peer.config);
+      connection = prepareAccepted(socket, peer.config);
       const handler = speaker.accept(peer, connection);
       if (!handler) {
-        socket.destroy();
+        connection.destroy();
         return;
       }
       connection.open(handler);
       handler.connected();
-      socket.resume();
     } catch (error) {
       counts.connectionsRefused++;
       log.warn(
         { peer: peer.name, reason: (error as Error).message },
         "connection refused: its protection cannot be had",
       );
-      socket.destroy();
+      (connection ?? socket).destroy();
     }
   }
 

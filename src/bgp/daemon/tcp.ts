@@ -1,7 +1,7 @@
 // bgp/daemon: the transport over node:net; sockets that need options before they connect are made by src/kernel.
-import { createServer, type Server, Socket } from "node:net";
+import { createServer, type OnReadOpts, type Server, Socket, type SocketConstructorOpts } from "node:net";
 import { networkInterfaces } from "node:os";
-import { close } from "../../kernel/ffi.ts";
+import { close, duplicate } from "../../kernel/ffi.ts";
 import {
   bindToInterface,
   descriptorOf,
@@ -98,27 +98,71 @@ function interfacesNow(): ReturnType<typeof networkInterfaces> {
   return interfaces;
 }
 
+/**
+ * What comes in is read into one place for all connections, and used before the next is read. Where Node allocates for each read, a large
+ * table makes it collect garbage all the time; and these octets stay in the cache.
+ */
+const READ_BYTES = 64 * 1024;
+let readInto: Uint8Array<ArrayBuffer> | undefined;
+
+/** Options of a socket that reads so; `data` gets each piece. */
+function reading(data: (chunk: Uint8Array) => void): { onread: OnReadOpts } {
+  readInto ??= new Uint8Array(READ_BYTES);
+  const buffer = readInto;
+  return {
+    onread: {
+      buffer,
+      callback: (count) => {
+        data(buffer.subarray(0, count));
+        return true;
+      },
+    },
+  };
+}
+
 export class TcpConnection implements Connection {
   readonly #socket: Socket;
   #handler: ConnectionHandler | undefined;
   #reason = "closed";
   #native: boolean;
 
-  constructor(socket: Socket, native: boolean) {
-    this.#socket = socket;
-    this.#native = native;
+  private constructor(socket: Socket | number) {
+    this.#native = typeof socket === "number";
+    this.#socket =
+      typeof socket === "number"
+        ? new Socket({
+            fd: socket,
+            manualStart: true,
+            ...reading((chunk) => this.#handler?.data(chunk)),
+          } as SocketConstructorOpts)
+        : socket;
   }
 
-  /** Tells a handler of everything from now on. */
+  /** Of a descriptor, which it owns from now on; it may be connected or not. */
+  static of(fd: number): TcpConnection {
+    return new TcpConnection(fd);
+  }
+
+  /** Of a socket of Node's, where there is no native module. */
+  static plain(socket: Socket): TcpConnection {
+    return new TcpConnection(socket);
+  }
+
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  /** Tells a handler of everything from now on; reading begins after this turn, or once it is connected. */
   open(handler: ConnectionHandler): void {
     this.#handler = handler;
     const socket = this.#socket;
     socket.setNoDelay(true);
-    socket.on("data", (chunk) => handler.data(chunk as Uint8Array));
+    if (!this.#native) socket.on("data", (chunk) => handler.data(chunk as Uint8Array));
     socket.on("error", (error) => {
       this.#reason = phrase(error);
     });
     socket.on("close", () => handler.closed(this.#reason));
+    socket.resume();
   }
 
   get local(): Address | undefined {
@@ -193,19 +237,18 @@ function setOptions(fd: number, target: Pick<ConnectTarget, "address" | "ttlSecu
 export const tcpTransport: Transport = {
   connect(target, handler) {
     const native = nativeSockets();
-    let socket: Socket;
+    let connection: TcpConnection;
     try {
       if (!native && (target.password !== undefined || target.ttlSecurityHops > 0))
         throw new Error("TCP-MD5 and TTL security need the native socket module, which does not load here");
-      socket = native ? nativeSocket(target) : new Socket();
+      connection = native ? TcpConnection.of(nativeSocket(target)) : TcpConnection.plain(new Socket());
     } catch (error) {
-      const failed = new Socket();
-      const connection = new TcpConnection(failed, false);
-      connection.open(handler);
-      failed.destroy(error as Error);
-      return connection;
+      const failed = TcpConnection.plain(new Socket());
+      failed.open(handler);
+      failed.socket.destroy(error as Error);
+      return failed;
     }
-    const connection = new TcpConnection(socket, native);
+    const { socket } = connection;
     connection.open(handler);
     socket.once("connect", () => handler.connected());
     const zone = target.interface !== undefined && isLinkLocal(target.address) ? `%${target.interface}` : "";
@@ -220,13 +263,13 @@ export const tcpTransport: Transport = {
 
 const isLinkLocal = (a: Address): boolean => a.family === 6 && a.hi >> 54n === 0x3fan;
 
-function nativeSocket(target: ConnectTarget): Socket {
+function nativeSocket(target: ConnectTarget): number {
   const fd = openTcpSocket(target.address.family);
   try {
     setOptions(fd, target);
     if (target.interface !== undefined) bindToInterface(fd, target.interface);
     if (target.password !== undefined) setMd5(fd, target.address, target.password);
-    return new Socket({ fd, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
+    return fd;
   } catch (error) {
     close(fd);
     throw error;
@@ -325,17 +368,22 @@ export interface ListenSocket {
   readonly port: number;
 }
 
-/** Prepares an accepted socket for its neighbour. @throws KernelError when a protection that is configured cannot be had */
+/**
+ * Prepares a socket that was accepted, and from which nothing has been read, for its neighbour. The socket is the connection's from now on.
+ * @throws KernelError when a protection that is configured cannot be had
+ */
 export function prepareAccepted(socket: Socket, peer: PeerConfig): TcpConnection {
-  const native = nativeSockets();
-  const fd = native ? descriptorOf(socket) : undefined;
-  if (fd !== undefined)
-    setOptions(fd, {
-      address: peer.address,
-      ttlSecurityHops: peer.ttlSecurityHops,
-      ttl: peer.peerAsn === peer.localAsn ? 0 : peer.multihopTtl || 1,
-    });
-  return new TcpConnection(socket, native);
+  const accepted = nativeSockets() ? descriptorOf(socket) : undefined;
+  if (accepted === undefined) return TcpConnection.plain(socket);
+  setOptions(accepted, {
+    address: peer.address,
+    ttlSecurityHops: peer.ttlSecurityHops,
+    ttl: peer.peerAsn === peer.localAsn ? 0 : peer.multihopTtl || 1,
+  });
+  // How a socket reads is said when it is made, and Node has made this one.
+  const fd = duplicate(accepted);
+  socket.destroy();
+  return TcpConnection.of(fd);
 }
 
 export { addressOf };

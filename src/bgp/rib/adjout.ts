@@ -31,6 +31,8 @@ const scratch: Scratch = {
 export interface Told {
   readonly bytes: Uint8Array;
   readonly messages: number;
+  /** The octets are still the writer's: see UpdateWriter.lend. */
+  readonly lent?: boolean;
 }
 
 /** Adj-RIB-Out as a session uses it: {@link AdjRibOut}, or PathsOut where several paths of a prefix are sent. */
@@ -42,8 +44,11 @@ export interface SessionOut extends Disposable {
   readonly idle: boolean;
   restart(): void;
   mark(used: Uint8Array): void;
-  /** UPDATEs of about `budget` octets at most, or what others were told at the same place; counted as sent from now on. */
-  take(writer: UpdateWriter, messageBytesMax: number, budget: number): Told;
+  /**
+   * UPDATEs of about `budget` octets at most, or what others were told at the same place; counted as sent from now on.
+   * @param lend whether the octets may stay the writer's
+   */
+  take(writer: UpdateWriter, messageBytesMax: number, budget: number, lend?: boolean): Told;
 }
 
 export class AdjRibOut implements GroupMember, SessionOut {
@@ -131,7 +136,7 @@ export class AdjRibOut implements GroupMember, SessionOut {
     return this.group.outFor(this.afi, pid, this.#peer);
   }
 
-  take(writer: UpdateWriter, messageBytesMax: number, budget: number): Told {
+  take(writer: UpdateWriter, messageBytesMax: number, budget: number, lend = false): Told {
     const log = this.group.logs[this.afi];
     const { position } = this.#cursor;
     const form = messageBytesMax * 2 + (this.#as4 ? 1 : 0);
@@ -139,12 +144,15 @@ export class AdjRibOut implements GroupMember, SessionOut {
     if (told) return told;
     writer.begin(messageBytesMax);
     const part = this.#fill(writer, budget, log.readers > 1);
+    const keep = part !== undefined && this.#cursor.position > position;
+    const lent = lend && !keep;
+    const bytes = lent ? writer.lend() : writer.finish();
+    // Closing the last message counts it.
     const { messages } = writer;
-    const bytes = writer.finish();
-    if (part && this.#cursor.position > position)
+    if (keep)
       this.group.shared.keep(log, position, form, { ...part, end: this.#cursor.position, bytes, messages });
     log.trim();
-    return { bytes, messages };
+    return { bytes, messages, lent };
   }
 
   /** Takes what others were told, where it is to the word what this neighbour is to hear. */

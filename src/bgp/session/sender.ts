@@ -157,9 +157,13 @@ export class Sender {
       for (const out of this.#out) {
         if (out.idle) continue;
         const { messageBytesMax } = this.#channel.negotiated!;
-        const { bytes, messages } = out.take(writer, messageBytesMax, this.#chunk / this.#out.length);
+        const budget = this.#chunk / this.#out.length;
+        // Who reads has nearly always taken them when the call returns. Of the others, none is to hold more than it was sent.
+        const { bytes, messages, lent } = out.take(writer, messageBytesMax, budget, !this.patient);
         this.updatesSent += messages;
-        if (bytes.length > 0 && !this.#channel.write(bytes)) taken = false;
+        if (bytes.length === 0) continue;
+        if (!this.#channel.write(bytes)) taken = false;
+        if (lent && connection.pendingBytes > 0) writer.giveAway();
       }
       if (!taken) {
         this.#pendingSince = this.#clock.now();

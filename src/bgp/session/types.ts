@@ -34,7 +34,10 @@ export interface Connection {
   readonly remotePort?: number | undefined;
   /** Prefixes of the interface that the connection runs over, once connected; undefined where that is not known or has no meaning. */
   readonly links?: readonly Prefix[] | undefined;
-  /** Sends; false asks to wait for {@link ConnectionHandler.drained}. Never blocks, never throws. */
+  /**
+   * Sends; false asks to wait for {@link ConnectionHandler.drained}. Never blocks, never throws. The octets must stay as they are until
+   * {@link pendingBytes} is 0, which it may be at once.
+   */
   write(bytes: Uint8Array): boolean;
   /** Octets that the kernel has not taken yet. */
   readonly pendingBytes: number;
@@ -49,6 +52,7 @@ export interface Connection {
 /** What a connection tells its owner. Nothing more comes after `closed`. */
 export interface ConnectionHandler {
   connected(): void;
+  /** The octets are there during the call only: what comes next is read into the same memory. */
   data(chunk: Uint8Array): void;
   drained(): void;
   /** `reason` is a phrase for people: "Connection refused". */

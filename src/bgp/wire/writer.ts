@@ -22,7 +22,7 @@ const UNREACH_HEAD_BYTES = 7;
 
 /**
  * Writes UPDATEs one after another into one growing buffer. Use: `withdraw()` or `announce()` opens a message, `add()` puts prefixes
- * into it and starts a further one like it when it is full, `finish()` closes the last and hands out everything.
+ * into it and starts a further one like it when it is full, `finish()` closes the last and hands out everything, `lend()` without a copy.
  */
 export class UpdateWriter {
   #out = new Uint8Array(64 * 1024);
@@ -94,8 +94,18 @@ export class UpdateWriter {
 
   /** A copy of all messages. */
   finish(): Uint8Array {
+    return this.lend().slice();
+  }
+
+  /** All messages where they lie: they stay so until `begin`, and after {@link giveAway} for good. */
+  lend(): Uint8Array {
     this.#close();
-    return this.#out.slice(0, this.#end);
+    return this.#out.subarray(0, this.#end);
+  }
+
+  /** Somebody still needs what was lent: the next messages go elsewhere. */
+  giveAway(): void {
+    this.#out = new Uint8Array(this.#out.length);
   }
 
   get #mp(): boolean {

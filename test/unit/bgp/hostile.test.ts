@@ -40,12 +40,11 @@ function accept(socket: Socket): void {
   const connection = peer && prepareAccepted(socket, peer.config);
   const handler = peer && connection && speaker.accept(peer, connection);
   if (!handler) {
-    socket.destroy();
+    (connection ?? socket).destroy();
     return;
   }
   connection!.open(handler);
   handler!.connected();
-  socket.resume();
 }
 
 beforeAll(async () => {
