@@ -40,6 +40,8 @@ const seriesMs = 10 * 60_000;
 /** A running series is written no more often than this. */
 const seriesWriteMs = 60_000;
 const mostSeries = 2_000;
+/** Events that wait to be written. They go one after another: news for people must not be in the way of what it is about. */
+const mostWaiting = 1_000;
 /** Per object: a burst, then one more every so often. */
 const burst = 10;
 const refillMs = 30_000;
@@ -51,6 +53,8 @@ export class EventRecorder {
   readonly #clock: Clock;
   readonly #series = new Map<string, Series>();
   readonly #budgets = new Map<string, { tokens: number; at: number }>();
+  readonly #waiting: (() => Promise<unknown>)[] = [];
+  #writing = false;
   #sequence = 0;
 
   constructor(options: EventRecorderOptions) {
@@ -70,7 +74,7 @@ export class EventRecorder {
       if (!due) return;
       running.lastAt = now;
       running.written = running.count;
-      void this.#write(() =>
+      this.#enqueue(() =>
         this.#o.api.patch(
           builtinKinds.Event,
           running.name,
@@ -114,9 +118,24 @@ export class EventRecorder {
         ...(namespace && { namespace }),
       },
     };
-    void this.#write(() =>
+    this.#enqueue(() =>
       this.#o.api.create(builtinKinds.Event, body, { namespace: series.namespace, retries: 0 }),
     );
+  }
+
+  #enqueue(request: () => Promise<unknown>): void {
+    if (this.#waiting.length >= mostWaiting) {
+      this.stats.refused += 1;
+      return;
+    }
+    this.#waiting.push(request);
+    if (!this.#writing) void this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    this.#writing = true;
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) await this.#write(next);
+    this.#writing = false;
   }
 
   async #write(request: () => Promise<unknown>): Promise<void> {

@@ -16,6 +16,7 @@ export { type ConnectedCluster, loadKubeConfig } from "./load.ts";
 export { kubeSource } from "./metrics.ts";
 export { Reflector, type ReflectorOptions, type ReflectorState, type Store } from "./reflector.ts";
 export * from "./resource.ts";
+export { SharedLists } from "./shared-list.ts";
 export { requestToken } from "./tokens.ts";
 export type { HttpRequest, HttpResponse, Transport } from "./transport.ts";
 export { WorkQueue, type WorkQueueOptions } from "./workqueue.ts";

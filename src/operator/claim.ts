@@ -16,7 +16,14 @@ export const isGoing = (claim: IPAllocation): boolean => {
   const phase = phaseOf(claim);
   return phase === "Releasing" || phase === "Cooling";
 };
-export const prefixOf = (claim: IPAllocation): Prefix => parsePrefix(claim.spec.prefix);
+
+/** Counts and choices ask for the same claims' prefixes again and again. */
+const parsed = new WeakMap<IPAllocation, Prefix>();
+export function prefixOf(claim: IPAllocation): Prefix {
+  let prefix = parsed.get(claim);
+  if (!prefix) parsed.set(claim, (prefix = parsePrefix(claim.spec.prefix)));
+  return prefix;
+}
 
 /** `namespace/name`, or `name`. */
 export const ownerKey = (o: Owner): string => (o.namespace ? `${o.namespace}/${o.name}` : o.name);

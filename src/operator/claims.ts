@@ -17,6 +17,7 @@ import {
   isNotFound,
   type KubeApi,
   kinds,
+  SharedLists,
   setCondition,
   timestamp,
 } from "../kube/index.ts";
@@ -49,11 +50,13 @@ export class ClaimLedger extends ClaimView {
   usedElsewhere: (owner: Owner, prefix: string) => Promise<string | undefined> = async () => undefined;
   readonly #api: KubeApi;
   readonly #clock: Clock;
+  readonly #lists: SharedLists;
 
   constructor(api: KubeApi, informer: Informer<IPAllocation>, clock: Clock) {
     super(informer, clock);
     this.#api = api;
     this.#clock = clock;
+    this.#lists = new SharedLists(api, clock);
   }
 
   /**
@@ -185,9 +188,9 @@ export class ClaimLedger extends ClaimView {
     return near.find((other) => isBefore(other, claim) && overlaps(prefixOf(other), prefix));
   }
 
-  /** From the API server itself; everything in it is newer than what was created before. */
-  async #list(labelSelector: string): Promise<readonly IPAllocation[]> {
-    return (await this.#api.list(kinds.IPAllocation, { labelSelector })).items;
+  /** From the API server itself, asked for now: it shows whatever was created before what the caller has created. */
+  #list(labelSelector: string): Promise<readonly IPAllocation[]> {
+    return this.#lists.list(kinds.IPAllocation, { labelSelector });
   }
 
   /** A claim that was never used goes without a rest. */

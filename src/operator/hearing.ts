@@ -64,6 +64,8 @@ export class Hearing implements Disposable {
   #looked = false;
   #disposed = false;
   #toldAt = Number.NEGATIVE_INFINITY;
+  /** Whom those who wait have been told of. */
+  #told = "";
   #silent: ReadonlySet<string> = new Set();
   #awaited: readonly string[] = ["the agents"];
 
@@ -153,10 +155,10 @@ export class Hearing implements Disposable {
     this.#noteSilence(now);
     if (this.#closedAt === undefined) return;
     const awaited = this.#awaitedNow(now, this.#closedAt);
-    const changed = awaited.join() !== this.#awaited.join();
     this.#awaited = awaited;
-    if (changed && awaited.length > 0 && now - this.#toldAt >= openMs) {
+    if (awaited.join() !== this.#told && awaited.length > 0 && now - this.#toldAt >= openMs) {
       this.#toldAt = now;
+      this.#told = awaited.join();
       this.#o.onAwaited();
     }
     if (awaited.length > 0) return;

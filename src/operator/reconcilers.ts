@@ -127,7 +127,8 @@ export class Reconcilers implements AsyncDisposable {
       advertisements: status.advertisement,
       peerings: status.peering,
     };
-    const workers: Partial<Record<Name, number>> = { nodes: 4, services: 4, claims: 2 };
+    // A Service waits for the API server nearly all of its time, and those that wait together share their questions.
+    const workers: Partial<Record<Name, number>> = { nodes: 16, services: 32, claims: 4 };
     this.#controllers = Object.fromEntries(
       names.map((name) => [
         name,

@@ -1,7 +1,7 @@
 // operator: Services of type LoadBalancer: an address of each family is claimed, and shown in the status after the claim.
 import { type IPAllocation, isPaused, type Service } from "../api/index.ts";
 import { describePrefix, refusals } from "../ipam/index.ts";
-import { isNotFound, kinds, type Result, sameJson, setCondition } from "../kube/index.ts";
+import { isNotFound, kinds, type Result, SharedLists, sameJson, setCondition } from "../kube/index.ts";
 import { claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { type Allocation, allocate, claimOnce, takeQuarantined } from "./allocate.ts";
 import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claim.ts";
@@ -51,12 +51,14 @@ export class ServiceReconciler {
   readonly #c: OperatorContext;
   readonly #contest: Contest;
   readonly #sources: ServiceSources;
+  readonly #lists: SharedLists;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(context: OperatorContext) {
     this.#c = context;
     this.#contest = new Contest(context.clock);
     this.#sources = new ServiceSources(context);
+    this.#lists = new SharedLists(context.api, context.clock);
   }
 
   readonly reconcile = async (key: string): Promise<Result | undefined> => {
@@ -257,8 +259,7 @@ export class ServiceReconciler {
   /** Name of a reservation for this Service that the API server has and the cache may not. */
   async #reservedLately(service: Service, family: Family): Promise<string | undefined> {
     const namespace = service.metadata.namespace ?? "";
-    const { items } = await this.#c.api.list(kinds.IPReservation, { namespace });
-    const found = items.find(
+    const found = (await this.#lists.list(kinds.IPReservation, { namespace })).find(
       (r) => r.spec.serviceName === service.metadata.name && tryHost(r.spec.address)?.family === family,
     );
     return found?.metadata.name;

@@ -17,6 +17,7 @@ import { type FieldError, fieldErrors, internal } from "../messages.ts";
 import type { ApiObject } from "../object.ts";
 import { isDnsLabel, label1035Problems } from "../schema/names.ts";
 import type { Strategy } from "./resource.ts";
+import { bookOf, nodePortsOf, type ServiceBook } from "./service-book.ts";
 
 const nodePorts = { first: 30_000, last: 32_767 } as const;
 /** A free address or port is looked for at random this often before the range is walked. */
@@ -43,50 +44,28 @@ const addressText = (family: Family, value: bigint): string =>
 
 const familyOf = (address: string): Family => (isIP(address) === 6 ? "IPv6" : "IPv4");
 
-const services = (context: ServerContext): Iterable<{ object: ApiObject }> =>
-  context.store.collection("services").range("");
+const book = (context: ServerContext): ServiceBook => bookOf(context.store.collection("services"));
 
-function usedAddresses(context: ServerContext): Set<string> {
-  const used = new Set<string>();
-  for (const { object } of services(context))
-    for (const ip of stringsAt(object, "spec", "clusterIPs")) used.add(ip);
-  return used;
-}
-
-function usedNodePorts(context: ServerContext, self: ApiObject): Set<number> {
-  const used = new Set<number>();
-  for (const { object } of services(context)) {
-    const same =
-      object.metadata.name === self.metadata.name && object.metadata.namespace === self.metadata.namespace;
-    if (same) continue;
-    for (const port of listAt(object, "spec", "ports")) used.add(numberAt(port, "nodePort") ?? 0);
-    used.add(numberAt(object, "spec", "healthCheckNodePort") ?? 0);
-  }
-  return used;
-}
-
-function allocateAddress(context: ServerContext, range: Range, used: ReadonlySet<string>): string {
+function allocateAddress(context: ServerContext, range: Range, used: (address: string) => boolean): string {
   // The range of an IPv6 cluster is far larger than any cluster: 16 bits of it are plenty.
   const size = Number(range.size > 65_534n ? 65_534n : range.size);
   const offset = context.randomBelow(size);
   for (let i = 0; i < size; i++) {
     const text = addressText(range.family, range.first + BigInt((offset + i) % size));
-    if (!used.has(text)) return text;
+    if (!used(text)) return text;
   }
   throw internal("failed to allocate a serviceIP: range is full");
 }
 
-function allocateNodePort(context: ServerContext, used: Set<number>): number {
+function allocateNodePort(context: ServerContext, used: (port: number) => boolean): number {
   const size = nodePorts.last - nodePorts.first + 1;
   let port = 0;
   for (let i = 0; i < randomTries; i++) {
     port = nodePorts.first + context.randomBelow(size);
-    if (!used.has(port)) break;
+    if (!used(port)) break;
   }
-  for (let i = 0; i < size && used.has(port); i++)
-    port = nodePorts.first + ((port - nodePorts.first + 1) % size);
-  if (used.has(port)) throw internal("failed to allocate a nodePort: range is full");
-  used.add(port);
+  for (let i = 0; i < size && used(port); i++) port = nodePorts.first + ((port - nodePorts.first + 1) % size);
+  if (used(port)) throw internal("failed to allocate a nodePort: range is full");
   return port;
 }
 
@@ -160,13 +139,13 @@ function allocate(next: ApiObject, old: ApiObject | undefined, context: ServerCo
   }
   const ranges = context.serviceCidrs.map(parseRange);
   chooseFamilies(spec, before, ranges);
-  allocateAddresses(spec, before, ranges, context);
-  allocatePorts(next, spec, before, type, context);
+  allocateAddresses(spec, old, ranges, context);
+  allocatePorts(spec, old, type, context);
 }
 
 function allocateAddresses(
   spec: JsonObject,
-  before: JsonObject | undefined,
+  old: ApiObject | undefined,
   ranges: readonly Range[],
   context: ServerContext,
 ): void {
@@ -175,14 +154,13 @@ function allocateAddresses(
     spec.clusterIPs = ["None"];
     return;
   }
-  const used = usedAddresses(context);
-  for (const ip of stringsAt(before, "clusterIPs")) used.delete(ip);
+  const taken = book(context);
   const given = new Set([stringAt(spec, "clusterIP"), ...stringsAt(spec, "clusterIPs")].filter(Boolean));
   const chosen = stringsAt(spec, "ipFamilies").flatMap((family) => {
     const asked = [...given].find((ip) => familyOf(ip) === family);
     if (asked) return [asked];
     const range = ranges.find((r) => r.family === family);
-    return range ? [allocateAddress(context, range, used)] : [];
+    return range ? [allocateAddress(context, range, (ip) => taken.hasAddress(ip, old))] : [];
   });
   if (chosen.length === 0) return;
   spec.clusterIPs = chosen;
@@ -190,15 +168,18 @@ function allocateAddresses(
 }
 
 function allocatePorts(
-  next: ApiObject,
   spec: JsonObject,
-  before: JsonObject | undefined,
+  stored: ApiObject | undefined,
   type: string,
   context: ServerContext,
 ): void {
   const wanted =
     type === "NodePort" || (type === "LoadBalancer" && spec.allocateLoadBalancerNodePorts !== false);
-  const used = usedNodePorts(context, next);
+  const taken = book(context);
+  const mine = new Set(nodePortsOf(spec));
+  const used = (port: number): boolean => mine.has(port) || taken.hasNodePort(port, stored);
+  const choose = (): number => allocateNodePort(context, used);
+  const before = objectAt(stored, "spec");
   const old = listAt(before, "ports");
   for (const port of listAt(spec, "ports")) {
     if (!isObject(port)) continue;
@@ -206,11 +187,12 @@ function allocatePorts(
     if (!wanted || numberAt(port, "nodePort")) continue;
     const same = old.find((p) => at(p, "port") === port.port && at(p, "protocol") === port.protocol);
     const kept = numberAt(same, "nodePort");
-    port.nodePort = kept && !used.has(kept) ? kept : allocateNodePort(context, used);
+    port.nodePort = kept && !used(kept) ? kept : choose();
+    mine.add(port.nodePort);
   }
   if (type !== "LoadBalancer" || spec.externalTrafficPolicy !== "Local") delete spec.healthCheckNodePort;
   else if (!numberAt(spec, "healthCheckNodePort"))
-    spec.healthCheckNodePort = numberAt(before, "healthCheckNodePort") ?? allocateNodePort(context, used);
+    spec.healthCheckNodePort = numberAt(before, "healthCheckNodePort") ?? choose();
 }
 
 function validate(next: ApiObject, old: ApiObject | undefined, context: ServerContext): FieldError[] {
@@ -246,7 +228,7 @@ function validate(next: ApiObject, old: ApiObject | undefined, context: ServerCo
       errors.push(
         fieldErrors.invalid("spec.loadBalancerClass", spec.loadBalancerClass, "may not change once set"),
       );
-  if (type !== "ExternalName") errors.push(...validateAddresses(spec, before, context));
+  if (type !== "ExternalName") errors.push(...validateAddresses(spec, old, context));
   return errors;
 }
 
@@ -278,12 +260,11 @@ function validatePorts(spec: JsonObject): FieldError[] {
 
 function validateAddresses(
   spec: JsonObject,
-  before: JsonObject | undefined,
+  old: ApiObject | undefined,
   context: ServerContext,
 ): FieldError[] {
   const errors: FieldError[] = [];
-  const used = usedAddresses(context);
-  for (const ip of stringsAt(before, "clusterIPs")) used.delete(ip);
+  const taken = book(context);
   stringsAt(spec, "clusterIPs").forEach((ip, i) => {
     if (ip === "None") return;
     if (isIP(ip) === 0)
@@ -294,7 +275,7 @@ function validateAddresses(
           "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
         ),
       );
-    else if (used.has(ip))
+    else if (taken.hasAddress(ip, old))
       errors.push(
         fieldErrors.invalid(
           "spec.clusterIPs",

@@ -1,7 +1,11 @@
 // apiserver/store: the objects of one kind, by key and in key order (a list answers in that order, as etcd does).
 import type { Entry } from "./store.ts";
 
+/** Hears of every change of a collection in the same turn; of an entry that came, one that went, or both. */
+export type EntryObserver = (before: Entry | undefined, now: Entry | undefined) => void;
+
 export class Collection {
+  readonly #observers: EntryObserver[] = [];
   readonly #entries = new Map<string, Entry>();
   #keys: string[] = [];
 
@@ -14,12 +18,24 @@ export class Collection {
   }
 
   set(key: string, entry: Entry): void {
-    if (!this.#entries.has(key)) this.#keys.splice(this.#lowerBound(key), 0, key);
+    const before = this.#entries.get(key);
+    if (!before) this.#keys.splice(this.#lowerBound(key), 0, key);
     this.#entries.set(key, entry);
+    for (const observe of this.#observers) observe(before, entry);
   }
 
   delete(key: string): void {
-    if (this.#entries.delete(key)) this.#keys.splice(this.#lowerBound(key), 1);
+    const before = this.#entries.get(key);
+    if (!before) return;
+    this.#entries.delete(key);
+    this.#keys.splice(this.#lowerBound(key), 1);
+    for (const observe of this.#observers) observe(before, undefined);
+  }
+
+  /** Calls the observer for all that there is, and for every change from now on. It must not throw. */
+  observe(observer: EntryObserver): void {
+    for (const entry of this.#entries.values()) observer(undefined, entry);
+    this.#observers.push(observer);
   }
 
   /** Entries whose key begins with `prefix` and comes after `after`, in order. */

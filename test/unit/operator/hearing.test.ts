@@ -48,9 +48,9 @@ describe("heartbeats", () => {
     w.api.put(kinds.Service, service("a"));
     await w.settle(12_000);
     const { operator } = w.start();
+    expect(operator.awaited?.length).toBeGreaterThan(0);
     await w.clock.until(() => w.condition(w.service("a"), "waggle.dev/Allocated") !== "absent");
     expect(w.condition(w.service("a"), "waggle.dev/Allocated")).toBe("False AwaitingAgents");
-    expect(operator.awaited?.length).toBeGreaterThan(0);
     await w.clock.until(() => ingress(w.service("a")).length > 0, 20_000);
   });
 
