@@ -233,6 +233,11 @@ export const say = {
       `'${type}' is not an address`,
       "pass a field of 4 or 16 bytes, a u32 in network order, or what ntop() gives",
     ),
+  debugOnly: () =>
+    warning(
+      "debugf",
+      "debugf() prints to the kernel's trace, which everybody on the machine shares and which costs much more than printf()",
+    ),
   discarded: (name: string) => warning("discarded", `Return value discarded for ${name}()`, "assign it to _"),
 
   // statements

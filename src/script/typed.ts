@@ -11,6 +11,8 @@ export interface Variable {
   type: Type;
   /** From `let $x : T`: assignments convert instead of widening. */
   declared: boolean;
+  /** Its address is taken: it lives in memory. */
+  addressed?: true;
 }
 
 /** An @map. Key and value types grow while the checker iterates and are fixed afterwards. */

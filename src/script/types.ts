@@ -106,6 +106,10 @@ export interface TypeSource {
   function(name: string): FunctionPrototype | undefined;
   /** Arguments of `btf_trace_<name>` without the leading void*. */
   rawTracepoint(name: string): FunctionPrototype | undefined;
+  /** A variable of vmlinux, per CPU or not, by its BTF id. */
+  variable?(name: string): { readonly btfId: number; readonly type: Type } | undefined;
+  /** Whether programs of a type may call a function of the kernel. */
+  kfuncAllowed?(name: string, program: ProgramType): boolean;
   /** Context of an iterator: struct bpf_iter__<name>. */
   iterator(name: string): Structure | undefined;
   /** Address of a kernel symbol. */

@@ -38,7 +38,8 @@ const mapTypes: Readonly<Record<CompiledMap["type"], MapType>> = {
 /** BPF_F_SLEEPABLE of BPF_PROG_LOAD; programs of type SYSCALL must have it. */
 const SLEEPABLE = 1 << 4;
 
-const programTypes: Readonly<
+/** Types of programs as the kernel has them. */
+export const programTypes: Readonly<
   Record<
     ProgramType,
     { readonly type: KernelProgramType; readonly attach?: AttachType; readonly flags?: number }

@@ -146,6 +146,8 @@ export class Run implements Disposable {
       this.#stopTimer = this.#timers.after(this.#options.durationMs, () => void this.end("deadline"));
     if (finite && (iterators > 0 || this.#options.endWithoutProbes))
       this.#timers.after(0, () => {
+        // Somebody may have ended the run meanwhile: then the ring is no longer mapped.
+        if (this.#ended) return;
         this.#drainAll();
         void this.end("exit");
       });

@@ -10,6 +10,7 @@ import type {
   Field,
   FunctionPrototype,
   KernelFeatures,
+  ProgramType,
   Structure,
   Type,
   TypeSource,
@@ -18,6 +19,7 @@ import type {
 import { anonymousId, memberNamed, prototypeOf, structureOf, typeOf } from "./btf-types.ts";
 import { probeFeatures } from "./features.ts";
 import { globMatcher, isGlob } from "./glob.ts";
+import { tryKfunc } from "./kfuncs.ts";
 import { recordOf } from "./tracepoint-types.ts";
 
 export interface TypeSourceOptions {
@@ -166,6 +168,25 @@ export class KernelTypes implements TypeSource {
     if (!found) return undefined;
     const { btf, module } = found.from;
     return prototypeOf(btf, btf.target(found.id), { name, module, btfId: found.id });
+  }
+
+  variable(name: string): { readonly btfId: number; readonly type: Type } | undefined {
+    if (!this.hasBtf) return undefined;
+    const id = this.vmlinux.find(name, BtfKind.VAR);
+    const { btf } = this.vmlinux;
+    return id === undefined ? undefined : { btfId: id, type: typeOf(btf, btf.target(id)) };
+  }
+
+  kfuncAllowed(name: string, program: ProgramType): boolean {
+    const id = this.hasBtf ? this.vmlinux.find(name, BtfKind.FUNC) : undefined;
+    return id !== undefined && tryKfunc(id, program, this.#attachable(program));
+  }
+
+  /** Something that programs of a typed kind can be made for. */
+  #attachable(program: ProgramType): number | undefined {
+    if (program === "tp_btf") return this.vmlinux.find("btf_trace_sched_switch", BtfKind.TYPEDEF);
+    if (program === "iter") return this.iteratorFunction("task");
+    return program === "fentry" || program === "fexit" ? this.function("do_exit")?.btfId : undefined;
   }
 
   /** The FUNC of a name, for listings. */

@@ -249,6 +249,8 @@ export class Vm {
         const map = this.#map(a);
         return map.entries.delete(hex(this.#readBytes(b, map.keySize))) ? 0n : -2n;
       }
+      case 6:
+        return 0n;
       case 5:
       case 125:
       case 208:

@@ -267,7 +267,16 @@ function statement(s: Scope): string {
       return oneOf(pick, [
         () => `printf("%r %rx\\n", buf(${text(s)}), buf(curtask, ${integer(s)}));`,
         () => `print(strncmp(${text(s)}, ${text(s)}, ${pick(20)}));`,
-        () => `@has = strcontains(${text(s)}, "ab");`,
+        () => `@has = strcontains(${text(s)}, ${oneOf(pick, ['"ab"', text(s)])});`,
+        () => `@where = strstr(${text(s)}, ${oneOf(pick, ['"a"', text(s)])});`,
+        () => `print(memcmp(${text(s)}, ${text(s)}, ${pick(40)}));`,
+        () => `debugf("%d %s", ${integer(s)}, ${text(s)});`,
+        () => {
+          const name = `$at${s.counter.n++}`;
+          const kind = oneOf<Kind>(pick, ["int", "text", "tuple"]);
+          return `${name} = ${value(s, kind)}; ${name}p = &${name}; print(*${name}p); ${name} = *${name}p;`;
+        },
+        () => "print(&@steps); @steps++;",
         () => `print((uint8[4])(uint32)${leaf(s)});`,
         () =>
           `$arr${s.counter.n} = (uint8[8])(uint64)${leaf(s)}; print($arr${s.counter.n}[${leaf(s).replace(/^(0x|[0-9]).*/, "nsecs")}]); print($arr${s.counter.n++}[3]);`,

@@ -160,6 +160,7 @@ function again(i: Insn): boolean {
     (i.op === "mov" && typeof i.s === "bigint") ||
     i.op === "map" ||
     i.op === "map_value" ||
+    i.op === "kernel_variable" ||
     i.op === "function" ||
     (i.op === "address" && typeof i.of.base !== "number")
   );

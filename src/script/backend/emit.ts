@@ -147,6 +147,9 @@ function emitFunction(
           relocations.push({ instruction: out.length, map: i.map, value: true });
           out.push(...encode.wide(reg(i.d), PSEUDO.value, 0, i.offset));
           break;
+        case "kernel_variable":
+          out.push(...encode.wide(reg(i.d), PSEUDO.variable, i.btfId, 0));
+          break;
         case "function":
           functionLoads.push({ at: out.length, index: i.index });
           out.push(...encode.wide(reg(i.d), PSEUDO.function, 0, 0));

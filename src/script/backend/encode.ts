@@ -44,8 +44,8 @@ export const INVERSE: Readonly<Partial<Record<Condition, Condition>>> = {
 
 const SIZE: Readonly<Record<MemorySize, number>> = { 1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18 };
 
-/** BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, BPF_PSEUDO_FUNC: what the source register of a 64-bit load says about its constant. */
-export const PSEUDO = { none: 0, map: 1, value: 2, function: 4 } as const;
+/** BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, BPF_PSEUDO_BTF_ID, BPF_PSEUDO_FUNC: what the source register of a 64-bit load says about its constant. */
+export const PSEUDO = { none: 0, map: 1, value: 2, variable: 3, function: 4 } as const;
 
 export interface Encoded {
   readonly code: number;

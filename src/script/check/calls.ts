@@ -7,6 +7,7 @@ import { argumentExpr } from "./expressions.ts";
 import { ACTIONS } from "./functions/actions.ts";
 import { AGGREGATES } from "./functions/aggregates.ts";
 import { BUFFERS } from "./functions/buffers.ts";
+import { KERNEL } from "./functions/kernel.ts";
 import { MAPS } from "./functions/maps.ts";
 import { NETWORK } from "./functions/network.ts";
 import { STACKS } from "./functions/stacks.ts";
@@ -17,10 +18,17 @@ import { checkMacroCall } from "./macros.ts";
 import { bad, type Checking } from "./state.ts";
 
 export const FUNCTIONS: ReadonlyMap<string, FunctionSpec> = new Map(
-  [...ACTIONS, ...MAPS, ...STRINGS, ...BUFFERS, ...STACKS, ...NETWORK, ...SYSTEM, ...AGGREGATES].map((f) => [
-    f.name,
-    f,
-  ]),
+  [
+    ...ACTIONS,
+    ...MAPS,
+    ...STRINGS,
+    ...BUFFERS,
+    ...STACKS,
+    ...NETWORK,
+    ...SYSTEM,
+    ...KERNEL,
+    ...AGGREGATES,
+  ].map((f) => [f.name, f]),
 );
 
 /** What 0.17 has. */
@@ -28,7 +36,7 @@ const OLD_FUNCTIONS: ReadonlySet<string> = new Set(
   (
     "printf time join str ksym usym kaddr uaddr ntop pton reg system exit cgroupid kstack ustack cat signal strncmp override buf " +
     "print strftime strcontains macaddr bswap cgroup_path strerror clear zero delete count sum min max avg stats hist lhist kptr uptr " +
-    "cluster prefix peer asn nexthop community"
+    "path debugf skboutput unwatch cluster prefix peer asn nexthop community"
   ).split(" "),
 );
 

@@ -1,13 +1,15 @@
 // script, checker: casts, and the operators * and & on pointers.
 import type { Loc } from "../ast.ts";
 import { say } from "../diagnostics.ts";
-import { formatType, isInteger, isScalar, isSigned, sizeOf } from "../layout.ts";
-import type { TExpr } from "../typed.ts";
+import { formatType, isInteger, isScalar, isSigned, NONE, sizeOf } from "../layout.ts";
+import type { MapInfo, TExpr } from "../typed.ts";
 import type { Type } from "../types.ts";
+import { unstable } from "./config.ts";
 import { textOf } from "./expressions.ts";
+import { call } from "./functions/table.ts";
 import { checkBinary, checkUnary, wrap } from "./operators.ts";
 import { bad, type Checking, unknown } from "./state.ts";
-import { complete } from "./structures.ts";
+import { complete, findStructure } from "./structures.ts";
 
 export function checkCast(c: Checking, to: Type, e: TExpr, loc: Loc): TExpr {
   if (unknown(to) || unknown(e.type)) return bad(loc);
@@ -73,11 +75,26 @@ export function deref(c: Checking, pointer: TExpr, loc: Loc): TExpr {
   return { op: "deref", pointer, type: complete(c, pointer.type.to), loc };
 }
 
+/** `&@map`: where the kernel's own object of the map lies. */
+export function mapAddress(c: Checking, map: MapInfo, loc: Loc): TExpr {
+  if (!unstable(c, "unstable_addr", loc)) return bad(loc);
+  const structure = findStructure(c, "struct bpf_map");
+  const to: Type = structure
+    ? { kind: "struct", name: structure.name, size: structure.size, union: false }
+    : NONE;
+  return call("map_address", { kind: "pointer", to, space: "kernel" }, [], loc, { map });
+}
+
 export function addressOf(c: Checking, place: TExpr, loc: Loc): TExpr {
   if (unknown(place.type)) return bad(loc);
   if (place.op === "deref") return place.pointer;
   if (place.op === "field" || place.op === "element")
     return { op: "address", place, type: { kind: "pointer", to: place.type, space: "kernel" }, loc };
+  if (!c.old && place.op === "variable") {
+    place.variable.addressed = true;
+    if (!unstable(c, "unstable_addr", loc)) return bad(loc);
+    return { op: "address", place, type: { kind: "pointer", to: place.type, space: "kernel" }, loc };
+  }
   c.report(loc, say.operatorType("&", formatType(place.type)));
   return bad(loc);
 }

@@ -7,7 +7,7 @@ import type { TExpr, TStatement } from "../typed.ts";
 import type { Aggregate, Type } from "../types.ts";
 import { builtinNames, checkBuiltin } from "./builtins.ts";
 import { checkCall } from "./calls.ts";
-import { addressOf, checkCast, deref } from "./casts.ts";
+import { addressOf, checkCast, deref, mapAddress } from "./casts.ts";
 import { checkDefine } from "./defines.ts";
 import { checkField, checkIndex, checkItem, offsetOf, recordOf } from "./fields.ts";
 import { checkMacroIdentifier, substituted } from "./macros.ts";
@@ -53,6 +53,8 @@ export function checkExpr(c: Checking, e: Expr): TExpr {
       return checkCall(c, e);
     case "unary":
       if (e.operator === "*") return deref(c, checkExpr(c, e.operand), loc);
+      if (e.operator === "&" && e.operand.node === "map" && !e.operand.keys && !c.old)
+        return mapAddress(c, useMap(c, substitutedMap(c, e.operand.name), e.operand.loc), loc);
       if (e.operator === "&") return addressOf(c, checkExpr(c, e.operand), loc);
       return checkUnary(c, e.operator, checkExpr(c, e.operand), loc);
     case "step":

@@ -45,6 +45,7 @@ export interface Builder {
   address(of: Address): VReg;
   map(map: MapRef): VReg;
   mapValue(map: number, offset: number): VReg;
+  kernelVariable(btfId: number): VReg;
   call(helper: number, args: readonly Val[]): VReg;
   functionAddress(index: number): VReg;
   /** Memory until `release` of an earlier mark. */
@@ -238,6 +239,7 @@ export function createBuilder(name: string, parameterCount: number, stackBudget:
     address: (of) => result((d) => ({ op: "address", d, of })),
     map: (map) => result((d) => ({ op: "map", d, map })),
     mapValue: (map, offset) => result((d) => ({ op: "map_value", d, map, offset })),
+    kernelVariable: (btfId) => result((d) => ({ op: "kernel_variable", d, btfId })),
     call: (helper, args) => result((d) => ({ op: "call", d, helper, args })),
     functionAddress: (index) => result((d) => ({ op: "function", d, index })),
     frame: (bytes) => {

@@ -45,6 +45,8 @@ export type Insn = { readonly loc?: Loc | undefined } & (
   | { readonly op: "address"; readonly d: VReg; readonly of: Address }
   | { readonly op: "map"; readonly d: VReg; readonly map: MapRef }
   | { readonly op: "map_value"; readonly d: VReg; readonly map: number; readonly offset: number }
+  /** Pointer to a variable of vmlinux, by its BTF id. */
+  | { readonly op: "kernel_variable"; readonly d: VReg; readonly btfId: number }
   | {
       readonly op: "call";
       readonly d: VReg | undefined;
@@ -132,6 +134,7 @@ export function uses(i: Insn): VReg[] {
       break;
     case "map":
     case "map_value":
+    case "kernel_variable":
     case "function":
       break;
   }

@@ -4,6 +4,7 @@ import type { Address, Val } from "../ir/ir.ts";
 import { sizeOf } from "../layout.ts";
 import type { TExprOf } from "../typed.ts";
 import type { Type } from "../types.ts";
+import { pathInto } from "./kernel.ts";
 import { copyFrom, place } from "./memory.ts";
 import { addressInto, routeInto } from "./routes.ts";
 import { value } from "./scalars.ts";
@@ -120,6 +121,10 @@ export function callInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Typ
       copyFrom(l, from, to, size);
       if (size === capacity) l.b.store(plus(to, capacity - 1), 1, 0n);
       else l.b.store(plus(to, size), 1, 0n);
+      return;
+    }
+    case "path": {
+      pathInto(l, e, to, sizeOf(type));
       return;
     }
     case "ntop": {

@@ -261,6 +261,9 @@ export function loopDepth(body: readonly TStatement[]): number {
   return most;
 }
 
+/** Functions that have callbacks of their own. */
+const CALLBACKS: ReadonlySet<string> = new Set(["len", "strstr", "strcontains"]);
+
 /** Loops inside of block expressions. */
 export function expressionDepth(e: TExpr): number {
   const of = (...list: readonly (TExpr | undefined)[]): number =>
@@ -296,8 +299,7 @@ export function expressionDepth(e: TExpr): number {
     case "map":
       return of(...e.key);
     case "call":
-      // len() and strcontains() have callbacks of their own.
-      return Math.max(of(...e.args), e.name === "len" || e.name === "strcontains" ? 1 : 0);
+      return Math.max(of(...e.args), CALLBACKS.has(e.name) ? 1 : 0);
     case "step":
       return "map" in e.target ? of(...e.target.key) : 0;
     default:

@@ -205,7 +205,11 @@ function copyInto(l: Lowering, e: TExpr, to: Address, type: Type, padded: boolea
     return;
   }
   if (e.type.kind === "tuple" && type.kind === "tuple") {
-    const from = toMemory(l, e);
+    let from: Address;
+    if (e.op === "deref") {
+      from = at(temporary(l, e.type));
+      copyFrom(l, place(l, e), from, sizeOf(e.type));
+    } else from = toMemory(l, e);
     copyTuple(l, from, e.type, to, type, padded);
     return;
   }

@@ -8,6 +8,7 @@ import type { TExpr, TExprOf } from "../typed.ts";
 import type { FunctionPrototype, Type } from "../types.ts";
 import { arithmetic, convert, increment } from "./arithmetic.ts";
 import { equivalentText, equivalentValue } from "./equivalent.ts";
+import { debugPrint, percpuAddress, writeUser } from "./kernel.ts";
 import { mapLength } from "./loops.ts";
 import { deleteKey, hasKey, loadMap } from "./maps.ts";
 import { addressOf, place, toMemory } from "./memory.ts";
@@ -15,7 +16,7 @@ import { ownerWord } from "./prologue.ts";
 import { routeWord } from "./routes.ts";
 import { asNumber, at, cached, canonical, type Lowering, type Place, step, when } from "./state.ts";
 import { lowerStatements } from "./statements.ts";
-import { compareBytes, containsText, equalMemory, textLength } from "./strings.ts";
+import { compareBytes, equalMemory, findText, textLength } from "./strings.ts";
 
 /** The value of a scalar expression, extended to 64 bits by its type. */
 export function value(l: Lowering, e: TExpr): Val {
@@ -333,8 +334,20 @@ function call(l: Lowering, e: TExprOf<"call">): Val {
       return mapLength(l, e);
     case "compare":
       return compareBytes(l, e);
-    case "strcontains":
-      return containsText(l, e);
+    case "debugf":
+      return debugPrint(l, e);
+    case "write_user":
+      return writeUser(l, e);
+    case "percpu_kaddr":
+      return percpuAddress(l, e);
+    case "map_address":
+      return e.data?.map ? asNumber(l, b.map(l.plan.storage(e.data.map).index)) : 0n;
+    case "strstr":
+      return findText(l, e);
+    case "strcontains": {
+      const found = findText(l, e);
+      return b.alu("xor", b.alu("rsh", found, 63n), 1n);
+    }
     case "signal":
       return first ? b.call(HELPER.send_signal, [value(l, first)]) : 0n;
     case "signal_thread":

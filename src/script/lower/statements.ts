@@ -123,7 +123,7 @@ export function declare(l: Lowering, variable: Variable): void {
     const home = l.b.pinned(Math.max(8, size), "scratch");
     l.variables.set(variable, home);
     zero(l, at(home), home.size);
-  } else if (isScalar(variable.type)) {
+  } else if (isScalar(variable.type) && !variable.addressed) {
     const home = l.b.reg();
     l.variables.set(variable, home);
     l.b.set(home, 0n);

@@ -168,7 +168,7 @@ export function textLength(l: Lowering, e: TExpr): Val {
   return result;
 }
 
-/** strncmp and memcmp: 0 if the first n bytes are the same, else 1. */
+/** strncmp and memcmp: 0 if the first n bytes are the same, else 1; memcmp -1 where the left side is less. */
 export function compareBytes(l: Lowering, e: TExprOf<"call">): Val {
   const { b } = l;
   const [left, right] = e.args;
@@ -180,42 +180,64 @@ export function compareBytes(l: Lowering, e: TExprOf<"call">): Val {
   const size = Math.min(wanted, sizeOf(left.type), sizeOf(right.type));
   const result = b.reg();
   const [same, differ, done] = [b.block(), b.block(), b.block()];
+  const ordered = e.data?.word === "memcmp";
+  const [xs, ys] = [b.reg(), b.reg()];
+  const differsAt = (offset: number, n: MemorySize, on: number): void => {
+    const left = b.load(plus(x, offset), n);
+    const right = b.load(plus(y, offset), n);
+    if (ordered) {
+      b.set(xs, left);
+      b.set(ys, right);
+    }
+    b.branch("ne", left, right, differ, on);
+  };
   // Strings are padded with zeros, so that words of both can be compared past their ends.
   for (let i = 0; i < size; ) {
     const n = Math.min(step(x.offset + i, size - i), step(y.offset + i, size - i)) as MemorySize;
     const next = b.block();
-    b.branch("ne", b.load(plus(x, i), n), b.load(plus(y, i), n), differ, next);
+    differsAt(i, n, next);
     b.enter(next);
     i += n;
   }
   if (size < wanted && sizeOf(left.type) !== sizeOf(right.type)) {
-    const rest = sizeOf(left.type) > sizeOf(right.type) ? x : y;
-    b.branch("ne", b.load(plus(rest, size), 1), 0n, differ, same);
+    const longer = sizeOf(left.type) > sizeOf(right.type);
+    const rest = b.load(plus(longer ? x : y, size), 1);
+    if (ordered) {
+      b.set(xs, longer ? rest : 0n);
+      b.set(ys, longer ? 0n : rest);
+    }
+    b.branch("ne", rest, 0n, differ, same);
   } else b.jump(same);
   b.enter(same);
   b.set(result, 0n);
   b.jump(done);
   b.enter(differ);
   b.set(result, 1n);
+  // The first byte that differs is the highest one once the words are turned round.
+  if (ordered && size > 0) when(l, "lt", b.swap(xs, 64), b.swap(ys, 64), () => b.set(result, -1n));
   b.jump(done);
   b.enter(done);
   b.release(mark);
   return result;
 }
 
-/** strcontains(text, literal): the literal is looked for at each place by a callback, so that long strings cost no code. */
-export function containsText(l: Lowering, e: TExprOf<"call">): Val {
-  const { b } = l;
+/** strstr(text, part): the index of the first place; -1 if there is none. */
+export function findText(l: Lowering, e: TExprOf<"call">): Val {
   const [text, part] = e.args;
-  if (!text || part?.op !== "text") return 0n;
+  if (!text || !part) return -1n;
+  return part.op === "text" ? findLiteral(l, text, part.bytes) : findString(l, text, part);
+}
+
+/** The literal is looked for at each place by a callback, so that long strings cost no code. */
+function findLiteral(l: Lowering, text: TExpr, wanted: Uint8Array): Val {
+  const { b } = l;
   const size = sizeOf(text.type);
-  const wanted = part.bytes;
-  if (wanted.length === 0) return 1n;
-  if (wanted.length >= size) return 0n;
+  if (wanted.length === 0) return 0n;
+  if (wanted.length >= size) return -1n;
   const home = b.pinned(size, "scratch");
   const found = b.pinned(8, "scratch");
   into(l, text, at(home), text.type, true);
-  b.store(at(found), 8, 0n);
+  b.store(at(found), 8, -1n);
   searchFrom(l, size - wanted.length, (inner, index, stop) => {
     const place = inner.b.reg();
     inner.b.set(place, inner.b.alu("add", inner.b.address(at(home)), index));
@@ -225,10 +247,68 @@ export function containsText(l: Lowering, e: TExprOf<"call">): Val {
       inner.b.branch("ne", inner.b.load(at(place, i), 1), BigInt(byte), miss, next);
       inner.b.enter(next);
     }
-    inner.b.store(at(found), 8, 1n);
+    inner.b.store(at(found), 8, index);
     inner.b.jump(stop);
     inner.b.enter(miss);
     inner.b.ret(0n);
+  });
+  return b.load(at(found), 8);
+}
+
+/** One byte is compared in each turn: `start` is the place that is tried, `done` the bytes of the part that were found there. */
+function findString(l: Lowering, text: TExpr, part: TExpr): Val {
+  const { b } = l;
+  const [size, partSize] = [sizeOf(text.type), sizeOf(part.type)];
+  const home = b.pinned(size, "scratch");
+  const partHome = b.pinned(partSize, "scratch");
+  const [start, done, found] = [b.pinned(8, "scratch"), b.pinned(8, "scratch"), b.pinned(8, "scratch")];
+  into(l, text, at(home), text.type, true);
+  into(l, part, at(partHome), part.type, true);
+  b.store(at(start), 8, 0n);
+  b.store(at(done), 8, 0n);
+  b.store(at(found), 8, -1n);
+  searchFrom(l, size * partSize + 1, (inner, _index, stop) => {
+    const w = inner.b;
+    const byteAt = (of: typeof home, offset: Val, most: number): Val => {
+      const place = w.reg();
+      w.set(place, w.alu("add", w.address(at(of)), w.atMost(offset, most - 1)));
+      return w.load(at(place), 1);
+    };
+    const from = w.load(at(start), 8);
+    const matched = w.load(at(done), 8);
+    const [hit, compare, some, same, differ, on] = [
+      w.block(),
+      w.block(),
+      w.block(),
+      w.block(),
+      w.block(),
+      w.block(),
+    ];
+    const want = w.reg();
+    w.set(want, 0n);
+    // A part that fills its memory ends where the memory does.
+    w.branch("lt", matched, BigInt(partSize), compare, hit);
+    w.enter(compare);
+    w.set(want, byteAt(partHome, matched, partSize));
+    w.branch("eq", want, 0n, hit, some);
+    w.enter(hit);
+    w.store(at(found), 8, from);
+    w.jump(stop);
+    w.enter(some);
+    const place = w.alu("add", from, matched);
+    const have = w.reg();
+    w.set(have, 0n);
+    when(inner, "lt", place, BigInt(size), () => w.set(have, byteAt(home, place, size)));
+    w.branch("eq", have, want, same, differ);
+    w.enter(same);
+    w.store(at(done), 8, w.alu("add", matched, 1n));
+    w.ret(0n);
+    w.enter(differ);
+    w.branch("eq", have, 0n, stop, on);
+    w.enter(on);
+    w.store(at(start), 8, w.alu("add", from, 1n));
+    w.store(at(done), 8, 0n);
+    w.ret(0n);
   });
   return b.load(at(found), 8);
 }

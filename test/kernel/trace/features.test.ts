@@ -18,4 +18,26 @@ describe.skipIf(!canTrace)(`features of the language (${skipped})`, () => {
     // The day may end meanwhile.
     expect(total).toBe(100);
   });
+
+  it("path names the files that iterators come by", async () => {
+    const { text } = await runScript(
+      `iter:task_file /ctx.task.tgid == ${process.pid}/ { printf("%s\\n", path(ctx.file.f_path)); }`,
+    );
+    // Whatever else is open, Node's event loop has its descriptors.
+    expect(text).toMatch(/anon_inode:|\/dev\/|pipe:/);
+  });
+
+  it("strings are found in one another, variables by their addresses", async () => {
+    const { text } = await runScript(
+      'BEGIN { $a = "hello world"; $b = "o w"; $p = &$b; print((strstr($a, *$p), strcontains($a, "x"), memcmp($a, $b, 3))); $m = &@m; @m[1] = 1; print($m->max_entries); }',
+    );
+    expect(text).toBe("(4, false, -1)\n4096\n");
+  });
+
+  it("kfunc_allowed knows what kind of program may call what", async () => {
+    const { text } = await runScript(
+      'BEGIN { print((kfunc_exist("no_such_thing"), kfunc_allowed("no_such_thing"), kfunc_allowed("vfs_read"))); }',
+    );
+    expect(text).toBe("(false, false, false)\n");
+  });
 });

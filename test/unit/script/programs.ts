@@ -33,4 +33,6 @@ export const PROGRAMS: readonly string[] = [
   "#define N 4\nstruct S { int a; char b[6]; unsigned int x:3, y:9; struct S *next; }; enum E { A = 1, B }; kprobe:vfs_read { $s = (struct S *)arg0; @[$s->b] = count(); @y = $s->y; @n = $s->next->next->a; @w = *$s; @e = B; @k[N] = (enum E)2; print(*$s); }",
   "let @m = lruhash(10); let @p = percpuhash(5); t:sched:sched_switch { @m[args.next_pid] = (a=1, b=args.next_comm); @p[args.next_pid] = count(); @r = @m[1].b; if (find(@m, 2, $v)) { print($v); } }",
   'kprobe:vfs_read { printf("%s %s %d %d", func, username, sarg0, reg("ip")); print(ppid); print(pcomm); @[syscall_name(arg0), strerror(arg1)] = 1; @x[(1, 2)] = 1; print(usermode); }',
+  't:syscalls:sys_enter_openat { $f = str(args.filename); $n = comm; print(strstr($f, $n)); print(strcontains($n, $f)); print(strstr($f, "etc")); print(memcmp($f, $n, 16)); $p = &$n; print(*$p); $t = (pid, comm); $q = &$t; print((*$q).1); $x = 1; $y = &$x; while ($x < 5) { $x++; print(*$y); } @ = &@m; @m[1] = 1; debugf("%s %d", $n, $x); }',
+  't:syscalls:sys_enter_write { @a = tseries(args.count, 10ms, 20); @b[comm, pid] = tseries(args.count, 1s, 5, "avg"); @c[1] = tseries(-1, 1s, 5, "min"); @d = tseries(args.fd, 1s, 3, "sum"); }',
 ];

@@ -54,7 +54,7 @@ function spaceOf(c: Checking, type: Type): "kernel" | "user" {
   return c.point.context.kind === "tracepoint" && c.point.context.category === "syscalls" ? "user" : "kernel";
 }
 
-/** strncmp, memcmp: 0 if the first n bytes are the same, else 1. */
+/** strncmp: 0 if the first n bytes are the same, else 1. memcmp: -1, 0 or 1. */
 function compare(name: "strncmp" | "memcmp"): FunctionSpec["check"] {
   return (c, args) => {
     const left = args.get(0);
@@ -72,7 +72,10 @@ function compare(name: "strncmp" | "memcmp"): FunctionSpec["check"] {
       c.report(args.loc, say.argumentValue(name, `Length must be 0..${c.settings.maxStrlen}, ${n} given`));
       return bad(args.loc);
     }
-    return call("compare", U64, [left, right], args.loc, { size: Number(n), word: name });
+    return call("compare", name === "memcmp" ? I64 : U64, [left, right], args.loc, {
+      size: Number(n),
+      word: name,
+    });
   };
 }
 
@@ -117,38 +120,10 @@ export const BUFFERS: readonly FunctionSpec[] = [
   {
     name: "memcmp",
     usage: "memcmp(a, b, n)",
-    about: "0 if n bytes are the same",
+    about: "0 if n bytes are the same, -1 if those of a are less, else 1",
     least: 3,
     most: 3,
     check: compare("memcmp"),
-  },
-  {
-    name: "strcontains",
-    usage: "strcontains(text, literal)",
-    about: "whether a string holds another",
-    least: 2,
-    most: 2,
-    check: (c, args) => {
-      const text = args.get(0);
-      const part = args.get(1);
-      if (unknown(text.type) || unknown(part.type)) return bad(args.loc);
-      if (text.type.kind !== "string") {
-        c.report(text.loc, say.argumentType("strcontains", 1, "string", formatType(text.type)));
-        return bad(args.loc);
-      }
-      if (part.op !== "text") {
-        c.report(part.loc, say.literalArgument("strcontains", "string"));
-        return bad(args.loc);
-      }
-      if (text.op === "text")
-        return {
-          op: "const",
-          value: text.value.includes(part.value) ? 1n : 0n,
-          type: { kind: "bool" },
-          loc: args.loc,
-        };
-      return call("strcontains", { kind: "bool" }, [text, part], args.loc);
-    },
   },
   {
     name: "kptr",

@@ -1,6 +1,6 @@
 // script, checker: functions that make or take strings.
 import { say } from "../../diagnostics.ts";
-import { formatType, isInteger, sizeOf, stringOf, U64 } from "../../layout.ts";
+import { BOOL, formatType, I64, isInteger, sizeOf, stringOf, U64 } from "../../layout.ts";
 import type { TExpr } from "../../typed.ts";
 import type { Type } from "../../types.ts";
 import { bad, type Checking, unknown } from "../state.ts";
@@ -75,7 +75,52 @@ function str(c: Checking, args: CallArguments): TExpr {
   return call("str", type, length ? [from, length] : [from], args.loc, { space });
 }
 
+/** A string, or what reads as one: an array of char, a pointer to char; undefined after an error. */
+function stringLike(c: Checking, args: CallArguments, i: number): TExpr | undefined {
+  const e = args.get(i);
+  if (unknown(e.type)) return undefined;
+  if (e.type.kind === "string") return e;
+  const chars = (t: Type): boolean => t.kind === "int" && t.size === 1;
+  if (!c.old && e.type.kind === "array" && chars(e.type.of))
+    return call("str_bytes", stringOf(e.type.length + 1), [e], e.loc);
+  if (!c.old && e.type.kind === "pointer" && chars(e.type.to))
+    return call("str", stringOf(c.settings.maxStrlen + 1), [e], e.loc, { space: e.type.space });
+  c.report(e.loc, say.argumentType(args.call.name, i + 1, "string", formatType(e.type)));
+  return undefined;
+}
+
+/** strstr and strcontains: where a string begins in another, or whether it does. */
+const search = (name: "strstr" | "strcontains", about: string): FunctionSpec => ({
+  name,
+  usage: `${name}(text, part)`,
+  about,
+  least: 2,
+  most: 2,
+  check: (c, args) => {
+    const text = stringLike(c, args, 0);
+    const part = stringLike(c, args, 1);
+    if (!text || !part) return bad(args.loc);
+    if (c.old && part.op !== "text") {
+      c.report(part.loc, say.literalArgument(name, "string"));
+      return bad(args.loc);
+    }
+    const type = name === "strstr" ? I64 : BOOL;
+    if (text.op === "text" && part.op === "text") {
+      const at = Buffer.from(text.bytes).indexOf(part.bytes);
+      const value = name === "strstr" ? at : at >= 0 ? 1 : 0;
+      return { op: "const", value: BigInt(value), type, loc: args.loc };
+    }
+    if (!c.types.features.bpfLoop) {
+      c.report(args.loc, say.noKernelSupport("bpf_loop()"));
+      return bad(args.loc);
+    }
+    return call(name, type, [text, part], args.loc);
+  },
+});
+
 export const STRINGS: readonly FunctionSpec[] = [
+  search("strstr", "where a string begins in another; -1 if it does not"),
+  search("strcontains", "whether a string holds another"),
   {
     name: "str",
     usage: "str(pointer [, length])",
@@ -109,12 +154,8 @@ export const STRINGS: readonly FunctionSpec[] = [
     least: 1,
     most: 1,
     check: (c, args) => {
-      const value = args.get(0);
-      if (unknown(value.type)) return bad(args.loc);
-      if (value.type.kind !== "string") {
-        c.report(value.loc, say.argumentType("strcap", 1, "string", formatType(value.type)));
-        return bad(args.loc);
-      }
+      const value = stringLike(c, args, 0);
+      if (value?.type.kind !== "string") return bad(args.loc);
       return { op: "const", value: BigInt(value.type.size - 1), type: U64, literal: true, loc: args.loc };
     },
   },
@@ -125,14 +166,10 @@ export const STRINGS: readonly FunctionSpec[] = [
     least: 1,
     most: 1,
     check: (c, args) => {
-      const value = args.get(0);
-      if (unknown(value.type)) return bad(args.loc);
+      const value = stringLike(c, args, 0);
+      if (!value) return bad(args.loc);
       if (value.op === "text")
         return { op: "const", value: BigInt(value.bytes.length), type: U64, literal: true, loc: args.loc };
-      if (value.type.kind !== "string") {
-        c.report(value.loc, say.argumentType("strlen", 1, "string", formatType(value.type)));
-        return bad(args.loc);
-      }
       return call("strlen", U64, [value], args.loc);
     },
   },

@@ -211,19 +211,6 @@ export const SYSTEM: readonly FunctionSpec[] = [
     },
   },
   {
-    name: "kfunc_exist",
-    usage: 'kfunc_exist("name")',
-    about: "whether the kernel has a function, answered when the script is compiled",
-    least: 1,
-    most: 1,
-    check: (c, args) => {
-      const name = textArgument(c, args, 0);
-      if (name === undefined) return bad(args.loc);
-      const known = c.types.function(name) !== undefined;
-      return { op: "const", value: known ? 1n : 0n, type: { kind: "bool" }, literal: true, loc: args.loc };
-    },
-  },
-  {
     name: "nsecs",
     usage: "nsecs([clock])",
     about: "nanoseconds of a clock: boot, monotonic, tai, sw_tai",
