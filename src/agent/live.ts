@@ -105,6 +105,7 @@ function fromReport(
       name === undefined
         ? { kind: "Node", name: node }
         : { kind: "Service", namespace: namespace ?? "", name },
+    ...(reported.sharedBy && { sharedBy: reported.sharedBy }),
     advertisements: [],
     peers: reported.peers ?? [],
     refusals: [],

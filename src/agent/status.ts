@@ -137,6 +137,7 @@ function announcedOf(inputs: StatusInputs): readonly Announced[] {
       prefix: a.prefix,
       state: a.state,
       ...(service !== undefined && { service }),
+      ...(a.sharedBy && { sharedBy: a.sharedBy.slice(0, 64) }),
       code: a.reason.code,
       reason: cut(a.reason.message, 512),
       peers: a.peers.slice(0, 64),
@@ -146,10 +147,12 @@ function announcedOf(inputs: StatusInputs): readonly Announced[] {
   const { code, message } = reasons.awaitingAck();
   for (const r of pendingWithdrawals(retiring)) {
     const service = out.get(r.prefix)?.service ?? r.entry?.service;
+    const sharedBy = out.get(r.prefix)?.sharedBy;
     out.set(r.prefix, {
       prefix: r.prefix,
       state: "Announced",
       ...(service !== undefined && { service }),
+      ...(sharedBy && { sharedBy }),
       code,
       reason: message,
       peers: r.peers.slice(0, 64),

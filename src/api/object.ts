@@ -160,6 +160,10 @@ export const approveAnnotation = "waggle.dev/approve";
 export const pausedAnnotation = "waggle.dev/paused";
 /** Annotation on the ClusterNetwork: every node lets go of everything, as in a forced drain. Its value is the cluster's name. */
 export const withdrawAnnotation = "waggle.dev/withdraw";
+/** Annotation on a Service: Services with one key may have one address together. */
+export const sharingKeyAnnotation = "waggle.dev/sharing-key";
+/** Annotation on a Service: other namespaces, as a comma list or `*`, whose Services it shares with; both sides must say so. */
+export const sharingNamespacesAnnotation = "waggle.dev/sharing-namespaces";
 /** Annotation on a Service: Keep or Withdraw, what becomes of its addresses once it has no ready endpoint. */
 export const whenEmptyAnnotation = "waggle.dev/when-empty";
 /** Label on a Node: none of its Services' addresses are announced there (Kubernetes KEP-1143). */

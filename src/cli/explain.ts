@@ -66,7 +66,7 @@ export function routeText(route: HeardRoute): string {
 const subjectOf = (e: Explanation): string =>
   e.kind === "Pods"
     ? `pod block of Node ${e.owner.name}${e.pool ? `, from IPPool ${e.pool}` : ""}`
-    : `${e.pool ? `VIP from IPPool ${e.pool}` : "address"} of Service ${e.owner.namespace}/${e.owner.name}`;
+    : `${e.pool ? `VIP from IPPool ${e.pool}` : "address"} of Service ${e.owner.namespace}/${e.owner.name}${e.sharedBy ? `, shared by ${e.sharedBy.join(", ")}` : ""}`;
 
 function peerLines(p: PeerExplanation, width: number, paint: Painter): readonly string[] {
   const verdict = p.hears ? paint("green", "hears it       ") : paint("yellow", "does not hear it");

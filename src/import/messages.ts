@@ -187,11 +187,11 @@ export const says = {
   pinned: (address: string) => note("Pinned", `${address} is kept for it by an IPReservation`),
   outside: (address: string) =>
     warning("Outside", `shows ${address}, which no converted pool holds: nothing keeps it`),
-  shared: (address: string, other: string) =>
-    error(
-      "Sharing",
-      `shares ${address} with ${other}; in Waggle an address is one Service's: give them addresses of their own, or make them one Service`,
-    ),
+  shared: (address: string, other: string, why: string) =>
+    error("Sharing", `shows ${address} as ${other} does, which keeps it: ${why}`),
+  sharedTogether: (address: string, other: string) =>
+    note("Shared", `has ${address} together with ${other}, for which an IPReservation keeps it`),
+  noSharingKey: () => "they have no sharing key in common",
   className: (name: string) =>
     warning(
       "LoadBalancerClass",
@@ -205,9 +205,9 @@ export const says = {
   poolRequest: (annotation: string, label: string) =>
     warning("Request", `asks for a pool by ${annotation}; give the Service the label ${label}`),
   sharingKey: (annotation: string) =>
-    warning(
+    note(
       "Sharing",
-      `may share its address by ${annotation}; Waggle does not share addresses between Services`,
+      `may share its address by ${annotation}, which Waggle reads as waggle.dev/sharing-key; its externalTrafficPolicy must be the others', too`,
     ),
   externalIPs: () =>
     warning(

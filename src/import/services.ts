@@ -1,5 +1,6 @@
 // import: addresses that Services show or ask for, kept for them before another controller may move them.
 import type { IPReservation, Service } from "../api/index.ts";
+import { sharerOf, sharingKeyOf, sharingObstacle } from "../ipam/index.ts";
 import { AddressError, formatAddress, parseAddress, toInteger } from "../net/address.ts";
 import { nameOf, poolLabel, reservationObject } from "./build.ts";
 import { says } from "./messages.ts";
@@ -25,7 +26,7 @@ export function reservationsOf(
   annotations: ServiceAnnotations,
   findings: Findings,
 ): readonly IPReservation[] {
-  const owner = new Map<string, string>();
+  const owner = new Map<string, Service>();
   const out: IPReservation[] = [];
   for (const source of sources.filter(isService)) {
     const service = source.object as Service;
@@ -58,10 +59,13 @@ export function reservationsOf(
       const canonical = formatAddress(address);
       const other = owner.get(canonical);
       const key = keyOf(service);
-      if (other !== undefined && other !== key) say(path, says.shared(canonical, `Service/${other}`));
-      else if (!holds(pools, address.family, toInteger(address))) say(path, says.outside(canonical));
+      if (other !== undefined && keyOf(other) !== key) {
+        const why = apart(service, other);
+        const who = `Service/${keyOf(other)}`;
+        say(path, why === undefined ? says.sharedTogether(canonical, who) : says.shared(canonical, who, why));
+      } else if (!holds(pools, address.family, toInteger(address))) say(path, says.outside(canonical));
       else if (other === undefined) {
-        owner.set(canonical, key);
+        owner.set(canonical, service);
         const { namespace = "default", name } = service.metadata;
         const reserved = nameOf(name, canonical.replaceAll(/[.:]+/g, "-"));
         out.push(reservationObject(namespace, reserved, canonical, name));
@@ -70,6 +74,13 @@ export function reservationsOf(
     }
   }
   return out;
+}
+
+/** Why two Services that show one address cannot have it together. */
+function apart(one: Service, other: Service): string | undefined {
+  const key = sharingKeyOf(one);
+  if (key === undefined || key !== sharingKeyOf(other)) return says.noSharingKey();
+  return sharingObstacle({ ...sharerOf(one), uid: keyOf(one) }, [{ ...sharerOf(other), uid: keyOf(other) }]);
 }
 
 function read(text: string) {

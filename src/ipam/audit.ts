@@ -145,7 +145,8 @@ function ofClaim({ claim, prefix }: Parsed, books: Books): readonly Finding[] {
   return out;
 }
 
-function isWanted({ spec: { owner, prefix } }: IPAllocation, books: Books): boolean {
+function isWanted({ spec: { owner, prefix }, status }: IPAllocation, books: Books): boolean {
+  if (status?.sharing?.users.some((u) => books.services.some((s) => s.metadata.uid === u.uid))) return true;
   if (owner.kind === "Node") return books.nodes.some((n) => n.metadata.uid === owner.uid);
   if (owner.kind === "Service") return books.services.some((s) => s.metadata.uid === owner.uid);
   // The Service that shows a reserved address keeps it when the reservation goes.
@@ -186,9 +187,11 @@ function unclaimedAddresses(books: Books): readonly Finding[] {
         return [];
       // Without a class it may be another controller's, unless it comes from our pools.
       if (wanted === undefined && !blocks.some((b) => contains(b, parsePrefix(host)))) return [];
-      const owner = bound.get(host)?.spec.owner;
+      const claim = bound.get(host);
+      const owner = claim?.spec.owner;
       const mine =
         owner?.uid === s.metadata.uid ||
+        claim?.status?.sharing?.users.some((u) => u.uid === s.metadata.uid) ||
         (owner?.kind === "IPReservation" && owner.namespace === s.metadata.namespace);
       return mine
         ? []

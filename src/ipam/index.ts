@@ -5,3 +5,4 @@ export { type Refusal, type RefusalCode, refusals } from "./messages.ts";
 export * from "./names.ts";
 export * from "./pool.ts";
 export { nextFree, Occupancy, type Range } from "./ranges.ts";
+export * from "./sharing.ts";

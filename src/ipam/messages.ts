@@ -12,6 +12,7 @@ export type RefusalCode =
   | "AddressOutsidePools"
   | "AddressReserved"
   | "AddressTaken"
+  | "SharingConflict"
   | "AddressInvalid"
   | "OtherCluster"
   | "AwaitingAgents";
@@ -57,6 +58,8 @@ export const refusals = {
     refusal("AddressReserved", `${address} is reserved by IPPool ${pool}`),
   reservedFor: (address: string, who: string) => refusal("AddressReserved", `${address} is kept for ${who}`),
   taken: (address: string, who: string) => refusal("AddressTaken", `${address} belongs to ${who}`),
+  sharing: (address: string, why: string) =>
+    refusal("SharingConflict", `${address} cannot be shared: ${why}`),
   invalid: (address: string, why: string) => refusal("AddressInvalid", `${address} ${why}`),
   otherCluster: (address: string, peering: string) =>
     refusal("OtherCluster", `${address} is inside a prefix of ClusterPeering ${peering}`),
@@ -67,6 +70,17 @@ export const faults = {
     `${formatPrefix(block)} is smaller than the blocks of /${unit} that it is to be cut into`,
   overlapsOwn: (block: Prefix, other: Prefix) =>
     `${formatPrefix(block)} overlaps ${formatPrefix(other)} of the same pool`,
+} as const;
+
+/** Why Services cannot have an address together. */
+export const sharingFaults = {
+  full: (most: number) => `${most} Services share it already`,
+  manyPorts: (most: number) => `a Service with ${most} ports or more shares no address`,
+  port: (port: string, who: string) => `port ${port} is Service ${who}'s`,
+  policy: (who: string, policy: string) =>
+    `Service ${who} has externalTrafficPolicy ${policy.split(" ")[0]}; all must have the same, and with Local the same selector`,
+  namespace: (who: string, namespace: string) =>
+    `annotation waggle.dev/sharing-namespaces of Service ${who} does not name namespace ${namespace}`,
 } as const;
 
 /** What an audit of all claims finds. */

@@ -3,7 +3,16 @@ import type { IPAllocation } from "../api/index.ts";
 import { Occupancy, parseClaimName } from "../ipam/index.ts";
 import type { Clock, Informer } from "../kube/index.ts";
 import { claimName, type Family, type Prefix, parsePrefix } from "../net/address.ts";
-import { isBound, type Owner, ownerKey, phaseOf, prefixOf, unknownUID, versionOf } from "./claim.ts";
+import {
+  isBound,
+  type Owner,
+  ownerKey,
+  phaseOf,
+  prefixOf,
+  sharersOf,
+  unknownUID,
+  versionOf,
+} from "./claim.ts";
 
 /** What the API server has answered. */
 interface Written {
@@ -34,6 +43,9 @@ export class ClaimView implements Disposable {
   readonly #byOwner = new Map<string, Set<string>>();
   /** By kind and namespace/name. */
   readonly #byOwnerName = new Map<string, Set<string>>();
+  /** By the UID of a Service that shares. */
+  readonly #byUser = new Map<string, Set<string>>();
+  readonly #byKey = new Map<string, Set<string>>();
   readonly #perPool = new Map<string, number>();
   readonly #releasing = new Set<string>();
   /** What is newer than the cache; goes as soon as the cache has come as far. */
@@ -66,7 +78,16 @@ export class ClaimView implements Disposable {
   ofOwner(uid: string | undefined): readonly IPAllocation[] {
     return [...(this.#byOwner.get(uid ?? "") ?? [])].sort().map((name) => this.#known.get(name)!.claim);
   }
-  /** Names of the claims of whoever has this name, whatever its UID. */
+  /** Claims whose address a Service has, as their owner or together with others; in the order of their names. */
+  usedBy(uid: string | undefined): readonly IPAllocation[] {
+    const names = new Set([...(this.#byOwner.get(uid ?? "") ?? []), ...(this.#byUser.get(uid ?? "") ?? [])]);
+    return [...names].sort().map((name) => this.#known.get(name)!.claim);
+  }
+  /** Claims whose address Services with this key have; in the order of their names. */
+  sharedUnder(key: string): readonly IPAllocation[] {
+    return [...(this.#byKey.get(key) ?? [])].sort().map((name) => this.#known.get(name)!.claim);
+  }
+  /** Names of the claims of whoever has this name, whatever its UID, those that it shares among them. */
   ofOwnerNamed(kind: Owner["kind"], key: string): readonly string[] {
     return [...(this.#byOwnerName.get(`${kind} ${key}`) ?? [])];
   }
@@ -162,6 +183,11 @@ export class ClaimView implements Disposable {
     if (old) {
       drop(this.#byOwner, old.spec.owner.uid, name);
       drop(this.#byOwnerName, `${old.spec.owner.kind} ${ownerKey(old.spec.owner)}`, name);
+      for (const u of sharersOf(old)) {
+        drop(this.#byUser, u.uid, name);
+        drop(this.#byOwnerName, `Service ${u.namespace}/${u.name}`, name);
+      }
+      drop(this.#byKey, old.status?.sharing?.key ?? "", name);
       this.#perPool.set(old.spec.pool, this.used(old.spec.pool) - 1);
       this.#known.delete(name);
       this.#releasing.delete(name);
@@ -177,6 +203,11 @@ export class ClaimView implements Disposable {
     this.taken.set(name, prefix);
     add(this.#byOwner, claim.spec.owner.uid, name);
     add(this.#byOwnerName, `${claim.spec.owner.kind} ${ownerKey(claim.spec.owner)}`, name);
+    for (const u of sharersOf(claim)) {
+      add(this.#byUser, u.uid, name);
+      add(this.#byOwnerName, `Service ${u.namespace}/${u.name}`, name);
+    }
+    if (claim.status?.sharing) add(this.#byKey, claim.status.sharing.key, name);
     this.#perPool.set(claim.spec.pool, this.used(claim.spec.pool) + 1);
     if (phaseOf(claim) === "Releasing") this.#releasing.add(name);
   }

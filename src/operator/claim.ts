@@ -1,5 +1,6 @@
 // operator: what a claim says of itself: phase, prefix, owner.
 import type { IPAllocation } from "../api/index.ts";
+import type { Sharer } from "../ipam/index.ts";
 import { type Prefix, parsePrefix } from "../net/address.ts";
 
 export type Owner = IPAllocation["spec"]["owner"];
@@ -31,3 +32,8 @@ export const describeOwner = (o: Owner): string => `${o.kind} ${ownerKey(o)}`;
 
 /** Later forms of a claim, and claims that were made later, have higher ones. */
 export const versionOf = (claim: IPAllocation): bigint => BigInt(claim.metadata.resourceVersion ?? "0");
+
+/** Services that have its address together; none where nobody shares it. */
+export const sharersOf = (claim: IPAllocation): readonly Sharer[] => claim.status?.sharing?.users ?? [];
+export const isSharer = (claim: IPAllocation, uid: string | undefined): boolean =>
+  uid !== undefined && sharersOf(claim).some((u) => u.uid === uid);

@@ -8,7 +8,7 @@
 // becomes Bound, whoever runs, whatever their caches hold, and wherever a process dies. A pool's quota is kept the same way.
 // Nothing uses a claim that is not Bound.
 import type { IPAllocation } from "../api/index.ts";
-import { claimLabels, overlapSelector, type Pool, poolSelector } from "../ipam/index.ts";
+import { claimLabels, overlapSelector, type Pool, poolSelector, type Sharer } from "../ipam/index.ts";
 import {
   type Clock,
   type Informer,
@@ -22,7 +22,7 @@ import {
   timestamp,
 } from "../kube/index.ts";
 import { claimName, formatPrefix, overlaps, type Prefix } from "../net/address.ts";
-import { describeOwner, type Owner, phaseOf, prefixOf, versionOf } from "./claim.ts";
+import { describeOwner, type Owner, phaseOf, prefixOf, sharersOf, versionOf } from "./claim.ts";
 import { ClaimView } from "./claim-view.ts";
 import { claimSays } from "./messages.ts";
 
@@ -204,7 +204,54 @@ export class ClaimLedger extends ClaimView {
       phase: "Releasing",
       releasedAt: timestamp(this.#clock.now()),
       announcedBy: [...announcedBy],
+      ...(claim.status?.sharing && { sharing: null }),
     });
+  }
+
+  /**
+   * Records that a Service has the address together with those that are recorded already. The write is conditional, so of
+   * two that clash only one is recorded. @throws ApiError Conflict
+   */
+  async share(claim: IPAllocation, key: string, users: readonly Sharer[]): Promise<IPAllocation> {
+    return this.#patchStatus(claim, { sharing: users.length > 0 ? { key, users: [...users] } : null });
+  }
+
+  /**
+   * A Service no longer has the address: it goes on to those that share it, the first of them as its owner where that was the
+   * Service; else its release begins. `gone`: UIDs that have it no more. @throws ApiError Conflict
+   */
+  async leave(
+    claim: IPAllocation,
+    gone: ReadonlySet<string>,
+    announcedBy: readonly string[],
+  ): Promise<IPAllocation> {
+    const sharing = claim.status?.sharing;
+    const rest = sharersOf(claim).filter((u) => !gone.has(u.uid));
+    const { owner } = claim.spec;
+    const heir = rest[0];
+    if (!heir || !sharing)
+      return gone.has(owner.uid) ? this.release(claim, announcedBy) : this.share(claim, "", []);
+    const kept = gone.has(owner.uid) ? await this.#passOn(claim, heir) : claim;
+    return rest.length < sharing.users.length ? this.share(kept, sharing.key, rest) : kept;
+  }
+
+  /** The claim has excluded everybody all the time, so it may be another's at once. */
+  async #passOn(claim: IPAllocation, { namespace, name, uid }: Sharer): Promise<IPAllocation> {
+    const owner: Owner = { kind: "Service", namespace, name, uid };
+    try {
+      return this.wrote(
+        await this.#api.patch(
+          kinds.IPAllocation,
+          claim.metadata.name,
+          "merge",
+          { metadata: guard(claim), spec: { owner } },
+          options,
+        ),
+      );
+    } catch (error) {
+      if (isNotFound(error)) this.gone(claim.metadata.name, claim.metadata.uid);
+      throw await this.#stale(claim, error);
+    }
   }
 
   /** Takes back an own claim that was on its way out: it has excluded everybody all the time, so it may just stay. */

@@ -112,7 +112,13 @@ export interface Use {
   readonly prefix: string;
   /** namespace/name of the Service for which it is; undefined for a pod block, or where that is not known. */
   readonly service?: string;
+  /** The same of those that share it. */
+  readonly sharedBy?: readonly string[];
 }
+
+/** namespace/name of all Services for which it is. */
+export const usersOf = (use: Use): readonly string[] =>
+  use.service === undefined ? [] : [use.service, ...(use.sharedBy ?? [])];
 
 /** Everything that a NodeNetwork reports to be in use: announced and not withdrawn everywhere, or held by pods or maps. */
 export const usesOf = ({ status }: NodeNetwork): readonly Use[] => [

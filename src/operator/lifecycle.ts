@@ -12,7 +12,7 @@ import {
   timestamp,
 } from "../kube/index.ts";
 import { overlaps } from "../net/address.ts";
-import { phaseOf, prefixOf, unknownUID } from "./claim.ts";
+import { phaseOf, prefixOf, sharersOf, unknownUID } from "./claim.ts";
 import { announcedBy, indexes, ingressOf, type OperatorContext } from "./context.ts";
 import { claimSays, type Say } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";
@@ -88,16 +88,33 @@ export class ClaimLifecycle {
   }
 
   async #bound(claim: IPAllocation): Promise<Result | undefined> {
-    if (!this.#seemsUnwanted(claim) || (await this.#owner(claim)) === "there") return undefined;
+    const users = await this.#goneSharers(claim);
+    const lost = this.#seemsUnwanted(claim) && (await this.#owner(claim)) === "gone";
+    if (!lost && users.size === 0) return undefined;
     const nodes = this.#c.caches.networks.cache
       .byIndex(indexes.announced, claim.spec.prefix)
       .map((n) => n.metadata.name);
-    this.#c.log.info(
-      { prefix: claim.spec.prefix, owner: claim.spec.owner.name },
-      "releasing: its owner is gone",
-    );
-    await this.#c.claims.release(claim, nodes);
+    const gone = lost ? new Set([...users, claim.spec.owner.uid]) : users;
+    const now = await this.#c.claims.leave(claim, gone, nodes);
+    if (phaseOf(now) === "Releasing")
+      this.#c.log.info(
+        { prefix: claim.spec.prefix, owner: claim.spec.owner.name },
+        "releasing: its owner is gone",
+      );
     return undefined;
+  }
+
+  /** UIDs of Services that shared it and are gone, by the API server. */
+  async #goneSharers(claim: IPAllocation): Promise<ReadonlySet<string>> {
+    const asked = this.#c.clock.monotonic();
+    const gone = new Set<string>();
+    for (const { namespace, name, uid } of sharersOf(claim)) {
+      if (this.#c.caches.services.cache.get(`${namespace}/${name}`)?.metadata.uid === uid) continue;
+      const found = await this.#read(kinds.Service, name, namespace);
+      if (found?.metadata.uid !== uid) gone.add(uid);
+    }
+    if (gone.size > 0) await this.#identity.verify(asked);
+    return gone;
   }
 
   /** By the caches: whether it is worth asking the API server. */

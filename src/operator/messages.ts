@@ -1,7 +1,7 @@
 // operator: every sentence of conditions and events that the operator writes. One place.
 import { approveAnnotation, type KubernetesObject } from "../api/index.ts";
-import type { Overlap } from "../ipam/index.ts";
-import { formatPrefix } from "../net/address.ts";
+import type { Overlap, Refusal } from "../ipam/index.ts";
+import { type Family, formatPrefix } from "../net/address.ts";
 
 /** Reason and message of a condition. */
 export interface Say {
@@ -72,6 +72,11 @@ export const serviceSays = {
       `another controller keeps writing ${others.length > 0 ? some(others) : "nothing"} into the Service's status; give the Service a loadBalancerClass that only one of them serves`,
     ),
   requestInvalid: (why: string) => say("AddressInvalid", `annotation waggle.dev/addresses: ${why}`),
+  sharingConflict: (address: string, why: string) =>
+    say(
+      "SharingConflict",
+      `shares ${address} and asks for what another has since it was edited: ${why}; it keeps the address, and the other keeps what clashes`,
+    ),
   reservationPending: (name: string) =>
     say("ReservationPending", `IPReservation ${name} keeps an address for it and has not got it yet`),
   reservationBroken: (name: string, why: string) =>
@@ -80,6 +85,12 @@ export const serviceSays = {
   moreThanOne: (family: number) => `more than one IPv${family} address is asked for`,
   notAsked: (address: string) => `${address} is of a family that the Service does not have`,
 } as const;
+
+/** Why a family has no address. */
+export const sayRefusal = (family: Family, refusal: Refusal): Say => ({
+  reason: refusal.code,
+  message: serviceSays.familyWanted(family, refusal.message),
+});
 
 export const reservationSays = {
   kept: (pool: string) => say("Kept", `kept in IPPool ${pool}`),
@@ -209,5 +220,7 @@ export const eventNotes = {
   noBlock: (family: number, why: string) => `no IPv${family} pod block: ${why}`,
   quarantined: (prefix: string, service: string | undefined) =>
     `${prefix} is in use here${service ? ` for Service ${service}` : ""} and no IPAllocation says so; it is given to nobody until it is withdrawn`,
+  shared: (address: string, key: string, others: readonly string[]) =>
+    `${address} together with ${some(others)}, by sharing key ${key}`,
   allocated: (prefix: string, pool: string) => `${prefix} of IPPool ${pool}`,
 } as const;

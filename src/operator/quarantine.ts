@@ -6,7 +6,15 @@ import { isNotFound, kinds, type Result } from "../kube/index.ts";
 import { claimName, contains, formatPrefix, maskTo, overlaps, type Prefix } from "../net/address.ts";
 import { claimOnce } from "./allocate.ts";
 import { type Owner, prefixOf, unknownUID } from "./claim.ts";
-import { clusterNetworkOf, indexes, ingressOf, type OperatorContext, type Use, usesOf } from "./context.ts";
+import {
+  clusterNetworkOf,
+  indexes,
+  ingressOf,
+  type OperatorContext,
+  type Use,
+  usersOf,
+  usesOf,
+} from "./context.ts";
 import { eventNotes } from "./messages.ts";
 import { nodeOwner, ruleFor } from "./nodes.ts";
 import { tryHost, tryPrefix } from "./pool-book.ts";
@@ -52,8 +60,9 @@ export class Quarantine {
       if (use.prefix !== prefix) return false;
       if (owner.kind === "Node") return network.metadata.name !== owner.name || use.service !== undefined;
       // A reservation is for one Service, and for those that had its address before it was made.
-      if (owner.kind === "IPReservation") return use.service?.split("/")[0] !== owner.namespace;
-      return use.service !== `${owner.namespace}/${owner.name}`;
+      const users = usersOf(use);
+      if (owner.kind === "IPReservation") return !users.some((u) => u.split("/")[0] === owner.namespace);
+      return !users.includes(`${owner.namespace}/${owner.name}`);
     });
   }
 
@@ -105,17 +114,15 @@ export class Quarantine {
 
   /** To the Service or Node for which it is in use, if that is there and has no other. */
   async #giveBack(network: NodeNetwork, use: Use, place: Place): Promise<boolean> {
-    const owner =
-      place.pool.purpose === "LoadBalancers"
-        ? await this.#service(use, place)
-        : await this.#node(network, place);
+    let owner: Owner | undefined;
+    if (place.pool.purpose !== "LoadBalancers") owner = await this.#node(network, place);
+    else for (const key of usersOf(use)) owner ??= await this.#service(key, place);
     if (!owner) return false;
     const outcome = await claimOnce(this.#c, owner, place.pool, place.prefix, true);
     return outcome.ok;
   }
 
-  async #service({ service: key }: Use, { prefix }: Place): Promise<Owner | undefined> {
-    if (key === undefined) return undefined;
+  async #service(key: string, { prefix }: Place): Promise<Owner | undefined> {
     const { api, caches, claims, pools } = this.#c;
     const [namespace = "", name = ""] = key.split("/");
     let service: Service;
@@ -128,7 +135,7 @@ export class Quarantine {
     if (isPaused(service) || ownershipOf(service, caches) !== "ours") return undefined;
     const has =
       ingressOf(service).some((ip) => tryHost(ip)?.family === prefix.family) ||
-      claims.ofOwner(service.metadata.uid).some((c) => prefixOf(c).family === prefix.family);
+      claims.usedBy(service.metadata.uid).some((c) => prefixOf(c).family === prefix.family);
     const parsed = wishOf(service, () => true);
     if (has || "invalid" in parsed || !parsed.wish.families.includes(prefix.family)) return undefined;
     const requested = parsed.wish.requested.get(prefix.family);

@@ -16,7 +16,7 @@ import {
   keyOf,
 } from "../kube/index.ts";
 import { Histogram } from "../metrics/index.ts";
-import { ownerKey, prefixOf } from "./claim.ts";
+import { ownerKey, prefixOf, sharersOf } from "./claim.ts";
 import { type Caches, indexes, type OperatorContext } from "./context.ts";
 import { ClaimLifecycle } from "./lifecycle.ts";
 import { NodeReconciler } from "./nodes.ts";
@@ -216,6 +216,7 @@ export class Reconcilers implements AsyncDisposable {
 
   #ownerChanged(claim: IPAllocation): void {
     const { kind, namespace } = claim.spec.owner;
+    for (const u of sharersOf(claim)) this.#controllers.services.queue.add(`${u.namespace}/${u.name}`);
     const key = ownerKey(claim.spec.owner);
     if (kind === "Node") this.#controllers.nodes.queue.add(key);
     if (kind === "Service") this.#controllers.services.queue.add(key);
@@ -270,6 +271,10 @@ export class Reconcilers implements AsyncDisposable {
         if (!claim) return;
         this.#ownerChanged(claim);
         poolsSoon([claim.spec.pool]);
+        // Who left may have had the port that another asks for; who shares from now on may be asked.
+        const opened = now && before && now.status?.sharing?.key !== before.status?.sharing?.key;
+        if (opened || (now && before && sharersOf(now).length < sharersOf(before).length))
+          this.retryWaiting();
         if (now) return;
         // What is in use and has lost its claim is nobody's to take.
         for (const n of caches.networks.cache.byIndex(indexes.announced, claim.spec.prefix))

@@ -5,36 +5,35 @@ import {
   type Choice,
   chooseExactly,
   describePrefix,
-  type Refusal,
   refusals,
   type Space,
 } from "../ipam/index.ts";
 import { getCondition, keyOf } from "../kube/index.ts";
 import { bitsOf, claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { chooseUnshown } from "./allocate.ts";
-import { describeOwner, isBound, isGoing, phaseOf, prefixOf } from "./claim.ts";
+import { describeOwner, isBound, isGoing, isSharer, phaseOf, prefixOf } from "./claim.ts";
 import { indexes, ingressOf, type OperatorContext } from "./context.ts";
-import { type Say, serviceSays } from "./messages.ts";
+import { type Say, sayRefusal, serviceSays } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";
+import type { ServiceSharing } from "./service-sharing.ts";
 import type { Wish } from "./service-wish.ts";
 
 export type Source =
   | { readonly kind: "held"; readonly claim: IPAllocation }
   | { readonly kind: "adopt"; readonly prefix: Prefix }
   | { readonly kind: "choose"; readonly choose: () => Choice; readonly exactly?: Prefix }
+  /** Somebody's address that this Service may have too. */
+  | { readonly kind: "join"; readonly claim: IPAllocation }
   | { readonly kind: "wait"; readonly say: Say }
   | { readonly kind: "refused"; readonly say: Say };
 
-export const sayRefusal = (family: Family, refusal: Refusal): Say => ({
-  reason: refusal.code,
-  message: serviceSays.familyWanted(family, refusal.message),
-});
-
 export class ServiceSources {
   readonly #c: OperatorContext;
+  readonly #sharing: ServiceSharing;
 
-  constructor(context: OperatorContext) {
+  constructor(context: OperatorContext, sharing: ServiceSharing) {
     this.#c = context;
+    this.#sharing = sharing;
   }
 
   readonly hasPool = (family: Family): boolean =>
@@ -48,7 +47,7 @@ export class ServiceSources {
     return (
       service.spec.loadBalancerClass === undefined &&
       shown.length > 0 &&
-      this.#c.claims.ofOwner(service.metadata.uid).length === 0 &&
+      this.#c.claims.usedBy(service.metadata.uid).length === 0 &&
       shown.every((ip) => {
         const prefix = tryHost(ip);
         return !prefix || !this.#c.pools.poolOf(prefix, "LoadBalancers");
@@ -85,7 +84,7 @@ export class ServiceSources {
   /** Claims that this Service may show: its own, those of its reservations, and a reservation's that it shows already. */
   #usable(key: string, service: Service, family: Family): readonly IPAllocation[] {
     const { claims } = this.#c;
-    const mine = claims.ofOwner(service.metadata.uid);
+    const mine = claims.usedBy(service.metadata.uid);
     const reserved = this.#c.caches.reservations.cache
       .byIndex(indexes.service, key)
       .flatMap((r) => claims.ofOwner(r.metadata.uid));
@@ -103,7 +102,9 @@ export class ServiceSources {
   }
 
   /** Whether a claim on its way out, which the Service shows, may stay with it: it has excluded everybody all the time. */
-  mayTakeBack(service: Service, { spec: { owner } }: IPAllocation): boolean {
+  mayTakeBack(service: Service, claim: IPAllocation): boolean {
+    const { owner } = claim.spec;
+    if (isSharer(claim, service.metadata.uid)) return true;
     if (owner.kind === "IPReservation") return owner.namespace === service.metadata.namespace;
     return owner.uid === service.metadata.uid;
   }
@@ -157,11 +158,15 @@ export class ServiceSources {
       )
         return { kind: "adopt", prefix: requested };
       const other = claims.taken.overlapping(requested).map((n) => claims.get(n))[0];
-      if (other && other.spec.owner.uid !== service.metadata.uid)
-        return {
-          kind: "refused",
-          say: sayRefusal(family, refusals.taken(describePrefix(requested), ownerText(other))),
-        };
+      if (other && other.spec.owner.uid !== service.metadata.uid) {
+        const why = this.#sharing.obstacle(service, other);
+        if (why === undefined) return { kind: "join", claim: other };
+        const refusal =
+          why === ""
+            ? refusals.taken(describePrefix(requested), ownerText(other))
+            : refusals.sharing(describePrefix(requested), why);
+        return { kind: "refused", say: sayRefusal(family, refusal) };
+      }
       const choice = chooseExactly(requested, applicant, space);
       return choice.ok
         ? {
@@ -183,8 +188,11 @@ export class ServiceSources {
       const claim = prefix && claims.get(claimName(prefix));
       if (claim && isGoing(claim) && this.mayTakeBack(service, claim)) return { kind: "held", claim };
     }
-    for (const prefix of shown)
+    for (const prefix of shown) {
       if (prefix && this.adoptable(service, prefix)) return { kind: "adopt", prefix };
+      const claim = prefix && claims.get(claimName(prefix));
+      if (claim && this.#sharing.obstacle(service, claim) === undefined) return { kind: "join", claim };
+    }
     const reservation = this.#reservation(key, family);
     if (reservation) {
       const claim = usable.find((c) => c.spec.owner.uid === reservation.metadata.uid);
@@ -201,6 +209,8 @@ export class ServiceSources {
         ? { kind: "wait", say: serviceSays.reservationBroken(reservation.metadata.name, ready.message) }
         : { kind: "wait", say: serviceSays.reservationPending(reservation.metadata.name) };
     }
+    const shared = this.#sharing.joinable(service, applicant, space);
+    if (shared) return { kind: "join", claim: shared };
     const choose = (from: Space): Choice => chooseUnshown(applicant, from, (p) => this.#shownBy(p, key));
     const choice = choose(space);
     return choice.ok

@@ -1,15 +1,16 @@
 // operator: Services of type LoadBalancer: an address of each family is claimed, and shown in the status after the claim.
 import { type IPAllocation, isPaused, type Service } from "../api/index.ts";
-import { describePrefix, refusals } from "../ipam/index.ts";
+import { describePrefix, refusals, sharingKeyOf } from "../ipam/index.ts";
 import { isNotFound, kinds, type Result, SharedLists, sameJson, setCondition } from "../kube/index.ts";
 import { claimName, type Family, formatPrefix, type Prefix } from "../net/address.ts";
 import { type Allocation, allocate, claimOnce, takeQuarantined } from "./allocate.ts";
-import { isBound, isGoing, type Owner, phaseOf, prefixOf } from "./claim.ts";
+import { isBound, isGoing, isSharer, type Owner, phaseOf, prefixOf } from "./claim.ts";
 import { Contest } from "./contest.ts";
-import { indexes, ingressOf, type OperatorContext } from "./context.ts";
-import { eventNotes, type Say, serviceSays } from "./messages.ts";
+import { ingressOf, type OperatorContext } from "./context.ts";
+import { eventNotes, type Say, sayRefusal, serviceSays } from "./messages.ts";
 import { tryHost } from "./pool-book.ts";
-import { ServiceSources, type Source, sayRefusal } from "./service-sources.ts";
+import { ServiceSharing } from "./service-sharing.ts";
+import { ServiceSources, type Source } from "./service-sources.ts";
 import { ownershipOf, type Wish, wishOf } from "./service-wish.ts";
 
 export const allocatedCondition = "waggle.dev/Allocated";
@@ -41,6 +42,8 @@ interface Gathered {
   readonly lacking: ReadonlyMap<Family, Say>;
   /** For a reservation's claim, which is about to come. */
   readonly waits: boolean;
+  /** What others that share an address have, and this Service asks for too. */
+  readonly clashes: readonly Say[];
 }
 
 export class ServiceReconciler {
@@ -52,12 +55,14 @@ export class ServiceReconciler {
   readonly #contest: Contest;
   readonly #sources: ServiceSources;
   readonly #lists: SharedLists;
+  readonly #sharing: ServiceSharing;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(context: OperatorContext) {
     this.#c = context;
     this.#contest = new Contest(context.clock);
-    this.#sources = new ServiceSources(context);
+    this.#sharing = new ServiceSharing(context);
+    this.#sources = new ServiceSources(context, this.#sharing);
     this.#lists = new SharedLists(context.api, context.clock);
   }
 
@@ -133,13 +138,17 @@ export class ServiceReconciler {
     if ("invalid" in parsed) return this.#report(key, service, undefined, parsed.invalid);
     const { wish } = parsed;
     const gather = (): Promise<Gathered> => this.#gather(key, service, wish);
-    const { held, lacking, waits } = await (wish.all ? this.#inTurn(gather) : gather());
+    // Who may share comes one after the other, too, so that the second finds the first one's address.
+    const sharing = sharingKeyOf(service);
+    const { held, lacking, waits, clashes } = await (wish.all || sharing !== undefined
+      ? this.#inTurn(gather)
+      : gather());
     const claims = wish.families.flatMap((f) => held.get(f) ?? []);
     const half = wish.all && lacking.size > 0 && ingressOf(service).length === 0;
     const result =
       claims.length === 0 || half
         ? await this.#report(key, service, undefined, [...lacking.values()][0]!)
-        : await this.#show(key, service, wish, claims, lacking);
+        : await this.#show(key, service, wish, claims, lacking, clashes[0]);
     if (half && claims.length > 0) return this.#giveBack(key, service, claims);
     return result ?? (waits ? { requeueAfterMs: reservationMs } : undefined);
   }
@@ -155,6 +164,7 @@ export class ServiceReconciler {
   async #gather(key: string, service: Service, wish: Wish): Promise<Gathered> {
     const sources = this.#sources.of(key, service, wish);
     let waits = false;
+    const clashes: Say[] = [];
     const held = new Map<Family, IPAllocation>();
     const lacking = new Map<Family, Say>();
     for (const [family, source] of sources)
@@ -168,13 +178,17 @@ export class ServiceReconciler {
       // With RequireDualStack nothing new is claimed for one family while the other cannot be had.
       if (source.kind === "choose" && hopeless) continue;
       const result = await this.#obtain(service, family, source);
-      if ("claim" in result) held.set(family, result.claim);
-      else {
+      if ("claim" in result) {
+        const { claim, clash } = await this.#sharing.record(service, result.claim);
+        held.set(family, claim);
+        if (clash !== undefined)
+          clashes.push(serviceSays.sharingConflict(describePrefix(prefixOf(claim)), clash));
+      } else {
         lacking.set(family, result.say);
         waits ||= result.wait === true;
       }
     }
-    return { held, lacking, waits };
+    return { held, lacking, waits, clashes };
   }
 
   /**
@@ -183,8 +197,7 @@ export class ServiceReconciler {
    */
   async #giveBack(key: string, service: Service, claims: readonly IPAllocation[]): Promise<Result> {
     for (const claim of claims)
-      if (claim.spec.owner.uid === service.metadata.uid)
-        await this.#c.claims.release(claim, this.#announcers(claim));
+      if (this.#sharing.has(service, claim)) await this.#sharing.leave(service, claim);
     this.waiting.delete(key);
     return { requeueAfterMs: halfMs * (0.2 + this.#c.random()) };
   }
@@ -195,6 +208,7 @@ export class ServiceReconciler {
     source: Exclude<Source, { kind: "refused" | "wait" }>,
   ): Promise<{ readonly claim: IPAllocation } | { readonly say: Say; readonly wait?: true }> {
     if (source.kind === "held") return this.#hold(service, source.claim);
+    if (source.kind === "join") return this.#sharing.join(service, family, source.claim);
     if (source.kind === "adopt") {
       const claim = await this.#claimShown(service, source.prefix);
       return claim
@@ -241,7 +255,9 @@ export class ServiceReconciler {
     let claim: IPAllocation | undefined = held;
     if (held.spec.owner.uid !== service.metadata.uid && !ingressOf(service).includes(address)) {
       claim = await claims.read(held.metadata.name);
-      if (!claim || !isBound(claim) || claim.spec.owner.uid !== held.spec.owner.uid)
+      const { uid } = service.metadata;
+      const left = isSharer(held, uid) && !(claim && isSharer(claim, uid));
+      if (!claim || !isBound(claim) || claim.spec.owner.uid !== held.spec.owner.uid || left)
         return { say: serviceSays.reservationPending(held.spec.owner.name), wait: true };
     }
     if (isGoing(claim)) claim = await claims.revive(claim);
@@ -271,11 +287,12 @@ export class ServiceReconciler {
     wish: Wish,
     claims: readonly IPAllocation[],
     lacking: ReadonlyMap<Family, Say>,
+    clash: Say | undefined,
   ): Promise<Result | undefined> {
     const missing = [...lacking.values()].map((s) => s.message).join("; ") || undefined;
     const complete = missing === undefined || (!wish.all && wish.families.length > 1 && !wish.requested.size);
     const ips = claims.map((c) => describePrefix(prefixOf(c)));
-    const say = complete ? serviceSays.allocated(ips, missing) : [...lacking.values()][0]!;
+    const say = clash ?? (complete ? serviceSays.allocated(ips, missing) : [...lacking.values()][0]!);
     return this.#report(key, service, { ips, claims, wish, complete: missing === undefined }, say);
   }
 
@@ -359,7 +376,7 @@ export class ServiceReconciler {
     const { api, claims } = this.#c;
     const families = new Set(shown.claims.map((c) => prefixOf(c).family));
     const surplus = claims
-      .ofOwner(service.metadata.uid)
+      .usedBy(service.metadata.uid)
       .filter((c) => isBound(c) && !shown.ips.includes(describePrefix(prefixOf(c))))
       .filter((c) => families.has(prefixOf(c).family) || !shown.wish.families.includes(prefixOf(c).family));
     if (surplus.length === 0) return;
@@ -367,13 +384,13 @@ export class ServiceReconciler {
       namespace: service.metadata.namespace ?? "",
     });
     if (live.metadata.uid !== service.metadata.uid || !sameJson(ingressOf(live), shown.ips)) return;
-    for (const claim of surplus) await claims.release(claim, this.#announcers(claim));
+    for (const claim of surplus) await this.#sharing.leave(service, claim);
   }
 
   /** The Service is no longer ours: what we showed goes, then what we claimed for it. */
   async #letGo(service: Service): Promise<void> {
     const { api, claims } = this.#c;
-    const mine = claims.ofOwner(service.metadata.uid).filter((c) => phaseOf(c) === "Bound");
+    const mine = claims.usedBy(service.metadata.uid).filter((c) => phaseOf(c) === "Bound");
     if (mine.length === 0) return;
     let live: Service;
     try {
@@ -399,12 +416,6 @@ export class ServiceReconciler {
         },
         { namespace: live.metadata.namespace ?? "", subresource: "status", fieldManager },
       );
-    for (const claim of mine) await claims.release(claim, this.#announcers(claim));
-  }
-
-  #announcers(claim: IPAllocation): readonly string[] {
-    return this.#c.caches.networks.cache
-      .byIndex(indexes.announced, claim.spec.prefix)
-      .map((n) => n.metadata.name);
+    for (const claim of mine) await this.#sharing.leave(service, claim);
   }
 }

@@ -8,7 +8,7 @@ import {
   serviceLabels,
   whenEmptyAnnotation,
 } from "../api/index.ts";
-import type { AddressType, Candidate } from "./candidates.ts";
+import { type AddressType, type Candidate, servicesOf } from "./candidates.ts";
 import { canonical } from "./canonical.ts";
 import { type DrainPhase, drainWithdraws } from "./drain.ts";
 import { communitiesAt, type Faults, gracefulShutdown } from "./fields.ts";
@@ -105,7 +105,7 @@ export const dePrefer = (a: RouteAttributesOut): RouteAttributesOut => ({
 function itemRefusal(item: Item, candidate: Candidate): Reason | undefined {
   const wanted = candidate.kind === "Pods" ? "PodBlocks" : "Services";
   const selected = (): Reason | undefined =>
-    selects(item.serviceSelector, candidate.service && serviceLabels(candidate.service))
+    servicesOf(candidate).some((s) => selects(item.serviceSelector, serviceLabels(s)))
       ? undefined
       : reasons.serviceSelectorNoMatch();
   if (item.type === "Pools") {
@@ -198,8 +198,8 @@ function endpointObstacle(
 
 /** Whether an address without a ready endpoint stays announced: the Service's own word, else the BGPAdvertisements'. */
 function keptWhenEmpty(candidate: Candidate, matches: readonly Match[], before: boolean): boolean {
-  const said = candidate.service?.metadata.annotations?.[whenEmptyAnnotation];
-  return before && (said === "Keep" || (said !== "Withdraw" && matches.some((m) => m.keeps)));
+  const said = servicesOf(candidate).map((s) => s.metadata.annotations?.[whenEmptyAnnotation]);
+  return before && (said.includes("Keep") || (!said.includes("Withdraw") && matches.some((m) => m.keeps)));
 }
 
 const modeObstacle = ({ mode, paused }: AnnounceContext): Reason | undefined =>
@@ -282,6 +282,9 @@ export function decide(candidate: Candidate, context: AnnounceContext): Decision
     ...(prefix !== undefined && { prefix }),
     kind: candidate.kind,
     owner: candidate.owner,
+    ...(candidate.sharers && {
+      sharedBy: candidate.sharers.map((s) => `${s.metadata.namespace ?? ""}/${s.metadata.name}`),
+    }),
     ...(candidate.pool !== undefined && { pool: candidate.pool }),
   };
   const no = (

@@ -22,6 +22,8 @@ export interface Candidate {
   readonly owner: { readonly kind: "Node" | "Service"; readonly namespace?: string; readonly name: string };
   readonly pool?: string;
   readonly service?: Service;
+  /** The other Services that have the address too, in the order in which they came. */
+  readonly sharers?: readonly Service[];
   readonly addressType?: AddressType;
   /** Why it cannot be announced whatever else holds; undefined where the claim stands. */
   readonly obstacle?: Reason;
@@ -56,6 +58,10 @@ export function serviceObstacle(service: Service): Reason | undefined {
 }
 
 const keyOf = (s: Service): string => `${s.metadata.namespace ?? ""}/${s.metadata.name}`;
+/** The Service of a candidate and those that share its address. */
+export const servicesOf = ({ service, sharers }: Candidate): readonly Service[] =>
+  service ? [service, ...(sharers ?? [])] : [];
+
 const ingressOf = (s: Service): readonly string[] =>
   (s.status?.loadBalancer?.ingress ?? []).flatMap((i) => (i.ip ? [i.ip] : []));
 const ownerOf = (s: Service): Candidate["owner"] => ({
@@ -78,6 +84,14 @@ function serviceOf(
   return service?.metadata.uid === owner.uid ? service : undefined;
 }
 
+/** Services that have a claim's address together, in the order in which they came; they show it, or are about to. */
+function usersOf(claim: IPAllocation, byKey: ReadonlyMap<string, Service>): readonly Service[] {
+  return (claim.status?.sharing?.users ?? []).flatMap((u) => {
+    const service = byKey.get(`${u.namespace}/${u.name}`);
+    return service?.metadata.uid === u.uid && !serviceObstacle(service) ? [service] : [];
+  });
+}
+
 function vipCandidates(snapshot: Snapshot): readonly Candidate[] {
   const byKey = new Map(snapshot.services.map((s) => [keyOf(s), s]));
   const byIngress = new Map<string, Service>();
@@ -93,7 +107,9 @@ function vipCandidates(snapshot: Snapshot): readonly Candidate[] {
     const { owner, pool } = claim.spec;
     const prefix = tryPrefix(claim.spec.prefix);
     if (owner.kind === "Node" || !prefix) continue;
-    const service = serviceOf(claim, prefix, byKey, byIngress);
+    const users = usersOf(claim, byKey);
+    const service = users[0] ?? serviceOf(claim, prefix, byKey, byIngress);
+    const sharers = users.slice(1);
     // A reservation that nobody uses is not up for announcement.
     if (!service && owner.kind === "IPReservation") continue;
     const obstacle = service
@@ -108,10 +124,11 @@ function vipCandidates(snapshot: Snapshot): readonly Candidate[] {
       pool,
       addressType: "LoadBalancerIP",
       ...(service && { service }),
+      ...(sharers.length > 0 && { sharers }),
       ...(obstacle && { obstacle }),
     });
-    if (service) {
-      const key = keyOf(service);
+    for (const each of service ? [service, ...sharers] : []) {
+      const key = keyOf(each);
       claimed.set(key, (claimed.get(key) ?? new Set()).add(prefixText(prefix)));
     }
   }

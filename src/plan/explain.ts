@@ -57,6 +57,8 @@ export interface Explanation {
   readonly prefix?: string;
   readonly kind: Announcement["kind"];
   readonly owner: Announcement["owner"];
+  /** namespace/name of the other Services that have the address too. */
+  readonly sharedBy?: readonly string[];
   readonly pool?: string;
   readonly state: AnnouncementState;
   readonly why: Reason;
@@ -93,7 +95,9 @@ export function asked(announcements: readonly Announcement[], question: Question
   if ("service" in question) {
     const { namespace, name } = question.service;
     return announcements.filter(
-      (a) => a.owner.kind === "Service" && a.owner.namespace === namespace && a.owner.name === name,
+      (a) =>
+        (a.owner.kind === "Service" && a.owner.namespace === namespace && a.owner.name === name) ||
+        a.sharedBy?.includes(`${namespace}/${name}`) === true,
     );
   }
   const wanted = question.prefix;
@@ -191,7 +195,7 @@ export function explain(plan: Plan, facts: NodeFacts, question: Question): reado
   const waiting = plan.rollouts.filter((r) => !r.taken);
   const heardHere = hearings(plan.speaker, facts.localAddress).filter((h) => wanted.has(h.prefix));
   return list.map((announcement): Explanation => {
-    const { prefix, kind, owner, pool, state, reason, advertisements, refusals } = announcement;
+    const { prefix, kind, owner, sharedBy, pool, state, reason, advertisements, refusals } = announcement;
     const own = new Map(heardHere.filter((h) => h.prefix === prefix).map((h) => [h.peer, h] as const));
     const proof = prefix === undefined ? undefined : facts.proofs.get(prefix);
     const reported = prefix === undefined ? undefined : facts.reported?.get(prefix);
@@ -200,6 +204,7 @@ export function explain(plan: Plan, facts: NodeFacts, question: Question): reado
       ...(prefix !== undefined && { prefix }),
       kind,
       owner,
+      ...(sharedBy && { sharedBy }),
       ...(pool !== undefined && { pool }),
       state,
       why: reason,

@@ -3,7 +3,7 @@ import { approveAnnotation, drainTaint, isPaused, type Node, withdrawAnnotation 
 import type { Prefix } from "../net/address.ts";
 import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
 import { type AnnounceContext, type Decision, decide } from "./announce.ts";
-import { type Candidate, candidates } from "./candidates.ts";
+import { type Candidate, candidates, servicesOf } from "./candidates.ts";
 import { deepFreeze, hashOf } from "./canonical.ts";
 import { type Compiled, compileAll, type OwnNode } from "./compile.ts";
 import { conflistFor } from "./conflist.ts";
@@ -23,6 +23,7 @@ import type {
   Snapshot,
   SpeakerState,
   VipEntry,
+  VipPort,
 } from "./types.ts";
 
 /** Entries of all addresses of Services, by canonical prefix. */
@@ -34,14 +35,23 @@ function vipEntries(
 ): ReadonlyMap<string, VipEntry> {
   const index = indexEndpoints(snapshot.endpointSlices, snapshot.nodes);
   const out = new Map<string, VipEntry>();
-  for (const { kind, prefix, service, obstacle } of all) {
+  for (const candidate of all) {
+    const { kind, prefix, service, obstacle } = candidate;
     if (kind !== "VIPs" || !prefix || !service || (obstacle && obstacle.code !== "ClaimReleasing")) continue;
-    const ports = portsOf(service, prefix.family, node, index);
-    const local = service.spec.externalTrafficPolicy === "Local";
+    // Who came first has a port that two of them want since one was edited.
+    const ports = new Map<string, VipPort>();
+    for (const each of servicesOf(candidate)) {
+      const local = each.spec.externalTrafficPolicy === "Local";
+      for (const p of portsOf(each, prefix.family, node, index)) {
+        const key = `${p.protocol}/${p.port}`;
+        if (!ports.has(key))
+          ports.set(key, local ? { ...p, backends: p.backends.filter((b) => b.local) } : p);
+      }
+    }
     out.set(prefixText(prefix), {
       address: addressOf(prefix),
       service: `${service.metadata.namespace ?? ""}/${service.metadata.name}`,
-      ports: local ? ports.map((p) => ({ ...p, backends: p.backends.filter((b) => b.local) })) : ports,
+      ports: [...ports.values()],
       entry: !released,
     });
   }
@@ -51,8 +61,10 @@ function vipEntries(
 /** Ports that no datapath of ours delivers. */
 function protocolProblems(all: readonly Candidate[]): readonly Problem[] {
   const seen = new Set<string>();
-  return all.flatMap(({ service, obstacle, addressType }) => {
-    if (!service || obstacle || addressType !== "LoadBalancerIP") return [];
+  const services = all.flatMap((c) =>
+    c.obstacle || c.addressType !== "LoadBalancerIP" ? [] : servicesOf(c),
+  );
+  return services.flatMap((service) => {
     const object = `Service/${service.metadata.namespace ?? ""}/${service.metadata.name}`;
     if (seen.has(object)) return [];
     seen.add(object);

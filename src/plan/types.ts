@@ -306,6 +306,8 @@ export interface Announcement {
   readonly state: AnnouncementState;
   readonly reason: Reason;
   readonly owner: { readonly kind: "Node" | "Service"; readonly namespace?: string; readonly name: string };
+  /** namespace/name of the other Services that have the address too; absent where there are none. */
+  readonly sharedBy?: readonly string[];
   readonly pool?: string;
   /** BGPAdvertisements that ask for it. */
   readonly advertisements: readonly string[];

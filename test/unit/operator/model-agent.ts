@@ -5,7 +5,7 @@ import { sameJson } from "../../../src/kube/conditions.ts";
 import { TransportError } from "../../../src/kube/errors.ts";
 import { Heartbeat } from "../../../src/kube/heartbeat.ts";
 import { kinds } from "../../../src/kube/resource.ts";
-import { host, type Rules } from "./model-rules.ts";
+import { host, type Rules, usersIn } from "./model-rules.ts";
 import { ingress, type World } from "./world.ts";
 
 /** How long an agent keeps what is in force after it noticed that the data went back, ms. */
@@ -85,9 +85,10 @@ export class Agents {
       for (const { status, spec } of w.api.all(kinds.IPAllocation)) {
         if (status?.phase !== "Bound") continue;
         const { owner, prefix } = spec;
-        const shown = w.api.all(kinds.Service).find((s) => ingress(s).some((ip) => host(ip) === prefix));
+        const shown = w.api.all(kinds.Service).filter((s) => ingress(s).some((ip) => host(ip) === prefix));
         if (owner.kind === "Node" && owner.uid === node?.metadata.uid) now.set(prefix, `Node ${name}`);
-        if (owner.kind !== "Node" && shown) now.set(prefix, `Service shop/${shown.metadata.name}`);
+        if (owner.kind !== "Node" && shown.length > 0)
+          now.set(prefix, shown.map((s) => `Service shop/${s.metadata.name}`).join());
       }
     if (!w.view(name)) return;
     // Reported before it is done, and withdrawn before that is reported.
@@ -103,11 +104,17 @@ export class Agents {
     if (!view) return;
     const announced = [...uses]
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([prefix, user]) => ({
-        prefix,
-        state: "Announced" as const,
-        ...(user.startsWith("Service ") && { service: user.slice("Service ".length) }),
-      }));
+      .map(([prefix, user]) => {
+        const [service, ...sharedBy] = usersIn(user).flatMap((u) =>
+          u.startsWith("Service ") ? [u.slice("Service ".length)] : [],
+        );
+        return {
+          prefix,
+          state: "Announced" as const,
+          ...(service && { service }),
+          ...(sharedBy.length > 0 && { sharedBy }),
+        };
+      });
     if (sameJson(view.status?.announced, announced)) return;
     const agent = { version: "0", startedAt: "2026-01-01T00:00:00Z", layout: "", snapshot: "Fresh" as const };
     this.#w.api.put(kinds.NodeNetwork, { ...view, status: { ...view.status, agent, announced } });

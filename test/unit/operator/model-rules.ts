@@ -1,6 +1,6 @@
 // test: rules about addresses that hold after every single write in a simulated cluster, whatever happens.
 import type { IPAllocation, IPPool, KubernetesObject, NodeNetwork, Service } from "../../../src/api/index.ts";
-import { overlapOf, parsePool } from "../../../src/ipam/index.ts";
+import { sharingKeyOf as keyOf, overlapOf, parsePool, sharingObstacle } from "../../../src/ipam/index.ts";
 import { kinds } from "../../../src/kube/resource.ts";
 import { formatPrefix, hostPrefix, overlaps, parseAddress, parsePrefix } from "../../../src/net/address.ts";
 import { storedAccepted } from "../../../src/operator/pool-book.ts";
@@ -8,6 +8,12 @@ import { ingress, type World } from "./world.ts";
 
 const bound = new Set(["Bound", "Releasing", "Cooling"]);
 export const host = (ip: string): string => formatPrefix(hostPrefix(parseAddress(ip)));
+
+/** Whom a prefix is announced for: one, or Services that share it. */
+export const usersIn = (text: string | undefined): readonly string[] => text?.split(",") ?? [];
+
+const together = (claim: IPAllocation | undefined, ...uids: readonly (string | undefined)[]): boolean =>
+  uids.every((uid) => claim?.status?.sharing?.users.some((u) => u.uid === uid));
 
 /** Rules that hold after every write, and what has been seen so far. */
 export class Rules {
@@ -42,7 +48,9 @@ export class Rules {
       const service = services.find((s) => s.metadata.uid === uid);
       const user = `Service shop/${service?.metadata.name}`;
       for (const [family, ip] of seen) {
-        const announced = [...this.announcing.values()].some((of) => of.get(host(ip)) === user);
+        const announced = [...this.announcing.values()].some((of) =>
+          usersIn(of.get(host(ip))).includes(user),
+        );
         if (!announced && !ingress(service).includes(ip)) seen.delete(family);
       }
     }
@@ -90,6 +98,7 @@ export class Rules {
     if (phase === "Cooling" && before === "Releasing" && this.#inUse(claim))
       this.#fail(`claim ${claim.spec.prefix} of ${claim.spec.owner.name} was released while it is in use`);
     if (phase === "Bound" && before === undefined) this.#wire(claim);
+    this.#clash(claim);
     const pool = this.#w.pool(claim.spec.pool);
     let inPool = 0;
     for (const other of this.#w.api.all(kinds.IPAllocation)) {
@@ -115,10 +124,11 @@ export class Rules {
     for (const [name, prefixes] of this.announcing) {
       const user = prefixes.get(prefix);
       if (user === undefined || !this.#isCounted(name)) continue;
+      const users = usersIn(user);
       const mine =
         owner.kind === "IPReservation"
-          ? user.startsWith(`Service ${owner.namespace}/`)
-          : user === `${owner.kind} ${owner.namespace ? `${owner.namespace}/` : ""}${owner.name}`;
+          ? users.some((u) => u.startsWith(`Service ${owner.namespace}/`))
+          : users.includes(`${owner.kind} ${owner.namespace ? `${owner.namespace}/` : ""}${owner.name}`);
       if (!mine)
         this.#fail(
           `${prefix} is given to ${owner.kind} ${owner.name} while ${name} announces it for ${user}`,
@@ -126,8 +136,21 @@ export class Rules {
     }
   }
 
+  /** Of those that are recorded to share an address no two have one port, or different keys of traffic. */
+  #clash({ spec: { prefix }, status }: IPAllocation): void {
+    const users = status?.sharing?.users ?? [];
+    for (const [i, user] of users.entries()) {
+      const why = sharingObstacle(user, users.slice(0, i));
+      if (why !== undefined) this.#fail(`${prefix} is shared by ${user.name} though ${why}`);
+    }
+  }
+
   /** Whether the claim's own owner is there and shows it. */
-  #inUse({ spec: { owner, prefix } }: IPAllocation): boolean {
+  #inUse({ spec: { owner, prefix }, status }: IPAllocation): boolean {
+    for (const u of status?.sharing?.users ?? []) {
+      const s = this.#w.api.read(kinds.Service, u.name, u.namespace);
+      if (s?.metadata.uid === u.uid && ingress(s).some((ip) => host(ip) === prefix)) return true;
+    }
     if (owner.kind === "Node")
       return (
         this.#w.api.read(kinds.Node, owner.name)?.metadata.uid === owner.uid &&
@@ -152,15 +175,22 @@ export class Rules {
       if (before !== undefined && before !== ip)
         this.#fail(`Service ${changed.metadata.name} moved from ${before} to ${ip}`);
       seen.set(family, ip);
-      for (const other of this.#w.api.all(kinds.Service))
-        if (other.metadata.uid !== uid && ingress(other).includes(ip))
-          this.#fail(`Services ${changed.metadata.name} and ${other.metadata.name} both show ${ip}`);
       const claim = this.#w.api.all(kinds.IPAllocation).find((c) => c.spec.prefix === host(ip));
+      const restoring = this.#w.clock.monotonic() - this.#restoredAt < 60_000;
+      for (const other of this.#w.api.all(kinds.Service))
+        if (
+          other.metadata.uid !== uid &&
+          ingress(other).includes(ip) &&
+          !together(claim, uid, other.metadata.uid) &&
+          !(restoring && keyOf(changed) !== undefined && keyOf(changed) === keyOf(other))
+        )
+          this.#fail(`Services ${changed.metadata.name} and ${other.metadata.name} both show ${ip}`);
       const mine =
         claim?.spec.owner.uid === uid ||
+        together(claim, uid) ||
         (claim?.spec.owner.kind === "IPReservation" &&
           claim.spec.owner.namespace === changed.metadata.namespace);
-      const going = mine && claim.status?.phase === "Releasing";
+      const going = mine && claim?.status?.phase === "Releasing";
       // Who has not heard of a restore shows what was claimed before it; whoever finds that claims it again.
       const lost = claim === undefined && this.#w.clock.monotonic() - this.#restoredAt < 60_000;
       if (claim?.status?.phase !== "Bound" && !going && !lost)

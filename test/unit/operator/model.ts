@@ -1,7 +1,7 @@
 // test: seeded simulation of whole clusters: operators that die in the middle of a request, two that lead at once, late caches, lost
 // answers, agents that report late or are cut off and go on announcing, clocks that jump, an API server whose data is restored
 // from a backup, users who change everything. After every single write the rules are checked.
-import type { IPPool } from "../../../src/api/index.ts";
+import type { IPPool, Service } from "../../../src/api/index.ts";
 import { ApiError, TransportError } from "../../../src/kube/errors.ts";
 import { kinds } from "../../../src/kube/resource.ts";
 import type { Backup } from "../kube/simulated-api.ts";
@@ -11,6 +11,14 @@ import { ingress, network, node, pods, reservation, service, vips, World } from 
 
 const shows = (w: World, prefix: string): boolean =>
   w.api.all(kinds.Service).some((s) => ingress(s).some((ip) => host(ip) === prefix));
+
+/** A Service that shares its address with those of its key whose port is another. */
+const sharer = (name: string, key: string, port: number, more: Record<string, string> = {}): Service =>
+  service(
+    name,
+    { ports: [{ name: "p", protocol: "TCP", port }] },
+    { annotations: { "waggle.dev/sharing-key": key, ...more } },
+  );
 
 /** A node with its agent, unless it is there. */
 function join(w: World, agents: Agents, name: string): void {
@@ -137,6 +145,8 @@ export async function simulate(
             service(name),
             service(name, { ipFamilies: ["IPv4", "IPv6"], ipFamilyPolicy: "RequireDualStack" }),
             service(name, { ipFamilies: ["IPv6", "IPv4"], ipFamilyPolicy: "PreferDualStack" }),
+            sharer(name, pick(["k1", "k1", "k2"]), pick([80, 81, 82, 83, 84, 85])),
+            sharer(name, "k1", pick([80, 81, 82]), { "waggle.dev/addresses": "10.101.0.3" }),
             service(
               name,
               {},
@@ -144,6 +154,17 @@ export async function simulate(
             ),
           ]),
         );
+    } else if (what < 0.32) {
+      // Ports and key of what there is change, into a clash now and then.
+      const s = w.service(name);
+      if (s?.metadata.annotations?.["waggle.dev/sharing-key"]) {
+        const next = sharer(name, pick(["k1", "k2"]), pick([80, 81, 82, 83]));
+        w.api.put(kinds.Service, {
+          ...s,
+          metadata: { ...s.metadata, annotations: { ...next.metadata.annotations } },
+          spec: next.spec,
+        });
+      }
     } else if (what < 0.38) {
       const n = pick(["n1", "n2", "n3"]);
       if (w.api.read(kinds.Node, n)) w.api.remove(kinds.Node, n);
@@ -208,6 +229,11 @@ export function complaints(w: World): string[] {
       out.push(`${claim.spec.prefix} leaks: ${kind} ${name} is gone`);
     if (kind === "Service" && !shows(w, claim.spec.prefix))
       out.push(`${claim.spec.prefix} is claimed and not shown`);
+    for (const u of claim.status?.sharing?.users ?? []) {
+      const s = w.api.read(kinds.Service, u.name, u.namespace);
+      if (s?.metadata.uid !== u.uid || !ingress(s).some((ip) => host(ip) === claim.spec.prefix))
+        out.push(`${claim.spec.prefix} is ${u.name}'s by its claim, which shows ${ingress(s)}`);
+    }
     if (kind === "Node" && !w.view(name)?.spec.podBlocks?.some((b) => b.prefix === claim.spec.prefix))
       out.push(`${claim.spec.prefix} is claimed and not in the view of ${name}`);
   }
