@@ -303,6 +303,7 @@ test.skipIf(!hasTshark)(
   async () => {
     const pcap = join(lab.directory, "bmp.pcap");
     lab.start("b", "tshark", "-q", "-i", "veth0", "-f", "tcp port 11019", "-w", pcap);
+    await until("capturing", () => existsSync(pcap) && readFileSync(pcap).length > 0, 40_000);
     const listener = spawn(
       "nsenter",
       [`--net=/var/run/netns/${lab.netns("a")}`, process.execPath, ...cli, "bmp", "--listen", "11019"],
