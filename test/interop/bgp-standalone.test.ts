@@ -49,7 +49,9 @@ describe.skipIf(!canRun)(`bgpd -f speaker.yaml${canRun ? "" : " (skipped: needs 
       `--reuid=${nobody}`,
       `--regid=${nobody}`,
       "--clear-groups",
-      "--inh-caps=-all",
+      // A checkout in root's home: reading it is then the one thing more that this nobody may do.
+      "--inh-caps=-all,+dac_read_search",
+      "--ambient-caps=+dac_read_search",
       process.execPath,
       "src/cli/main.ts",
       "bgpd",
