@@ -19,7 +19,8 @@ import {
   RouteBatchSchema,
 } from "../src/api/generated/proto/speaker_pb.js";
 import { systemClock as speakerClock } from "../src/bgp/daemon/clock.ts";
-import { sessionMessage, speakerConfig } from "../src/bgp/daemon/convert.ts";
+import { speakerConfig } from "../src/bgp/daemon/config.ts";
+import { sessionMessage } from "../src/bgp/daemon/convert.ts";
 import { tcpTransport } from "../src/bgp/daemon/tcp.ts";
 import { Speaker } from "../src/bgp/session/speaker.ts";
 import { loadKubeConfig, systemClock } from "../src/kube/index.ts";

@@ -5,6 +5,7 @@ import {
   Family,
   type FromSpeaker,
   type LargeCommunity,
+  LimitState,
   type Path,
   QueryKind,
   type QueryReply,
@@ -111,6 +112,11 @@ const stateNames: Readonly<Record<SessionState, string>> = {
   [SessionState.SESSION_OPEN_CONFIRM]: "OpenConfirm",
   [SessionState.SESSION_ESTABLISHED]: "Established",
 };
+const limitNames: Readonly<Record<LimitState, "ok" | "near" | "over">> = {
+  [LimitState.LIMIT_OK]: "ok",
+  [LimitState.LIMIT_NEAR]: "near",
+  [LimitState.LIMIT_OVER]: "over",
+};
 const familyNames: Readonly<Record<Family, string>> = {
   [Family.FAMILY_UNSPECIFIED]: "",
   [Family.IPV4_UNICAST]: "ipv4",
@@ -168,6 +174,10 @@ function peerRow(node: string, s: Session) {
       advertised: c.advertised,
       endOfRIBReceived: c.endOfRibReceived,
       endOfRIBSent: c.endOfRibSent,
+      limit: c.limit,
+      limitState: limitNames[c.limitState],
+      discarded: Number(c.discarded),
+      ...(c.limitSent > 0 && { limitSent: c.limitSent, heldBack: c.heldBack }),
     })),
     updatesReceived: Number(s.updatesReceived),
     updatesSent: Number(s.updatesSent),
@@ -182,6 +192,16 @@ type PeerRow = ReturnType<typeof peerRow>;
 const counts = (row: PeerRow, field: "received" | "accepted" | "advertised"): string =>
   row.counts.map((c) => c[field]).join("/");
 
+/** What of the limits is worth a word; nothing where there is room. */
+function limitsOf(row: PeerRow): string | undefined {
+  const said = row.counts.flatMap((c) => [
+    ...(c.limitState === "ok" ? [] : [`${c.family} ${c.received}/${c.limit}`]),
+    ...(c.limitState === "over" && c.discarded > 0 ? [`${c.discarded} discarded`] : []),
+    ...(c.heldBack ? [`${c.family} ${c.heldBack} held back`] : []),
+  ]);
+  return said.length > 0 ? said.join(", ") : undefined;
+}
+
 const peerColumns: readonly Column<PeerRow>[] = [
   { title: "node", value: (r) => r.node },
   { title: "peer", value: (r) => r.peer },
@@ -194,6 +214,7 @@ const peerColumns: readonly Column<PeerRow>[] = [
   { title: "received", value: (r) => counts(r, "received"), align: "right" },
   { title: "accepted", value: (r) => counts(r, "accepted"), align: "right" },
   { title: "sent", value: (r) => counts(r, "advertised"), align: "right" },
+  { title: "limits", value: limitsOf },
   { title: "flaps", value: (r) => r.flaps, align: "right" },
   { title: "why", value: (r) => r.reason || undefined },
 ];

@@ -333,6 +333,24 @@ export const metrics = {
     ["peer", "family"],
     "Most paths that the neighbour may send; only where there is a limit.",
   ),
+  waggle_bgp_prefixes_discarded_total: define(
+    "counter",
+    speaker,
+    ["peer", "family"],
+    "Paths that were not taken because the neighbour had sent as many as it may (action Discard).",
+  ),
+  waggle_bgp_prefixes_sent_max: define(
+    "gauge",
+    speaker,
+    ["peer", "family"],
+    "Most routes that the neighbour is sent; only where there is a limit.",
+  ),
+  waggle_bgp_prefixes_held_back: define(
+    "gauge",
+    speaker,
+    ["peer", "family"],
+    "Prefixes that this limit keeps back.",
+  ),
   waggle_bgp_stale_families: define(
     "gauge",
     speaker,

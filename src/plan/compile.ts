@@ -49,6 +49,8 @@ export interface Compiled {
   readonly routerID: number;
   readonly clusterID?: number;
   readonly bmpStations?: SpeakerState["bmpStations"];
+  readonly multipath?: SpeakerState["multipath"];
+  readonly mrt?: SpeakerState["mrt"];
   readonly listen: SpeakerState["listen"];
   readonly peerings: readonly PeeringRule[];
   readonly peers: ReadonlyMap<string, { readonly compiled: CompiledPeer; readonly sources: PeerSources }>;
@@ -77,6 +79,8 @@ interface CompiledNetwork {
   readonly routerID: number;
   readonly clusterID?: number;
   readonly bmpStations?: SpeakerState["bmpStations"];
+  readonly multipath?: SpeakerState["multipath"];
+  readonly mrt?: SpeakerState["mrt"];
   readonly listen: SpeakerState["listen"];
 }
 
@@ -258,6 +262,8 @@ export function compileAll(
     routerID: network?.value.routerID ?? 0,
     ...(network?.value.clusterID !== undefined && { clusterID: network.value.clusterID }),
     ...(network?.value.bmpStations && { bmpStations: network.value.bmpStations }),
+    ...(network?.value.multipath && { multipath: network.value.multipath }),
+    ...(network?.value.mrt && { mrt: network.value.mrt }),
     listen: network?.value.listen ?? [],
     peerings: peerings.values,
     peers,

@@ -4,6 +4,7 @@ import {
   CommunityKind,
   type DesiredState,
   DesiredStateSchema,
+  LimitAction,
   Family as ProtoFamily,
   Role as ProtoRole,
   Source as ProtoSource,
@@ -36,6 +37,12 @@ const kinds = {
   extended: CommunityKind.COMMUNITY_EXTENDED,
 } as const;
 
+const limitActions = {
+  Teardown: LimitAction.LIMIT_TEARDOWN,
+  Discard: LimitAction.LIMIT_DISCARD,
+  Warn: LimitAction.LIMIT_WARN,
+} as const;
+
 const protoFamily = (f: SpeakerPeer["families"][number]): ProtoFamily =>
   f === "IPv4Unicast" ? ProtoFamily.IPV4_UNICAST : ProtoFamily.IPV6_UNICAST;
 
@@ -59,6 +66,7 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   external: p.external ?? false,
   localAsn: p.localASN,
   localAddress: bytesOf(p.localAddress),
+  localPort: p.localPort ?? 0,
   families: p.families.map(protoFamily),
   holdSeconds: p.holdSeconds,
   connectRetrySeconds: p.connectRetrySeconds,
@@ -74,6 +82,11 @@ const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   forwardingPreserved: true,
   maxPrefixesIpv4: p.maxPrefixes.ipv4,
   maxPrefixesIpv6: p.maxPrefixes.ipv6,
+  maxPrefixesAction: limitActions[p.overLimit?.action ?? "Teardown"],
+  maxPrefixesWarnPercent: p.overLimit?.warnPercent ?? 0,
+  maxPrefixesRestartSeconds: p.overLimit?.restartSeconds ?? 0,
+  maxSentIpv4: p.maxPrefixesSent?.ipv4 ?? 0,
+  maxSentIpv6: p.maxPrefixesSent?.ipv6 ?? 0,
   importPolicies: [...p.importPolicies],
   exportPolicies: [...p.exportPolicies],
   nextHopIpv4: bytesOf(p.nextHopIPv4),
@@ -176,6 +189,8 @@ export function encodeDesired(
       locRib: s.locRIB,
       statisticsSeconds: s.statisticsSeconds,
     })),
+    ...(state.multipath && { multipath: state.multipath }),
+    ...(state.mrt && { mrt: { ...state.mrt, fileBytesMax: BigInt(state.mrt.fileBytesMax) } }),
     listen: state.listen.map((l) => ({ address: bytesOf(l.address), port: l.port })),
     peers: state.peers.map((p) =>
       encodePeer(p, p.passwordSecret === undefined ? undefined : passwords.get(p.passwordSecret)),

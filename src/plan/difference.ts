@@ -174,6 +174,8 @@ const takenOver: ReadonlySet<string> = new Set([
   "connectRetrySeconds",
   "connectRetryMaxSeconds",
   "maxPrefixes",
+  "overLimit",
+  "maxPrefixesSent",
   "importPolicies",
   "exportPolicies",
   "nextHopIPv4",

@@ -3,7 +3,7 @@ import { type ClusterNetwork, type Node, selects } from "../api/index.ts";
 import type { Address } from "../net/address.ts";
 import { addressAt, collectFaults, type Fault, tryAddress } from "./fields.ts";
 import { faults } from "./messages.ts";
-import type { BmpStation, SpeakerState } from "./types.ts";
+import type { BmpStation, MrtDumps, SpeakerState } from "./types.ts";
 
 export type ClusterNetworkRule = ClusterNetwork["spec"]["nodes"][number];
 
@@ -34,8 +34,30 @@ export interface NodeRule {
   readonly routerID: number;
   readonly clusterID?: number;
   readonly bmpStations?: readonly BmpStation[];
+  readonly multipath?: NonNullable<SpeakerState["multipath"]>;
+  readonly mrt?: MrtDumps;
   readonly listen: SpeakerState["listen"];
 }
+
+function multipathOf({ multipath: m }: ClusterNetworkRule): Pick<NodeRule, "multipath"> {
+  const { external = 64, internal = 64, relaxASPath = true } = m ?? {};
+  // What the speaker does anyway is not said: a plan of before would differ.
+  if (external === 64 && internal === 64 && relaxASPath) return {};
+  return { multipath: { external, internal, samePath: !relaxASPath } };
+}
+
+const mrtOf = ({ mrt: m }: ClusterNetworkRule): Pick<NodeRule, "mrt"> =>
+  m
+    ? {
+        mrt: {
+          directory: m.directory,
+          messages: m.messages ?? true,
+          tableSeconds: m.tableSeconds ?? 0,
+          fileBytesMax: (m.fileMebibytes ?? 64) * 1024 * 1024,
+          filesMax: m.files ?? 16,
+        },
+      }
+    : {};
 
 /** Router ID and listening addresses by the rule. NodeNetwork.spec.routerID, where it is there, has the last word. */
 export function compileRule(
@@ -83,6 +105,8 @@ export function compileRule(
           routerID,
           ...(clusterID !== undefined && { clusterID }),
           ...(stations.length > 0 && { bmpStations: stations }),
+          ...multipathOf(rule),
+          ...mrtOf(rule),
           listen,
         },
       };

@@ -106,6 +106,13 @@ function nextHopOf(
   return address;
 }
 
+/** What becomes of prefixes above the limit, where that is out of the ordinary. */
+function overLimitOf({ maxPrefixes }: BGPPeer["spec"]): Pick<SpeakerPeer, "overLimit"> {
+  const { action = "Teardown", warnPercent = 90, restartSeconds } = maxPrefixes ?? {};
+  if (action === "Teardown" && warnPercent === 90 && restartSeconds === undefined) return {};
+  return { overLimit: { action, warnPercent, ...(restartSeconds !== undefined && { restartSeconds }) } };
+}
+
 /** A peer as the speaker wants it, or what is wrong with it. `kept`: these are its last good sources, not the present ones. */
 export function compilePeer(
   sources: PeerSources,
@@ -125,6 +132,7 @@ export function compilePeer(
     spec.localAddress === undefined ? undefined : addressAt(spec.localAddress, "spec.localAddress", into);
   if (address && localAddress && address.family !== localAddress.family)
     into.add("spec.localAddress", faults.otherFamily());
+  if (spec.localPort !== undefined && spec.passive) into.add("spec.localPort", faults.exclusive("passive"));
   if (spec.ttlSecurityHops && spec.multihopTTL)
     into.add("spec.multihopTTL", faults.exclusive("ttlSecurityHops"));
   const localASN = spec.localASN ?? context.localASN;
@@ -156,6 +164,7 @@ export function compilePeer(
     ...(spec.external === true && { external: true as const }),
     localASN,
     ...(localAddress && { localAddress }),
+    ...(spec.localPort !== undefined && { localPort: spec.localPort }),
     families: spec.families ?? ["IPv4Unicast", "IPv6Unicast"],
     holdSeconds: spec.holdSeconds ?? 90,
     connectRetrySeconds: spec.connectRetrySeconds ?? 5,
@@ -170,6 +179,8 @@ export function compilePeer(
       longLivedSeconds: spec.gracefulRestart.longLivedSeconds,
     }),
     maxPrefixes: { ipv4: spec.maxPrefixes?.ipv4 ?? 10_000, ipv6: spec.maxPrefixes?.ipv6 ?? 10_000 },
+    ...overLimitOf(spec),
+    ...(spec.maxPrefixesSent && { maxPrefixesSent: spec.maxPrefixesSent }),
     importPolicies: imports.map((p) => p.name),
     exportPolicies: exports.map((p) => p.name),
     ...(nextHopIPv4 && { nextHopIPv4 }),

@@ -317,6 +317,8 @@ function speakerOf(inputs: PlanInputs, compiled: Compiled, decisions: readonly D
     routerID: announcing ? compiled.routerID : (before?.routerID ?? 0),
     ...(announcing && compiled.clusterID !== undefined && { clusterID: compiled.clusterID }),
     ...(announcing && compiled.bmpStations && { bmpStations: compiled.bmpStations }),
+    ...(announcing && compiled.multipath && { multipath: compiled.multipath }),
+    ...(announcing && compiled.mrt && { mrt: compiled.mrt }),
     listen: compiled.listen,
     peers: [...compiled.peers.values()].map((p) => p.compiled.peer),
     origins: decisions.flatMap((d) => d.origins),

@@ -177,6 +177,8 @@ export interface SpeakerPeer {
   readonly external?: true;
   readonly localASN: number;
   readonly localAddress?: Address;
+  /** Absent: the kernel chooses. */
+  readonly localPort?: number;
   readonly families: readonly ("IPv4Unicast" | "IPv6Unicast")[];
   readonly holdSeconds: number;
   readonly connectRetrySeconds: number;
@@ -193,6 +195,14 @@ export interface SpeakerPeer {
   /** RFC 9494; absent = off. */
   readonly longLivedSeconds?: number;
   readonly maxPrefixes: { readonly ipv4: number; readonly ipv6: number };
+  /** Absent: Teardown, a word from 90 percent on, and pauses that double. */
+  readonly overLimit?: {
+    readonly action: "Teardown" | "Discard" | "Warn";
+    readonly warnPercent: number;
+    readonly restartSeconds?: number;
+  };
+  /** Absent: no limit. */
+  readonly maxPrefixesSent?: { readonly ipv4?: number; readonly ipv6?: number };
   readonly importPolicies: readonly string[];
   readonly exportPolicies: readonly string[];
   readonly nextHopIPv4?: Address;
@@ -281,6 +291,16 @@ export interface BmpStation {
   readonly statisticsSeconds: number;
 }
 
+/** Dumps of messages and tables (RFC 6396). */
+export interface MrtDumps {
+  readonly directory: string;
+  readonly messages: boolean;
+  /** 0: none. */
+  readonly tableSeconds: number;
+  readonly fileBytesMax: number;
+  readonly filesMax: number;
+}
+
 /** Content of the speaker's DesiredState, without generation and passwords. */
 export interface SpeakerState {
   readonly asn: number;
@@ -290,6 +310,10 @@ export interface SpeakerState {
   readonly bmpStations?: readonly BmpStation[];
   /** Of route reflectors; absent: routerID. */
   readonly clusterID?: number;
+  /** Absent: all that tie, of any AS. */
+  readonly multipath?: { readonly external: number; readonly internal: number; readonly samePath: boolean };
+  /** Absent: no dumps. */
+  readonly mrt?: MrtDumps;
   readonly listen: readonly { readonly address?: Address; readonly port: number }[];
   readonly peers: readonly SpeakerPeer[];
   readonly origins: readonly SpeakerOrigin[];

@@ -102,6 +102,7 @@ export class Station implements ConnectionHandler {
         address,
         port,
         localAddress,
+        localPort: 0,
         interface: undefined,
         password: undefined,
         ttlSecurityHops: 0,

@@ -54,6 +54,12 @@ export const speakerSource =
         emit("waggle_bgp_prefixes_received", s.rib.received[afi], name, family);
         emit("waggle_bgp_prefixes_accepted", s.rib.accepted[afi], name, family);
         emit("waggle_bgp_prefixes_advertised", s.sender?.out(afi)?.advertised ?? 0, name, family);
+        emit("waggle_bgp_prefixes_discarded_total", s.rib.discarded[afi], name, family);
+        const sent = s.config.prefixLimits?.sent[afi];
+        if (sent !== undefined) {
+          emit("waggle_bgp_prefixes_sent_max", sent, name, family);
+          emit("waggle_bgp_prefixes_held_back", s.sender?.out(afi)?.heldBack ?? 0, name, family);
+        }
         const most = s.config.prefixesMax[afi];
         if (most > 0) emit("waggle_bgp_prefixes_max", most, name, family);
       }

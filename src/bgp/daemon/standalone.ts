@@ -7,12 +7,13 @@ import {
   type BmpStationSchema,
   DesiredStateSchema,
   Family,
+  LimitAction,
   type PeerSchema,
   Role,
 } from "../../api/generated/proto/speaker_pb.js";
 import { parseAddress, parsePrefix, toBytes } from "../../net/address.ts";
 import type { SpeakerConfig } from "../session/types.ts";
-import { speakerConfig } from "./convert.ts";
+import { speakerConfig } from "./config.ts";
 import schema from "./speaker.schema.json" with { type: "json" };
 import {
   type AttributesYaml,
@@ -33,6 +34,7 @@ interface PeerYaml {
   readonly asn: number | "external";
   readonly localASN?: number;
   readonly localAddress?: string;
+  readonly localPort?: number;
   readonly interface?: string;
   readonly families?: readonly ("ipv4" | "ipv6")[];
   readonly holdSeconds?: number;
@@ -48,7 +50,14 @@ interface PeerYaml {
     readonly longLivedSeconds?: number;
     readonly forwardingPreserved?: boolean;
   };
-  readonly maxPrefixes?: { readonly ipv4?: number; readonly ipv6?: number };
+  readonly maxPrefixes?: {
+    readonly ipv4?: number;
+    readonly ipv6?: number;
+    readonly action?: keyof typeof actions;
+    readonly warnPercent?: number;
+    readonly restartSeconds?: number;
+  };
+  readonly maxPrefixesSent?: { readonly ipv4?: number; readonly ipv6?: number };
   readonly import?: readonly string[];
   readonly export?: readonly string[];
   readonly nextHop?: { readonly ipv4?: string; readonly ipv6?: string };
@@ -90,7 +99,7 @@ interface SpeakerYaml {
   readonly asn: number;
   readonly routerID: string;
   readonly clusterID?: string;
-  readonly listen?: readonly { readonly address?: string; readonly port?: number }[];
+  readonly listen?: "none" | readonly { readonly address?: string; readonly port?: number }[];
   readonly peers: readonly PeerYaml[];
   readonly origins?: readonly {
     readonly prefix: string;
@@ -104,6 +113,11 @@ interface SpeakerYaml {
     readonly messages?: boolean;
     readonly fileBytesMax?: number;
     readonly filesMax?: number;
+  };
+  readonly multipath?: {
+    readonly external?: number;
+    readonly internal?: number;
+    readonly relaxASPath?: boolean;
   };
   readonly bmp?: { readonly stations: readonly StationYaml[] };
 }
@@ -132,10 +146,12 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
       asn: document.asn,
       routerId,
       clusterId: document.clusterID === undefined ? 0 : Number(parseAddress(document.clusterID).lo),
-      listen: (document.listen ?? []).map((l) => ({
-        address: l.address === undefined ? new Uint8Array(0) : bytes(l.address),
-        port: l.port ?? 179,
-      })),
+      listen: (document.listen === undefined || document.listen === "none" ? [] : document.listen).map(
+        (l) => ({
+          address: l.address === undefined ? new Uint8Array(0) : bytes(l.address),
+          port: l.port ?? 179,
+        }),
+      ),
       peers: document.peers.map(peerOf),
       origins: (document.origins ?? []).map((o, i) => {
         const prefix = parsePrefix(o.prefix);
@@ -153,6 +169,13 @@ export function parseSpeaker(document: unknown, name: string): SpeakerConfig {
         rules: p.rules.map((r, k) => ruleOf(r, `${name}: /policies/${i}/rules/${k}`)),
       })),
       complete: true,
+      ...(document.multipath && {
+        multipath: {
+          external: document.multipath.external ?? 0,
+          internal: document.multipath.internal ?? 0,
+          samePath: document.multipath.relaxASPath === false,
+        },
+      }),
       ...(document.mrt && {
         mrt: {
           directory: document.mrt.directory,
@@ -183,6 +206,11 @@ function stationOf(s: StationYaml): MessageInitShape<typeof BmpStationSchema> {
 
 const bytes = (text: string): Uint8Array => toBytes(parseAddress(text));
 const families = { ipv4: Family.IPV4_UNICAST, ipv6: Family.IPV6_UNICAST } as const;
+const actions = {
+  teardown: LimitAction.LIMIT_TEARDOWN,
+  discard: LimitAction.LIMIT_DISCARD,
+  warn: LimitAction.LIMIT_WARN,
+} as const;
 const roles = {
   provider: Role.PROVIDER,
   "route-server": Role.ROUTE_SERVER,
@@ -218,6 +246,12 @@ function peerOf(p: PeerYaml): MessageInitShape<typeof PeerSchema> {
     forwardingPreserved: p.gracefulRestart?.forwardingPreserved ?? false,
     maxPrefixesIpv4: p.maxPrefixes?.ipv4 ?? 0,
     maxPrefixesIpv6: p.maxPrefixes?.ipv6 ?? 0,
+    maxPrefixesAction: actions[p.maxPrefixes?.action ?? "teardown"],
+    maxPrefixesWarnPercent: p.maxPrefixes?.warnPercent ?? 0,
+    maxPrefixesRestartSeconds: p.maxPrefixes?.restartSeconds ?? 0,
+    maxSentIpv4: p.maxPrefixesSent?.ipv4 ?? 0,
+    maxSentIpv6: p.maxPrefixesSent?.ipv6 ?? 0,
+    localPort: p.localPort ?? 0,
     importPolicies: [...(p.import ?? [])],
     exportPolicies: [...(p.export ?? [])],
     ...(p.nextHop?.ipv4 === undefined ? {} : { nextHopIpv4: bytes(p.nextHop.ipv4) }),

@@ -43,7 +43,9 @@ const phrases: Readonly<Record<string, string>> = {
   ETIMEDOUT: "timed out",
   EHOSTUNREACH: "no route to host",
   ENETUNREACH: "network is unreachable",
-  EADDRNOTAVAIL: "our source address is not configured on this machine",
+  EADDRNOTAVAIL:
+    "our source address is not configured on this machine, or our source port is still in use there",
+  EADDRINUSE: "our source port is taken",
   EPIPE: "connection is closed",
 };
 
@@ -256,6 +258,7 @@ export const tcpTransport: Transport = {
       host: formatAddress(target.address) + zone,
       port: target.port,
       ...(target.localAddress ? { localAddress: formatAddress(target.localAddress) } : {}),
+      ...(target.localPort > 0 ? { localPort: target.localPort } : {}),
     });
     return connection;
   },

@@ -7,6 +7,7 @@ import type { AttributeTable } from "./attributes.ts";
 import type { LogCursor } from "./changelog.ts";
 import { grown } from "./columns.ts";
 import { type ExportGroup, type GroupMember, type Hearer, NOTHING } from "./group.ts";
+import { SendLimit } from "./sendlimit.ts";
 import type { SharedChunk } from "./shared.ts";
 import type { FamilyTable } from "./table.ts";
 
@@ -43,6 +44,10 @@ export interface SessionOut extends Disposable {
   readonly advertised: number;
   readonly idle: boolean;
   restart(): void;
+  /** Most routes that it is sent (undefined: no limit), now and from now on. */
+  setLimit(max: number | undefined): void;
+  /** Prefixes that the limit keeps back. */
+  readonly heldBack: number;
   mark(used: Uint8Array): void;
   /**
    * UPDATEs of about `budget` octets at most, or what others were told at the same place; counted as sent from now on.
@@ -69,6 +74,7 @@ export class AdjRibOut implements GroupMember, SessionOut {
   readonly #nudged = new Set<number>();
   /** Prefixes announced and not withdrawn. */
   advertised = 0;
+  #limit: SendLimit | undefined;
 
   constructor(
     afi: Afi,
@@ -112,6 +118,20 @@ export class AdjRibOut implements GroupMember, SessionOut {
     this.#origins.clear();
   }
 
+  get heldBack(): number {
+    return this.#limit?.heldBack ?? 0;
+  }
+
+  setLimit(max: number | undefined): void {
+    const before = this.#limit?.max;
+    if (before === max) return;
+    if (max === undefined) this.#limit = undefined;
+    else if (this.#limit) this.#limit.max = max;
+    else this.#limit = new SendLimit(max);
+    // What there is room for now, or no room any more, is found by looking through everything.
+    if (before !== undefined || this.advertised > (max ?? Infinity)) this.#walk = 0;
+  }
+
   /**
    * Takes over what another session object has announced on the same connection: the neighbour has moved to another group, so
    * everything is told again and what the new group does not have is withdrawn.
@@ -140,10 +160,10 @@ export class AdjRibOut implements GroupMember, SessionOut {
     const log = this.group.logs[this.afi];
     const { position } = this.#cursor;
     const form = messageBytesMax * 2 + (this.#as4 ? 1 : 0);
-    const told = this.#takeShared(this.group.shared.get(log, position, form));
+    const told = this.#limit ? undefined : this.#takeShared(this.group.shared.get(log, position, form));
     if (told) return told;
     writer.begin(messageBytesMax);
-    const part = this.#fill(writer, budget, log.readers > 1);
+    const part = this.#fill(writer, budget, log.readers > 1 && !this.#limit);
     const keep = part !== undefined && this.#cursor.position > position;
     const lent = lend && !keep;
     const bytes = lent ? writer.lend() : writer.finish();
@@ -194,8 +214,10 @@ export class AdjRibOut implements GroupMember, SessionOut {
     const originated = new Map<number, number[]>();
     let entries = 0;
     let estimate = 0;
+    this.#limit?.begin(this.advertised);
     const take = (pid: number): void => {
-      const attribute = this.out(pid);
+      let attribute = this.out(pid);
+      if (this.#limit && !this.#limit.allows(pid, attribute >= 0, this.#isSent(pid))) attribute = -1;
       const bytes = nlriBytes(this.#table.prefixes.lengths[pid]!);
       if (attribute < 0) {
         // Not so for others: it is this neighbour's own route, or one of ours that it is not to hear.
@@ -254,12 +276,21 @@ export class AdjRibOut implements GroupMember, SessionOut {
       this.#writeLearned(writer, attribute, scratch.bucket[attribute]!);
       scratch.bucket[attribute] = -1;
     }
+    if (this.#limit) this.#lookAgain(this.#limit);
     if (!shared || this.group.tooLong !== tooLong) return undefined;
     const announced = pids.slice(0, entries);
     const { bestPeer } = this.#table;
     const sources = new Set<number>();
     for (let i = 0; i < entries; i++) sources.add(bestPeer[announced[i]!]!);
     return { announced, withdrawn, silent, sources };
+  }
+
+  /** Prefixes that were kept back come next where there is room now. */
+  #lookAgain(limit: SendLimit): void {
+    if (this.#walk >= 0) return;
+    const released = limit.release(this.advertised);
+    if (released === "all") this.#walk = 0;
+    else for (const pid of released) this.#nudged.add(pid);
   }
 
   #growBuckets(): void {

@@ -1,5 +1,5 @@
 // bgp/rib: attribute sets interned by hash in one byte arena; the columns that the decision process compares lie beside.
-import { firstAs, pathLength } from "../wire/aspath.ts";
+import { firstAs, formatAsPath, pathLength } from "../wire/aspath.ts";
 import type { PathAttributes } from "../wire/attributes.ts";
 import { decodeCanonical, encodeCanonical } from "../wire/canonical.ts";
 import { type Afi, WellKnown } from "../wire/constants.ts";
@@ -188,6 +188,13 @@ export class AttributeTable {
     this.clusterLength[id] = s.clusterLength;
     this.nextHopHash[id] = s.nextHopHash;
     this.flags[id] = s.flags;
+  }
+
+  /** Whether two sets have the same AS path, number by number. */
+  samePath(x: number, y: number): boolean {
+    if (x === y) return true;
+    if (this.pathLength[x] !== this.pathLength[y] || this.neighborAs[x] !== this.neighborAs[y]) return false;
+    return formatAsPath(this.attributes(x, 1).asPath) === formatAsPath(this.attributes(y, 1).asPath);
   }
 
   /** The set as a value. */

@@ -25,6 +25,21 @@ export interface Candidate {
 /** Most paths of a prefix that are compared by MED among themselves and reported for multipath. */
 export const MULTIPATH_MAX = 64;
 
+/** Which paths that tie are used together. */
+export interface MultipathRule {
+  /** From external neighbours at most. */
+  readonly external: number;
+  readonly internal: number;
+  /** Only paths whose AS path is that of the best; else of the same length, whoever the neighbours are ("as-path relax"). */
+  readonly samePath: boolean;
+}
+
+export const allThatTie: MultipathRule = {
+  external: MULTIPATH_MAX,
+  internal: MULTIPATH_MAX,
+  samePath: false,
+};
+
 /** Steps a to d: negative when `x` is better, 0 when they tie so far. MED apart, see {@link decide}. */
 function compareHead(t: AttributeTable, x: Candidate, y: Candidate): number {
   // A route of our own wins over any that was learned.
@@ -60,13 +75,14 @@ const medOf = (t: AttributeTable, c: Candidate): number =>
   t.flags[c.attribute]! & AttrFlag.hasMed ? t.med[c.attribute]! : 0;
 
 /**
- * Best first, then those that tie with it until the router identifier (equal length of path, neighbours of any AS), then the
+ * Best first, then those that tie with it until the router identifier, as far as `rule` lets them (the `equal` ones), then the
  * others. MED counts among routes of one neighbouring AS, over the whole set and not pairwise in order of arrival, so the
  * answer does not depend on it (the trap that "deterministic MED" is named after).
  */
 export function decide(
   t: AttributeTable,
   candidates: readonly Candidate[],
+  rule: MultipathRule = allThatTie,
 ): { order: Candidate[]; equal: number } {
   const order = [...candidates];
   if (order.length < 2) return { order, equal: order.length };
@@ -83,7 +99,15 @@ export function decide(
   const kept = head.filter((c) => medOf(t, c) === lowest.get(t.neighborAs[c.attribute]!));
   const dropped = head.filter((c) => medOf(t, c) !== lowest.get(t.neighborAs[c.attribute]!));
   kept.sort((x, y) => compareKind(x, y) || compareTail(t, x, y));
+  const best = kept[0]!;
+  const others = [...dropped, ...order.slice(tied)];
+  const same = rule.samePath
+    ? kept.filter((c) => compareKind(best, c) === 0 && t.samePath(best.attribute, c.attribute))
+    : kept;
+  const most = best.peer.ebgp ? rule.external : rule.internal;
   let equal = 1;
-  while (equal < kept.length && equal < MULTIPATH_MAX && compareKind(kept[0]!, kept[equal]!) === 0) equal++;
-  return { order: [...kept, ...dropped, ...order.slice(tied)], equal };
+  while (equal < same.length && equal < most && compareKind(best, same[equal]!) === 0) equal++;
+  if (!rule.samePath) return { order: [...kept, ...others], equal };
+  const chosen = new Set(same.slice(0, equal));
+  return { order: [...chosen, ...kept.filter((c) => !chosen.has(c)), ...others], equal };
 }

@@ -8,6 +8,7 @@ import type { AttributeTable } from "./attributes.ts";
 import type { LogCursor } from "./changelog.ts";
 import { capacityFor, grown } from "./columns.ts";
 import type { ExportGroup, GroupMember, Hearer } from "./group.ts";
+import { SendLimit } from "./sendlimit.ts";
 import type { FamilyTable } from "./table.ts";
 
 /** Index of this node among the neighbours. */
@@ -126,6 +127,9 @@ export class PathsOut implements GroupMember, SessionOut {
   /** Next pid of a walk over the whole table; -1 when none is going on. */
   #walk = 0;
   #sent = new SentPaths();
+  #limit: SendLimit | undefined;
+  /** Prefixes that the limit kept back and now has room for. */
+  #again: readonly number[] = [];
 
   constructor(
     afi: Afi,
@@ -157,11 +161,26 @@ export class PathsOut implements GroupMember, SessionOut {
   }
 
   get idle(): boolean {
-    return this.#walk < 0 && this.#cursor.position === this.group.logs[this.afi].end;
+    return (
+      this.#walk < 0 && this.#again.length === 0 && this.#cursor.position === this.group.logs[this.afi].end
+    );
   }
 
   /** Whatever changes of a prefix is in the log: there is nothing to be told beside it. */
   nudge(): void {}
+
+  get heldBack(): number {
+    return this.#limit?.heldBack ?? 0;
+  }
+
+  setLimit(max: number | undefined): void {
+    const before = this.#limit?.max;
+    if (before === max) return;
+    if (max === undefined) this.#limit = undefined;
+    else if (this.#limit) this.#limit.max = max;
+    else this.#limit = new SendLimit(max);
+    if (before !== undefined || this.advertised > (max ?? Infinity)) this.#walk = 0;
+  }
 
   restart(): void {
     this.#walk = 0;
@@ -218,8 +237,8 @@ export class PathsOut implements GroupMember, SessionOut {
     let estimate = 0;
     const take = (pid: number): void => {
       const bytes = PATH_ID_BYTES + nlriBytes(this.#table.prefixes.lengths[pid]!);
-      const wanted = this.paths(pid);
       const sent = this.#sent;
+      const wanted = this.#allowed(pid);
       for (let at = sent.first(pid); at >= 0; at = sent.next[at]!) {
         const id = sent.id[at]!;
         if (wanted.some((p) => p.id === id)) continue;
@@ -238,12 +257,18 @@ export class PathsOut implements GroupMember, SessionOut {
         estimate += bytes;
       }
     };
+    this.#limit?.begin(this.#sent.count);
     let looked = 0;
     // One source a call, so that no prefix is taken twice in it.
-    const walking = this.#walk >= 0;
+    const walking = this.#walk >= 0 || this.#again.length > 0;
     while (this.#walk >= 0 && estimate < budget && looked++ < PREFIXES_PER_FILL) {
       if (this.#walk >= this.#table.prefixes.limit) this.#walk = -1;
       else take(this.#walk++);
+    }
+    if (looked === 0 && this.#again.length > 0) {
+      const again = this.#again;
+      this.#again = again.slice(PREFIXES_PER_FILL);
+      for (const pid of again.slice(0, PREFIXES_PER_FILL)) take(pid);
     }
     while (!walking && estimate < budget && looked++ < PREFIXES_PER_FILL) {
       if (this.#cursor.position >= log.end) break;
@@ -252,7 +277,28 @@ export class PathsOut implements GroupMember, SessionOut {
     }
     this.#writeWithdrawn(writer, withdrawn);
     for (const [code, list] of announced) this.#writeAnnounced(writer, code, list);
+    if (this.#limit) this.#lookAgain(this.#limit);
     log.trim();
+  }
+
+  /** The paths of a prefix that are to be sent, as far as the limit lets them. */
+  #allowed(pid: number): readonly SentPath[] {
+    const wanted = this.paths(pid);
+    const limit = this.#limit;
+    if (!limit) return wanted;
+    const sent = this.#sent;
+    for (let at = sent.first(pid); at >= 0; at = sent.next[at]!) {
+      const id = sent.id[at]!;
+      if (!wanted.some((p) => p.id === id)) limit.allows(pid, false, true);
+    }
+    return wanted.filter(({ id }) => limit.allows(pid, true, sent.find(pid, id) >= 0));
+  }
+
+  #lookAgain(limit: SendLimit): void {
+    if (this.#walk >= 0 || this.#again.length > 0) return;
+    const released = limit.release(this.#sent.count);
+    if (released === "all") this.#walk = 0;
+    else this.#again = released;
   }
 
   #writeWithdrawn(writer: UpdateWriter, list: readonly number[]): void {

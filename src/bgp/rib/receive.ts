@@ -20,8 +20,10 @@ export interface UpdateSource {
   readonly families: Readonly<Record<Afi, boolean>>;
   /** Bits of UpdateForm. */
   readonly form: number;
-  /** Most prefixes by family; one more ends the session (RFC 4486). */
+  /** Most prefixes by family. */
   readonly prefixesMax: Readonly<Record<Afi, number>>;
+  /** What becomes of more: the end of the session (RFC 4486) where it is left out. */
+  readonly overLimit?: "teardown" | "discard" | "warn";
 }
 
 /** What became of UPDATEs, counted; nothing of it is an error of ours. */
@@ -170,9 +172,11 @@ function apply(
     return undefined;
   }
   const max = from.prefixesMax[afi];
+  const most = from.overLimit === "discard" ? max : Infinity;
   // A message that might go over the limit is counted through: only new prefixes count, so the count comes after.
-  counters.unroutable += rib.announce(peer, afi, b, start, end, raw, hasIds(from, afi));
-  if (peer.received[afi] <= max) return undefined;
+  counters.unroutable += rib.announce(peer, afi, b, start, end, raw, hasIds(from, afi), most);
+  if (peer.received[afi] <= max || from.overLimit === "warn" || from.overLimit === "discard")
+    return undefined;
   const data = Uint8Array.of(
     0,
     afi,

@@ -3,7 +3,7 @@ import { type Afi, afis, WellKnown } from "../wire/constants.ts";
 import { NlriCursor, PATH_ID_BYTES, readPathId } from "../wire/nlri.ts";
 import { AttributeTable } from "./attributes.ts";
 import { ChangeLog } from "./changelog.ts";
-import type { PeerRank } from "./decision.ts";
+import type { MultipathRule, PeerRank } from "./decision.ts";
 import type { ExportTarget } from "./export.ts";
 import { ExportGroup, exportKey, type Origin } from "./group.ts";
 import { type ImportContext, Importer, importKey, RuleNames } from "./importer.ts";
@@ -38,6 +38,8 @@ export interface RibPeer extends PeerRank {
   /** Paths in Adj-RIB-In, and those of them that policy accepted. */
   readonly received: Record<Afi, number>;
   readonly accepted: Record<Afi, number>;
+  /** Paths that were not taken because there were as many as there may be. */
+  readonly discarded: Record<Afi, number>;
 }
 
 /** Told of each path of a neighbour that came, changed or went, before or after policy; `id` is its path identifier. */
@@ -166,6 +168,7 @@ export class Rib {
   /**
    * Takes the NLRI in `b[start, end)`, which have been checked, with a set of attributes. Returns the prefixes ignored as unroutable.
    * @param pathIds whether each has a path identifier (RFC 7911)
+   * @param most paths of the neighbour; further ones are not taken, and counted
    */
   announce(
     peer: RibPeer,
@@ -175,6 +178,7 @@ export class Rib {
     end: number,
     raw: number,
     pathIds = false,
+    most = Infinity,
   ): number {
     const table = this.tables[afi];
     const cursor = this.#cursor;
@@ -200,6 +204,12 @@ export class Rib {
       let path = pathIds ? table.pathWithId(pid, peer.index, id) : table.pathOf(pid, peer.index);
       if (path < -1) {
         table.pathsRefused++;
+        continue;
+      }
+      if (path < 0 && peer.received[afi] >= most) {
+        peer.discarded[afi]++;
+        // So that a prefix without any path is given back.
+        table.touch(pid);
         continue;
       }
       if (path < 0) {
@@ -306,6 +316,11 @@ export class Rib {
         this.#decidePath(peer, table, path);
       }
     }
+  }
+
+  /** Says which paths of a prefix are delivered together. */
+  setMultipath(rule: MultipathRule): void {
+    for (const afi of afis) this.tables[afi].setMultipath(rule);
   }
 
   /** Replaces what this node originates. Equal origins are not touched. */
@@ -438,5 +453,6 @@ function newPeer(index: number, name: string, audience: string): RibPeer {
     importer: undefined,
     received: { 1: 0, 2: 0 },
     accepted: { 1: 0, 2: 0 },
+    discarded: { 1: 0, 2: 0 },
   };
 }

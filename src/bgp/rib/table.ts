@@ -3,7 +3,7 @@ import type { Afi } from "../wire/constants.ts";
 import { AttrFlag, LOCAL_PREF_DEFAULT } from "../wire/scan.ts";
 import type { AttributeTable } from "./attributes.ts";
 import { capacityFor, grown } from "./columns.ts";
-import { type Candidate, decide, type PeerRank } from "./decision.ts";
+import { allThatTie, type Candidate, decide, type MultipathRule, type PeerRank } from "./decision.ts";
 import { PrefixTable } from "./prefixes.ts";
 
 /** Bits of a path's flags. */
@@ -53,6 +53,7 @@ export class FamilyTable {
   pathLimit = 0;
   pathCount = 0;
   #freePath = -1;
+  #multipath: MultipathRule = allThatTie;
 
   /** Prefixes that found no room. */
   refused = 0;
@@ -157,6 +158,17 @@ export class FamilyTable {
     if (this.#pathId) this.#pathId = grown(this.#pathId, capacity);
   }
 
+  /** Which paths are delivered together; prefixes with several are looked at again where that changes. */
+  setMultipath(rule: MultipathRule): void {
+    const { external, internal, samePath } = this.#multipath;
+    if (rule.external === external && rule.internal === internal && rule.samePath === samePath) return;
+    this.#multipath = rule;
+    for (let pid = 0; pid < this.prefixes.limit; pid++) {
+      const first = this.head[pid]!;
+      if (first >= 0 && this.pathNext[first]! >= 0) this.touch(pid);
+    }
+  }
+
   /** Marks a prefix as changed. */
   touch(pid: number): void {
     if (this.#dirtyFlag[pid]) return;
@@ -231,7 +243,7 @@ export class FamilyTable {
       if (attribute >= 0)
         list.push({ path, id: this.idOf(path), attribute, peer: this.#peerOf(this.pathPeer[path]!) });
     }
-    return decide(this.#attributes, list);
+    return decide(this.#attributes, list, this.#multipath);
   }
 
   /** Gives the pid back when nobody speaks of the prefix any more. */

@@ -118,6 +118,7 @@ export class Connections implements ChannelOwner {
           address: config.address,
           port: config.port,
           localAddress: config.localAddress,
+          localPort: config.localPort ?? 0,
           interface: config.interface,
           password: config.password,
           ttlSecurityHops: config.ttlSecurityHops,
@@ -235,7 +236,8 @@ export class Connections implements ChannelOwner {
     else {
       const lived = wasUp ? this.#clock.now() - this.#upSince : 0;
       const limit = ending.kind === "sent" && subcode === Cease.maxPrefixes;
-      pause = this.#retry.sessionEnded(retry, lived, limit, most);
+      const wanted = this.#host.config.prefixLimits?.restartSeconds ?? true;
+      pause = this.#retry.sessionEnded(retry, lived, limit && wanted, most);
     }
     this.#timer?.cancel();
     if (this.#host.config.passive) {

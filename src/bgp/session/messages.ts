@@ -1,4 +1,5 @@
 // bgp/session: the sentences that say why a session is not up, in one place.
+import { type Afi, afiName } from "../wire/constants.ts";
 import { describeNotification, type Notification } from "../wire/notification.ts";
 
 export const why = {
@@ -29,6 +30,19 @@ export const why = {
   stopped: "the speaker is stopping",
   bfdDown: (diagnostic: string) => `BFD says that the path to the neighbour is down (${diagnostic})`,
 } as const;
+
+/** How near a neighbour is to the most prefixes that it may send. */
+export function limitText(
+  afi: Afi,
+  state: "ok" | "near" | "over",
+  received: number,
+  max: number,
+  action: "teardown" | "discard" | "warn",
+): string {
+  const count = `${received} of at most ${max} ${afiName[afi]} prefixes`;
+  if (state !== "over") return count;
+  return action === "discard" ? `${count}; further ones are not taken` : `${count}: too many`;
+}
 
 /** Text for the shutdown communication (RFC 9003) of our own Cease messages. */
 export const farewell = {

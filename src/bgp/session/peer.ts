@@ -13,6 +13,7 @@ import { nextHopHash } from "../wire/scan.ts";
 import type { BfdStatus } from "./bfd.ts";
 import { type Channel, cease, type Ending } from "./channel.ts";
 import { Connections, type ConnectionsHost } from "./connections.ts";
+import { LimitWatch } from "./limits.ts";
 import { farewell, why } from "./messages.ts";
 import { ourOpen, updateForm } from "./negotiate.ts";
 import { Sender } from "./sender.ts";
@@ -21,6 +22,7 @@ import {
   type Clock,
   type Connection,
   type ConnectionHandler,
+  noLimits,
   type PeerConfig,
   type Random,
   State,
@@ -79,6 +81,7 @@ export class PeerSession implements ConnectionsHost {
   /** Of the path to the neighbour; undefined where it is not watched, or nothing is known yet. */
   bfd: BfdStatus | undefined;
   sender: Sender | undefined;
+  readonly limits: LimitWatch;
   readonly #context: SessionContext;
   readonly #connections: Connections;
   #chains: { import: Chain; export: Chain };
@@ -99,6 +102,7 @@ export class PeerSession implements ConnectionsHost {
     this.rib = rib;
     this.#chains = chains;
     this.#context = context;
+    this.limits = new LimitWatch(rib, context.clock);
     this.#connections = new Connections(this, context.clock, context.random, context.transport);
     this.#stale = new StaleRoutes(context.rib, rib, context.clock, () => {
       context.changed();
@@ -192,11 +196,7 @@ export class PeerSession implements ConnectionsHost {
       return;
     }
     if (this.#connections.session) this.#applyPolicy();
-    else if (
-      !this.#connections.stopped &&
-      JSON.stringify(before.prefixesMax) !== JSON.stringify(config.prefixesMax)
-    )
-      this.start();
+    else if (!this.#connections.stopped && limitKey(before) !== limitKey(config)) this.start();
   }
 
   /** Carries policy, limits and next hops into a living session. */
@@ -211,12 +211,22 @@ export class PeerSession implements ConnectionsHost {
       chain: this.#chains.import,
       treatment: importTreatment(treatment, this.#treated()),
     });
+    const { prefixesMax, prefixLimits = noLimits } = this.config;
     this.sender!.setTarget(this.#target());
+    this.sender!.setLimits(prefixLimits.sent);
     for (const afi of afis)
-      if (this.rib.received[afi] > this.config.prefixesMax[afi])
-        this.#connections.session?.fail(
-          cease(Cease.maxPrefixes, `more than ${this.config.prefixesMax[afi]} prefixes`),
-        );
+      if (prefixLimits.action === "teardown" && this.rib.received[afi] > prefixesMax[afi])
+        this.#connections.session?.fail(cease(Cease.maxPrefixes, `more than ${prefixesMax[afi]} prefixes`));
+      else this.#watchLimit(afi);
+  }
+
+  /** Says it where the neighbour comes near the most prefixes that it may send. */
+  #watchLimit(afi: Afi): void {
+    const seen = this.limits.look(afi, this.config);
+    if (!seen) return;
+    if (seen.text !== undefined) this.#complain(seen.text);
+    if (seen.ask) this.sender?.askAgain(afi);
+    this.#context.sessionChanged(this);
   }
 
   #treated(): TreatedSession {
@@ -317,6 +327,7 @@ export class PeerSession implements ConnectionsHost {
         families: n.families,
         form: updateForm(n),
         prefixesMax: this.config.prefixesMax,
+        overLimit: this.config.prefixLimits?.action ?? "teardown",
       },
       this.counters,
       b,
@@ -324,6 +335,7 @@ export class PeerSession implements ConnectionsHost {
       end,
     );
     if (outcome.complaint !== undefined) this.#complain(outcome.complaint);
+    for (const afi of afis) if (n.families[afi]) this.#watchLimit(afi);
     if (outcome.endOfRib) this.#onEndOfRib(outcome.endOfRib);
     this.#context.changed();
     return outcome.error;
@@ -418,6 +430,8 @@ export class PeerSession implements ConnectionsHost {
   }
 }
 
+const limitKey = (c: PeerConfig): string => JSON.stringify([c.prefixesMax, c.prefixLimits?.action]);
+
 /** Equal where a session can go on under the other configuration. */
 export function sessionKey(c: PeerConfig): string {
   return JSON.stringify(
@@ -427,6 +441,7 @@ export function sessionKey(c: PeerConfig): string {
       c.peerAsn,
       c.localAsn,
       c.localAddress,
+      c.localPort,
       c.families,
       c.holdSeconds,
       c.password,

@@ -43,19 +43,21 @@ export class Retry {
     return Math.min(retrySeconds * 1000, COLLISION_MS_MAX) * this.#random();
   }
 
-  /** A session ended after `livedMs`. Returns the pause in milliseconds; it is never longer than `mostSeconds`. */
+  /**
+   * A session ended after `livedMs`. Returns the pause in milliseconds; it is never longer than `mostSeconds`.
+   * @param prefixLimit it ended for too many prefixes: true, or the pause in seconds that is wanted after that
+   */
   sessionEnded(
     retrySeconds: number,
     livedMs: number,
-    prefixLimit: boolean,
+    prefixLimit: boolean | number,
     mostSeconds = DELAY_SECONDS_MAX,
   ): number {
     if (livedMs >= STABLE_MS) this.#failures = 0;
     this.#failures++;
-    if (prefixLimit) {
-      const pause = this.#jittered(
-        Math.min(PREFIX_LIMIT_MS * 2 ** (this.#failures - 1), PREFIX_LIMIT_MS_MAX),
-      );
+    if (prefixLimit !== false) {
+      const doubled = Math.min(PREFIX_LIMIT_MS * 2 ** (this.#failures - 1), PREFIX_LIMIT_MS_MAX);
+      const pause = prefixLimit === true ? this.#jittered(doubled) : prefixLimit * 1000;
       this.#refuseUntil = this.#clock.now() + pause;
       return pause;
     }

@@ -98,6 +98,11 @@ export class Sender {
     this.#rib.dropEmptyGroups();
   }
 
+  /** Most routes by family that it is sent. */
+  setLimits(most: Readonly<Record<Afi, number | undefined>>): void {
+    for (const out of this.#out) out.setLimit(most[out.afi]);
+  }
+
   /** Sends a family again (RFC 2918). */
   refresh(afi: Afi): void {
     const out = this.out(afi);
@@ -108,6 +113,11 @@ export class Sender {
       this.#refreshed.add(afi);
     }
     out.restart();
+  }
+
+  /** Asks the neighbour to send a family again; nothing where it does not know how. */
+  askAgain(afi: Afi): void {
+    if (this.#channel.negotiated!.routeRefresh) this.#channel.write(routeRefresh(afi));
   }
 
   /** Calls back once everything that is to be sent now has left. Never, when the session ends before. */

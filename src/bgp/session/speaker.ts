@@ -2,6 +2,7 @@
 import { type Address, formatAddress, toInteger } from "../../net/address.ts";
 import { type Chain, compileChain } from "../policy/chain.ts";
 import type { Policy } from "../policy/types.ts";
+import { allThatTie } from "../rib/decision.ts";
 import { Rib } from "../rib/rib.ts";
 import type { Afi } from "../wire/constants.ts";
 import { Cease } from "../wire/notification.ts";
@@ -147,6 +148,7 @@ export class Speaker {
       session.reconfigure(peer, this.#chains(peer, session.rib.audience));
       if (restart) session.start();
     }
+    this.rib.setMultipath(config.multipath ?? allThatTie);
     this.rib.setOrigins(config.origins);
     this.flush();
     for (const peer of wanted.values()) if (!this.#sessions.has(peer.name)) this.#add(peer);

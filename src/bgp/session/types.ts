@@ -2,6 +2,7 @@
 import type { Address, Prefix } from "../../net/address.ts";
 import type { StationConfig } from "../bmp/exporter.ts";
 import type { Policy } from "../policy/types.ts";
+import type { MultipathRule } from "../rib/decision.ts";
 import type { Origin } from "../rib/group.ts";
 import type { PeerTreatment } from "../rib/treatment.ts";
 import type { Afi } from "../wire/constants.ts";
@@ -63,6 +64,8 @@ export interface ConnectTarget {
   readonly address: Address;
   readonly port: number;
   readonly localAddress: Address | undefined;
+  /** 0: the kernel chooses. */
+  readonly localPort: number;
   readonly interface: string | undefined;
   /** TCP-MD5 (RFC 2385). */
   readonly password: string | undefined;
@@ -96,6 +99,24 @@ export interface PeerRange {
   readonly limit: number;
 }
 
+/** What becomes of prefixes above a limit. */
+export interface PrefixLimits {
+  /** Of what the neighbour sends: the end of the session, the new ones are not taken, or a word and nothing else. */
+  readonly action: "teardown" | "discard" | "warn";
+  /** Share of the limit from which on it is said; 100 is the limit itself. */
+  readonly warnPercent: number;
+  /** Pause after such an end of the session; undefined: a minute, twice as long each time, up to 15. */
+  readonly restartSeconds?: number;
+  /** Most prefixes that the neighbour is sent; undefined: no limit. */
+  readonly sent: Readonly<Record<Afi, number | undefined>>;
+}
+
+export const noLimits: PrefixLimits = {
+  action: "teardown",
+  warnPercent: 100,
+  sent: { 1: undefined, 2: undefined },
+};
+
 export interface PeerConfig {
   readonly name: string;
   /** The unspecified one while that of an unnumbered neighbour is not known. */
@@ -109,6 +130,8 @@ export interface PeerConfig {
   readonly peerAsn: number;
   readonly localAsn: number;
   readonly localAddress: Address | undefined;
+  /** Of connections that we open; undefined: the kernel chooses. */
+  readonly localPort?: number;
   readonly families: readonly Afi[];
   readonly holdSeconds: number;
   readonly connectRetrySeconds: number;
@@ -124,6 +147,8 @@ export interface PeerConfig {
   readonly longLivedSeconds: number;
   readonly forwardingPreserved: boolean;
   readonly prefixesMax: Readonly<Record<Afi, number>>;
+  /** See {@link noLimits} for what is meant where it is left out. */
+  readonly prefixLimits?: PrefixLimits;
   readonly importPolicies: readonly string[];
   readonly exportPolicies: readonly string[];
   readonly nextHop: Readonly<Record<Afi, Uint8Array | undefined>>;
@@ -169,6 +194,8 @@ export interface SpeakerConfig {
   /** Who monitors the speaker; nobody where it is left out. */
   readonly stations?: readonly StationConfig[];
   readonly mrt?: MrtConfig | undefined;
+  /** Undefined: all paths that tie, of any AS. */
+  readonly multipath?: MultipathRule;
 }
 
 /** States of RFC 4271 8.2.2, in the numbers of proto/speaker.proto. */

@@ -14,7 +14,7 @@ import {
   FromSpeakerSchema,
   ToSpeakerSchema,
 } from "../../../src/api/generated/proto/speaker_pb.js";
-import { speakerConfig } from "../../../src/bgp/daemon/convert.ts";
+import { speakerConfig } from "../../../src/bgp/daemon/config.ts";
 import { systemClock } from "../../../src/kube/index.ts";
 import { encodeDesired, plan } from "../../../src/plan/index.ts";
 import { inputs, peer, snapshot } from "../plan/fixture.ts";

@@ -18,8 +18,8 @@ import {
   type RouteBatch,
 } from "../../../src/api/generated/proto/speaker_pb.js";
 import { systemClock } from "../../../src/bgp/daemon/clock.ts";
+import { speakerConfig as convert } from "../../../src/bgp/daemon/config.ts";
 import { ControlServer } from "../../../src/bgp/daemon/control.ts";
-import { speakerConfig as convert } from "../../../src/bgp/daemon/convert.ts";
 import { FrameSplitter, frame } from "../../../src/bgp/daemon/framing.ts";
 import { SpeakerClient } from "../../../src/bgp/daemon/speaker-client.ts";
 import { parseSpeaker, readSpeakerFile } from "../../../src/bgp/daemon/standalone.ts";

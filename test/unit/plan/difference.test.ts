@@ -1,7 +1,7 @@
 // plan: differences: what waits for a proof or an approval, what is kept although the object is wrong, and what sessions do.
 import { describe, expect, it } from "vitest";
 import type { BGPPolicy } from "../../../src/api/index.ts";
-import { speakerConfig } from "../../../src/bgp/daemon/convert.ts";
+import { speakerConfig } from "../../../src/bgp/daemon/config.ts";
 import { sessionKey } from "../../../src/bgp/session/peer.ts";
 import { parseAddress } from "../../../src/net/address.ts";
 import {

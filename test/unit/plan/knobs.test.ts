@@ -1,7 +1,7 @@
 // plan tests: what makes a neighbour out of the ordinary reaches the speaker, what does not fit is a fault, and what is heard follows.
 import { describe, expect, it } from "vitest";
 import type { BGPPeer, BGPPolicy } from "../../../src/api/index.ts";
-import { speakerConfig } from "../../../src/bgp/daemon/convert.ts";
+import { speakerConfig } from "../../../src/bgp/daemon/config.ts";
 import { Role } from "../../../src/bgp/wire/constants.ts";
 import { formatAddress, parseAddress } from "../../../src/net/address.ts";
 import { difference, encodeDesired, hearings, inForceOf, plan } from "../../../src/plan/index.ts";
@@ -102,6 +102,20 @@ describe("knobs of a neighbour", () => {
     ["port", { port: 1790 }, { port: 1790 }],
     ["holdSeconds", { holdSeconds: 9 }, { holdSeconds: 9 }],
     ["connectRetrySeconds", { connectRetrySeconds: 77 }, { connectRetrySeconds: 77 }],
+    [
+      "maxPrefixes",
+      { maxPrefixes: { ipv4: 10_000, ipv6: 10_000, action: "Discard", warnPercent: 50, restartSeconds: 7 } },
+      {
+        prefixesMax: { 1: 10_000, 2: 10_000 },
+        prefixLimits: { action: "discard", warnPercent: 50, restartSeconds: 7 },
+      },
+    ],
+    [
+      "maxPrefixesSent",
+      { maxPrefixesSent: { ipv4: 3 } },
+      { prefixLimits: { action: "teardown", warnPercent: 90, sent: { 1: 3, 2: undefined } } },
+    ],
+    ["localPort", { localPort: 1790 }, { localPort: 1790 }],
     ["maxPrefixes", { maxPrefixes: { ipv4: 5, ipv6: 6 } }, { prefixesMax: { 1: 5, 2: 6 } }],
     [
       "gracefulRestart",
