@@ -18,6 +18,7 @@ import { farewell, why } from "./messages.ts";
 import { ourOpen, updateForm } from "./negotiate.ts";
 import { Sender } from "./sender.ts";
 import { StaleRoutes } from "./stale.ts";
+import type { Hearing } from "./turns.ts";
 import {
   type Clock,
   type Connection,
@@ -46,8 +47,8 @@ export interface SessionContext {
   readonly complete: boolean;
   /** Routes have come in: they are to be decided and sent on. */
   changed(): void;
-  /** What a neighbour is to hear can wait for its turn. */
-  later(peer: PeerSession): void;
+  /** There may be something that a neighbour is to hear: it gets its turn. */
+  hungry(peer: PeerSession): void;
   sessionChanged(peer: PeerSession): void;
   /** A session has begun, or has ended. */
   up(peer: PeerSession, channel: Channel): void;
@@ -66,7 +67,7 @@ export interface SessionContext {
 /** An UPDATE that is not quite right is logged this often a neighbour and minute. */
 const COMPLAINTS_PER_MINUTE = 10;
 
-export class PeerSession implements ConnectionsHost {
+export class PeerSession implements ConnectionsHost, Hearing {
   config: PeerConfig;
   readonly rib: RibPeer;
   state: State = State.idle;
@@ -382,25 +383,22 @@ export class PeerSession implements ConnectionsHost {
 
   drained(): void {
     this.sender?.drained();
-    this.pump();
+    this.#context.hungry(this);
   }
 
-  /** Sends what there is to send: at once, or when its turn comes (see Sender.patient). */
-  pump(): void {
-    if (this.sender?.patient) this.#context.later(this);
-    else this.pumpNow();
+  get patient(): boolean {
+    return this.sender?.patient ?? true;
   }
 
-  /** Sends what there is to send, `chunksMax` chunks at most. Returns the chunks sent. */
-  pumpNow(chunksMax?: number): number {
-    const chunks = this.sender?.pump(this.#context.complete, chunksMax) ?? 0;
+  sendChunk(): boolean {
+    const more = this.sender?.pump(this.#context.complete) ?? false;
     if (
       this.#restarting &&
       this.sender &&
       afis.every((a) => !this.negotiated!.families[a] || this.sender!.endOfRibSent[a])
     )
       this.#restarting = false;
-    return chunks;
+    return more;
   }
 
   noted(ending: Ending): void {

@@ -16,8 +16,6 @@ const CHUNK_BYTES_MIN = 16 * 1024;
 const SLOW_MS = 100;
 /** So long a session has to prove that it stays. */
 const PROVING_MS = 1_000;
-/** Chunks written in one go, so that one fast reader does not hold up the others. */
-const CHUNKS_MAX = 8;
 /** Without sight of the kernel's queue: how long after the last write everything counts as sent. */
 const SETTLE_MS = 50;
 const POLL_MS = 5;
@@ -40,7 +38,6 @@ export class Sender {
   #settled: number | undefined;
   #waiting: (() => void)[] = [];
   #poll: Timer | undefined;
-  #again = false;
   #closed = false;
   #chunk = CHUNK_BYTES_MIN;
   #slow = false;
@@ -139,28 +136,21 @@ export class Sender {
   }
 
   /**
-   * Writes what there is to say, as far as the connection takes it.
+   * Writes some of what there is to say, where the connection takes it.
    * @param complete whether End-of-RIB may follow
-   * @param chunksMax what is left after so many is to be asked for again where it is given; else it follows by itself
-   * @returns chunks written
+   * @returns whether it wrote anything: then there may be more
    */
-  pump(complete: boolean, chunksMax?: number): number {
-    if (this.#closed) return 0;
+  pump(complete: boolean): boolean {
+    if (this.#closed) return false;
     const connection = this.#channel.connection!;
-    let chunks = 0;
-    while (this.#out.some((o) => !o.idle)) {
+    if (this.#out.some((o) => !o.idle)) {
       if (connection.pendingBytes > 0) {
         const now = this.#clock.now();
         this.#pendingSince ??= now;
         if (now - this.#pendingSince > SLOW_MS) this.#slow = true;
-        return chunks;
+        return false;
       }
       this.drained();
-      if (chunks >= (chunksMax ?? CHUNKS_MAX)) {
-        if (chunksMax === undefined) this.#pumpSoon(complete);
-        return chunks;
-      }
-      chunks++;
       this.#settled = undefined;
       // Both families share a chunk, so that a large one does not starve the other.
       let taken = true;
@@ -175,26 +165,15 @@ export class Sender {
         if (!this.#channel.write(bytes)) taken = false;
         if (lent && connection.pendingBytes > 0) writer.giveAway();
       }
-      if (!taken) {
-        this.#pendingSince = this.#clock.now();
-        return chunks;
-      }
-      this.#chunk = Math.min(this.#chunk * 2, CHUNK_BYTES);
-      if (this.#closed) return chunks;
+      if (this.#closed) return false;
+      if (taken) this.#chunk = Math.min(this.#chunk * 2, CHUNK_BYTES);
+      else this.#pendingSince = this.#clock.now();
+      if (!taken || this.#out.some((o) => !o.idle)) return true;
     }
     this.#finishRefresh();
     if (complete) this.#sendEndOfRib();
     this.#settle();
-    return chunks;
-  }
-
-  #pumpSoon(complete: boolean): void {
-    if (this.#again) return;
-    this.#again = true;
-    this.#clock.soon(() => {
-      this.#again = false;
-      this.pump(complete);
-    });
+    return false;
   }
 
   #finishRefresh(): void {

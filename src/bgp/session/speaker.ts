@@ -10,6 +10,7 @@ import type { Ending } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
 import { type MessageTap, PeerSession, type SessionContext } from "./peer.ts";
 import { isMember, memberConfig, Reaper, rangeOf, replaceable } from "./ranges.ts";
+import { Turns } from "./turns.ts";
 import {
   type Clock,
   type Connection,
@@ -26,8 +27,6 @@ export type AckState = "sent" | "peer-down" | "timeout";
 
 /** Of refused neighbours of ranges one in so many is logged. */
 const REFUSALS_PER_LINE = 1_000;
-/** Chunks for new and slow neighbours between two rounds of everything else. */
-const PATIENT_CHUNKS = 8;
 
 /** How long a generation may take to reach a neighbour. */
 const ACK_MS = 5_000;
@@ -73,8 +72,7 @@ export class Speaker {
   readonly #sessions = new Map<string, PeerSession>();
   #policies: ReadonlyMap<string, Policy> = new Map();
   #flushDue = false;
-  readonly #patient = new Set<PeerSession>();
-  #patientDue = false;
+  readonly #turns: Turns;
   #acks: PendingAck[] = [];
   readonly #reaper: Reaper;
   /** Neighbours of ranges that found no place. */
@@ -83,6 +81,7 @@ export class Speaker {
 
   constructor(parts: SpeakerParts) {
     this.#parts = parts;
+    this.#turns = new Turns(parts.clock);
     this.rib = new Rib(Math.floor(parts.random() * 2 ** 32));
     this.#reaper = new Reaper(parts.clock, (session) => this.#remove(session.name, session));
     const speaker = this;
@@ -104,7 +103,7 @@ export class Speaker {
         return speaker.#config?.complete ?? false;
       },
       changed: () => this.#flushSoon(),
-      later: (peer) => this.#later(peer),
+      hungry: (peer) => this.#turns.add(peer),
       sessionChanged: (peer) => this.#sessionChanged(peer),
       get tap() {
         return speaker.tap;
@@ -199,6 +198,7 @@ export class Speaker {
     session[Symbol.dispose]();
     this.rib.removePeer(session.rib);
     this.#sessions.delete(name);
+    this.#turns.forget(session);
     this.#reaper.forget(session);
   }
 
@@ -255,29 +255,6 @@ export class Speaker {
     });
   }
 
-  /** New and slow neighbours take turns: a few chunks among all of them between two rounds of everything else. */
-  #later(peer: PeerSession): void {
-    this.#patient.add(peer);
-    if (this.#patientDue) return;
-    this.#patientDue = true;
-    this.#parts.clock.soon(() => {
-      this.#patientDue = false;
-      let chunks = 0;
-      const turn = [...this.#patient];
-      for (const session of turn) {
-        if (chunks >= PATIENT_CHUNKS) break;
-        this.#patient.delete(session);
-        const sent = session.pumpNow(1);
-        chunks += sent;
-        if (sent > 0) this.#patient.add(session);
-      }
-      for (const session of this.#patient) {
-        this.#later(session);
-        break;
-      }
-    });
-  }
-
   /** Decides what has changed and sends it. */
   flush(): void {
     this.#flushDue = false;
@@ -285,7 +262,8 @@ export class Speaker {
       this.rib.flush();
       this.#parts.events.routesChanged();
     }
-    for (const session of this.#sessions.values()) session.pump();
+    for (const session of this.#sessions.values()) if (session.sender) this.#turns.add(session);
+    this.#turns.run();
   }
 
   #sessionChanged(peer: PeerSession): void {
@@ -310,7 +288,8 @@ export class Speaker {
         this.#dropDone();
       });
     this.#dropDone();
-    for (const session of waiting.values()) session.pump();
+    for (const session of waiting.values()) this.#turns.add(session);
+    this.#turns.run();
   }
 
   #acknowledgeDown(peer: PeerSession): void {
