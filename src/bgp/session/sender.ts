@@ -135,6 +135,14 @@ export class Sender {
     this.#pendingSince = undefined;
   }
 
+  /** There is something to say, or to look after. */
+  hungry(complete: boolean): boolean {
+    if (this.#waiting.length > 0 || this.#refreshed.size > 0 || (complete && this.#endOfRib.size > 0))
+      return true;
+    for (const out of this.#out) if (!out.idle) return true;
+    return false;
+  }
+
   /**
    * Writes some of what there is to say, where the connection takes it.
    * @param complete whether End-of-RIB may follow

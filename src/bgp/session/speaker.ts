@@ -262,7 +262,9 @@ export class Speaker {
       this.rib.flush();
       this.#parts.events.routesChanged();
     }
-    for (const session of this.#sessions.values()) if (session.sender) this.#turns.add(session);
+    const complete = this.#config?.complete ?? false;
+    for (const session of this.#sessions.values())
+      if (session.sender?.hungry(complete)) this.#turns.add(session);
     this.#turns.run();
   }
 
