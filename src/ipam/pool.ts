@@ -4,11 +4,14 @@ import {
   AddressError,
   bitsOf,
   contains,
+  endOf,
   type Family,
   formatPrefix,
+  maskTo,
   overlaps,
   type Prefix,
   parsePrefix,
+  toInteger,
 } from "../net/address.ts";
 import { faults } from "./messages.ts";
 import { joined, type Range, unitsIn } from "./ranges.ts";
@@ -136,6 +139,13 @@ export function capacityOf(pool: Pool): bigint {
   for (const block of pool.blocks)
     units += unitsIn(block, pool.unit[block.family], keptOf(pool, block.family));
   return units;
+}
+
+/** The smallest prefix that holds both. */
+export function spanOf(first: Prefix, last: Prefix): Prefix {
+  const apart = toInteger(first) ^ (endOf(last) - 1n);
+  const length = bitsOf(first.family) - (apart === 0n ? 0 : apart.toString(2).length);
+  return maskTo(first, Math.min(length, first.length, last.length));
 }
 
 /** Whether a prefix is one that this pool could have given out. */

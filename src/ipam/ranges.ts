@@ -77,7 +77,7 @@ export class Occupancy {
   }
 
   /** Claims inside the prefix, in order of address. Prefixes nest or are apart, so these begin inside it. */
-  *within(prefix: Prefix): Generator<Range & { readonly name: string }> {
+  *within(prefix: Prefix): Generator<Range & { readonly name: string; readonly prefix: Prefix }> {
     const { start, end } = rangeOf(prefix);
     const list = this.#sorted[prefix.family];
     for (let i = this.#from(prefix.family, start); i < list.length && list[i]!.start < end; i++)

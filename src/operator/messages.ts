@@ -18,6 +18,23 @@ export const some = (items: readonly string[]): string =>
     ? `${items.slice(0, named).join(", ")} and ${items.length - named} more`
     : items.join(", ");
 
+/** As many of the users as fit into 128 characters, and how many more there are. */
+export function usersText(users: readonly string[]): string {
+  const sorted = users.toSorted();
+  for (let n = Math.min(3, sorted.length); n > 0; n--) {
+    const rest = sorted.length - n;
+    const text = sorted.slice(0, n).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+    if (text.length <= 128) return text;
+  }
+  return `${sorted[0]?.slice(0, 100)}… and ${sorted.length - 1} more`;
+}
+
+/** `prefix by users` of each, as far as 1024 characters reach. */
+export function inUseText(list: readonly { readonly prefix: string; readonly users: string }[]): string {
+  const text = list.map((u) => `${u.prefix} by ${u.users}`).join("; ");
+  return text.length <= 1024 ? text : `${text.slice(0, 1023)}…`;
+}
+
 const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 export const poolSays = {

@@ -1,11 +1,11 @@
 // operator: IPPools: which are accepted, how full they are, and whether something is wrong with them.
 import { type IPPool, type IPPoolStatus, isPaused } from "../api/index.ts";
-import { capacityOf, overlapOf } from "../ipam/index.ts";
+import { capacityOf, overlapOf, spanOf } from "../ipam/index.ts";
 import { applyStatus, kinds, type Result, setCondition } from "../kube/index.ts";
-import { contains } from "../net/address.ts";
-import { phaseOf, prefixOf } from "./claim.ts";
+import { contains, formatPrefix, type Prefix } from "../net/address.ts";
+import { describeOwner, phaseOf, prefixOf } from "./claim.ts";
 import { fieldManager, type OperatorContext } from "./context.ts";
-import { poolSays, type Say } from "./messages.ts";
+import { inUseText, poolSays, type Say, usersText } from "./messages.ts";
 import { withPaused } from "./paused.ts";
 import { type PoolView, storedAccepted } from "./pool-book.ts";
 
@@ -33,6 +33,7 @@ export class PoolReconciler {
     if (accepted === "later") return { requeueAfterMs: waitMs };
     const claims = this.#c.claims.all().filter((c) => c.spec.pool === name);
     const used = claims.filter((c) => phaseOf(c) !== undefined);
+    const inUse = this.#inUse(view);
     const { generation } = object.metadata;
     const observed = generation === undefined ? {} : { observedGeneration: generation };
     const now = this.#c.clock.now();
@@ -51,6 +52,7 @@ export class PoolReconciler {
       ...observed,
       allocated: used.filter((c) => phaseOf(c) === "Bound").length,
       cooling: used.filter((c) => phaseOf(c) !== "Bound").length,
+      ...(inUse.length > 0 && { inUse, usedBy: inUseText(inUse) }),
       capacity: view.faults.length > 0 ? "0" : String(capacityOf(view.pool)),
       ...(rivals.length > 0 && {
         overlaps: rivals.map((v) => ({ pool: v.pool.name, generation: v.object.metadata.generation ?? 0 })),
@@ -123,6 +125,26 @@ export class PoolReconciler {
     return { status: "True", say: full ? poolSays.full() : poolSays.ready() };
   }
 
+  /** What of each block somebody has, in one prefix, and who; what rests is nobody's. The admission rules go by this. */
+  #inUse({ pool }: PoolView): NonNullable<IPPoolStatus["inUse"]> {
+    const { claims } = this.#c;
+    return pool.blocks.flatMap((block) => {
+      let first: Prefix | undefined;
+      let last: Prefix | undefined;
+      const owners = new Set<string>();
+      for (const { name, prefix } of claims.taken.within(block)) {
+        const claim = claims.get(name);
+        const phase = claim && phaseOf(claim);
+        if (claim?.spec.pool !== pool.name || (phase !== "Bound" && phase !== "Releasing")) continue;
+        first ??= prefix;
+        last = prefix;
+        owners.add(describeOwner(claim.spec.owner));
+      }
+      if (!first || !last) return [];
+      return [{ prefix: formatPrefix(spanOf(first, last)), users: usersText([...owners]) }];
+    });
+  }
+
   /** Claims of the pool that its blocks no longer hold. */
   #outside(object: IPPool, { pool }: PoolView): readonly string[] {
     return this.#c.claims
@@ -130,7 +152,7 @@ export class PoolReconciler {
       .filter(
         (c) => c.spec.pool === object.metadata.name && !pool.blocks.some((b) => contains(b, prefixOf(c))),
       )
-      .map((c) => c.spec.prefix)
+      .map((c) => `${c.spec.prefix} of ${describeOwner(c.spec.owner)}`)
       .sort();
   }
 }

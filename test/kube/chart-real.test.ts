@@ -4,9 +4,19 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
 import { kinds } from "../../src/kube/index.ts";
 import { findAssets } from "../../src/lab/real.ts";
+import { vips } from "../unit/operator/world.ts";
 import { addNode, kubeconfigWith, type Plane, planes, tokenOf } from "./fleet-plane.ts";
+
+async function waitFor(condition: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error("not within 30 s");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
 
 const helm = join(findAssets() ?? "", "helm");
 const chart = "deploy/chart";
@@ -60,8 +70,31 @@ describe.skipIf(skipped)(
         "daemonset.apps/waggle-speaker",
         "poddisruptionbudget.policy/waggle-operator",
         "validatingadmissionpolicy.admissionregistration.k8s.io/waggle-agent-own-node",
+        "validatingadmissionpolicy.admissionregistration.k8s.io/waggle-pool-in-use",
       ])
         expect(out).toContain(`${name} serverside-applied (server dry run)`);
+    }, 60_000);
+
+    it("a pool in use is not deleted, and who asks is told by whom it is used", async () => {
+      kubectl(real.kubeconfig, readFileSync(join(chart, "files/admission.yaml"), "utf8"), "apply", "-f", "-");
+      for (const name of ["full", "probe"]) {
+        await real.client.create(kinds.IPPool, vips(name, [`10.${name === "full" ? 1 : 2}.0.0/24`]));
+        const inUse = [{ prefix: "10.1.0.0/30", users: "Service shop/web" }];
+        await real.client.patchStatus(kinds.IPPool, name, { inUse });
+      }
+      const remove = (name: string) => real.client.delete(kinds.IPPool, name).then(() => "deleted", String);
+      // The API server takes a moment to follow its policies.
+      await waitFor(async () => {
+        const pool = await real.client.get(kinds.IPPool, "probe").catch(() => undefined);
+        if (!pool) await real.client.create(kinds.IPPool, vips("probe", ["10.2.0.0/24"]));
+        await real.client.patchStatus(kinds.IPPool, "probe", {
+          inUse: [{ prefix: "10.2.0.0/30", users: "Service shop/web" }],
+        });
+        return (await remove("probe")).includes("is in use");
+      });
+      expect(await remove("full")).toContain("IPPool full is in use: 10.1.0.0/30 by Service shop/web");
+      await real.client.patchStatus(kinds.IPPool, "full", { inUse: [] });
+      expect(await remove("full")).toBe("deleted");
     }, 60_000);
 
     it("an agent writes the status of its own NodeNetwork, and of no other", async () => {

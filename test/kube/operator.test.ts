@@ -197,6 +197,57 @@ for (const { name: planeName, skipped, start } of planes)
       await until("free", async () => (await claim()) === undefined, 20_000);
     });
 
+    it("passes a shared address on, and lets nobody take its block out of the pool while somebody has it", async () => {
+      const shared = async (name: string, port: number): Promise<void> => {
+        const metadata = { annotations: { "waggle.dev/sharing-key": "one" }, labels: { pool: "small" } };
+        const made = service(
+          name,
+          { ports: [{ port, protocol: "TCP" }] },
+          { name, namespace: "shop", ...metadata },
+        );
+        await client.create(kinds.Service, made);
+        await until(name, allocated(name));
+      };
+      const blocks = (list: readonly string[]) =>
+        client.patch(kinds.IPPool, "small", "merge", { spec: { blocks: list } });
+      const selector = {
+        serviceSelector: { matchLabels: { pool: "small" } },
+        cooldownSeconds: 0,
+        priority: 1,
+      };
+      await client.create(kinds.IPPool, vips("small", ["10.102.0.0/28", "10.102.1.0/28"], selector));
+      await shared("share-a", 1);
+      await shared("share-b", 2);
+      expect(ipsOf(await get("share-b"))).toEqual(["10.102.0.0"]);
+      await client.delete(kinds.Service, "share-a", { namespace: "shop" });
+      const ownerIs = (name: string) => async (): Promise<boolean> =>
+        (await claims()).some((c) => c.spec.prefix === "10.102.0.0/32" && c.spec.owner.name === name);
+      await until("the next owner", ownerIs("share-b"));
+      expect(ipsOf(await get("share-b"))).toEqual(["10.102.0.0"]);
+      await until("the pool says so", async () =>
+        ((await client.get(kinds.IPPool, "small")).status?.inUse ?? []).some((u) =>
+          u.users.includes("share-b"),
+        ),
+      );
+      await expect(blocks(["10.102.1.0/28"])).rejects.toThrow(
+        /a prefix in use cannot be taken out; in use are 10\.102\.0\.0\/32 by Service shop\/share-b/,
+      );
+      // Around what is in use it may shrink, and what nobody uses may go.
+      await blocks(["10.102.0.0/30"]);
+      await client.delete(kinds.Service, "share-b", { namespace: "shop" });
+      await until(
+        "it is free",
+        async () => (await client.get(kinds.IPPool, "small")).status?.inUse === undefined,
+      );
+      await blocks(["10.102.1.0/28"]);
+      // An owner is changed by nobody otherwise.
+      const [other] = await claims();
+      const owner = { kind: "Service", namespace: "shop", name: "thief", uid: "x" };
+      await expect(
+        client.patch(kinds.IPAllocation, other!.metadata.name, "merge", { spec: { owner } }),
+      ).rejects.toThrow(/spec\.owner.*is immutable/);
+    }, 60_000);
+
     it("keeps every claim when its rights are taken away, and goes on when they are back", async () => {
       const before = await claimLines();
       const binding = (await client.get(roles, "waggle-operator")) as unknown as Record<string, unknown>;

@@ -16,6 +16,7 @@ import {
   type Refusal,
   refusedPools,
   type Space,
+  spanOf,
 } from "../../../src/ipam/index.ts";
 import { joined, unitsIn } from "../../../src/ipam/ranges.ts";
 import {
@@ -255,6 +256,25 @@ describe("names", () => {
     expect(a).toHaveLength(63);
     expect(a).not.toBe(b);
     expect(poolLabelValue("vips")).toBe("vips");
+  });
+});
+
+describe("the span of what is in use", () => {
+  it("is the smallest prefix that holds the first and the last", () => {
+    fc.assert(
+      fc.property(
+        family.chain((f) => fc.tuple(inside(f, 22), inside(f, 22))),
+        ([a, b]) => {
+          const [first, last] = comparePrefix(a, b) <= 0 ? [a, b] : [b, a];
+          const span = spanOf(first, last);
+          expect(contains(span, first) && contains(span, last)).toBe(true);
+          const longer = [maskTo(first, Math.min(span.length + 1, first.length))];
+          if (longer[0]!.length > span.length)
+            expect(contains(longer[0]!, first) && contains(longer[0]!, last)).toBe(false);
+        },
+      ),
+      { seed: 3 },
+    );
   });
 });
 

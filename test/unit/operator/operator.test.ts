@@ -477,6 +477,24 @@ describe("pools", () => {
     expect(w.condition(w.api.read(kinds.ClusterPeering, "dc2"), "Overlap")).toBe("True Overlap");
   });
 
+  it("say what of each block is in use and by whom, and nothing of what rests", async () => {
+    const w = await cluster();
+    w.api.put(kinds.Service, service("b", {}, { annotations: { "waggle.dev/addresses": "10.101.0.5" } }));
+    w.api.put(kinds.Service, service("a", {}, { annotations: { "waggle.dev/addresses": "10.101.0.6" } }));
+    await w.settle();
+    const used = [{ prefix: "10.101.0.4/30", users: "Service shop/a, Service shop/b" }];
+    expect(w.pool("vips")?.status).toMatchObject({
+      inUse: used,
+      usedBy: `10.101.0.4/30 by ${used[0]!.users}`,
+    });
+    w.api.remove(kinds.Service, "b", "shop");
+    await w.settle(8_000);
+    expect(w.pool("vips")?.status).toMatchObject({
+      cooling: 1,
+      inUse: [{ prefix: "10.101.0.6/32", users: "Service shop/a" }],
+    });
+  });
+
   it("that lose a prefix in use say so", async () => {
     const w = await cluster();
     w.api.put(kinds.Service, service("a"));
