@@ -2,9 +2,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { QueryKind, SessionState } from "../../src/api/generated/proto/speaker_pb.js";
-import { formatPrefix, fromBytes, maskTo } from "../../src/net/address.ts";
+import { formatPrefix, fromBytes, maskTo, parseAddress, toBytes } from "../../src/net/address.ts";
 import { daemons, installed, type OtherDaemon } from "./bgp-daemons.ts";
-import { type Bgpd, BgpLab, birdPeer, isRoot, origin, ours, until } from "./bgp-lab.ts";
+import {
+  acceptAll,
+  type Bgpd,
+  BgpLab,
+  birdPeer,
+  isRoot,
+  origin,
+  ours,
+  until,
+  untilPatient,
+} from "./bgp-lab.ts";
 
 const own = [origin("10.1.0.0/26"), origin("fd10:1::/122")];
 const seen = [
@@ -63,6 +73,24 @@ for (const kind of daemons) {
       });
       await until("prepended", () => other.routes().some((r) => r.asPath === "64512 64512 64512"));
       expect(other.routes().length).toBe(2);
+    });
+
+    test("a rule puts another's number and another next hop into it", async () => {
+      const set = { prepend: 2, prependAsn: 65099, nextHop: { ipv4: toBytes(parseAddress("10.99.0.77")) } };
+      bgpd.desire({
+        peers: [birdPeer()],
+        listen: [{}],
+        origins: own,
+        policies: [acceptAll, { name: "own", rules: [{ name: "marked", accept: true, set }] }],
+      });
+      await untilPatient(
+        "marked",
+        () => other.routes().filter((r) => r.asPath === "64512 65099 65099").length === 2,
+      );
+      expect(other.routes().sort((a, b) => a.prefix.localeCompare(b.prefix))).toEqual([
+        { ...seen[0], nextHop: "10.99.0.77", asPath: "64512 65099 65099" },
+        { ...seen[1], asPath: "64512 65099 65099" },
+      ]);
     });
 
     test("its routes arrive, and go when it takes them back", async () => {

@@ -1,7 +1,17 @@
 // test/interop: AS-number knobs, next hop, reflection, route server and roles between two sessions with BIRD, judged by what BIRD shows at the far one.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Family, type PeerSchema, Role, SessionState } from "../../src/api/generated/proto/speaker_pb.js";
+import {
+  CommunityKind,
+  Family,
+  LimitAction,
+  type OriginSchema,
+  type PeerSchema,
+  type PolicySchema,
+  Role,
+  SessionState,
+  Source,
+} from "../../src/api/generated/proto/speaker_pb.js";
 import { parseAddress, toBytes } from "../../src/net/address.ts";
 import {
   acceptAll,
@@ -11,9 +21,11 @@ import {
   type Bird,
   birdPeer,
   canRun,
+  origin,
   ours,
   theirs,
   until,
+  untilPatient,
 } from "./bgp-lab.ts";
 
 const why = canRun ? "" : " (skipped: needs root and bird)";
@@ -32,6 +44,9 @@ interface Sides {
   readonly farOptions?: string;
   /** What BIRD does to its route before it sends it. */
   readonly filter?: string;
+  /** Beside the one that accepts everything. */
+  readonly policies?: readonly MessageInitShape<typeof PolicySchema>[];
+  readonly origins?: readonly MessageInitShape<typeof OriginSchema>[];
   readonly toNear?: PeerMore;
   readonly toFar?: PeerMore;
 }
@@ -88,12 +103,18 @@ describe.skipIf(!canRun)(`BIRD: neighbours out of the ordinary${why}`, () => {
   const up = async (name: string): Promise<boolean> =>
     (await bgpd.session(name))?.state === SessionState.SESSION_ESTABLISHED;
 
+  const desired = (s: Sides) => ({
+    peers: peers(s),
+    policies: [acceptAll, ...(s.policies ?? [])],
+    origins: [...(s.origins ?? [])],
+  });
+
   /** Sets both ends up. */
   const begin = (s: Sides): void => {
     bgpd.desire({ peers: [], policies: [acceptAll] });
     const head = (c: string): string => c.slice(0, c.indexOf("\nipv4 table fartable"));
     bird.reconfigure((c) => head(c) + config(s));
-    bgpd.desire({ peers: peers(s), policies: [acceptAll] });
+    bgpd.desire(desired(s));
   };
   const establish = async (s: Sides): Promise<void> => {
     begin(s);
@@ -153,6 +174,93 @@ describe.skipIf(!canRun)(`BIRD: neighbours out of the ordinary${why}`, () => {
     expect(text).toContain(`BGP.next_hop: ${third}`);
     expect(text).toContain("BGP.med: 70");
   }, 30_000);
+
+  test("policy: patterns decide, and what they change is what BIRD hears", async () => {
+    const standard = (pattern: string) => ({ kind: CommunityKind.COMMUNITY_STANDARD, pattern });
+    const extended = (pattern: string) => ({ kind: CommunityKind.COMMUNITY_EXTENDED, pattern });
+    const text = await hears({
+      filter: `bgp_path.prepend(65020); bgp_med = 50; bgp_community.add((65001, 7)); bgp_community.add((65001, 150));
+        bgp_community.add((65002, 7)); bgp_ext_community.add((rt, 65001, 9)); bgp_ext_community.add((ro, 65001, 9));
+        bgp_large_community.add((65001, 1, 2));`,
+      policies: [
+        {
+          name: "in",
+          rules: [
+            { name: "no", accept: false, match: { communityPatterns: [standard("65003:*")] } },
+            {
+              name: "yes",
+              accept: true,
+              match: {
+                communityPatterns: [standard("65001:*"), standard("/:1[0-9]{2}$/"), extended("rt:65001:*")],
+                asPathRegex: "^65001_65020$",
+                nextHops: [{ prefix: toBytes(parseAddress(third)), length: 32 }],
+                neighbors: ["bird"],
+                origins: [0],
+              },
+              set: { remove: [standard("*:7"), extended("rt:*:9")] },
+            },
+          ],
+        },
+        {
+          name: "out",
+          rules: [
+            {
+              name: "marked",
+              accept: true,
+              match: { source: Source.EXTERNAL, neighbors: ["bird"] },
+              set: {
+                medAdd: 5n,
+                origin: 2,
+                prepend: 1,
+                prependAsn: 65077,
+                nextHop: { unchanged: true },
+                replace: { large: true, largeCommunities: [{ global: 1, local1: 2, local2: 3 }] },
+                addExtended: ["rt:64512:1"],
+              },
+            },
+          ],
+        },
+      ],
+      toNear: { importPolicies: ["in"] },
+      toFar: { exportPolicies: ["out"] },
+    });
+    expect(text).toContain("BGP.as_path: 64512 65077 65001 65020\n");
+    expect(text).toContain(`BGP.next_hop: ${third}`);
+    expect(text).toContain("BGP.med: 55");
+    expect(text).toContain("BGP.origin: Incomplete");
+    expect(text).toMatch(/BGP.community: \(65001,150\)\n/);
+    expect(text).toMatch(/BGP.large_community: \(1, 2, 3\)\n/);
+    expect(text).toMatch(/BGP.ext_community: \(ro, 65001, 9\) \(rt, 64512, 1\)\n/);
+  }, 30_000);
+
+  test("limits, both ways, on living sessions; and from which port we come", async () => {
+    const origins = [1, 2, 3].map((i) => origin(`10.1.${i}.0/24`, { peers: ["far"] }));
+    const count = (): number => heard().match(/^10\.1\./gm)?.length ?? 0;
+    const sides = (toFar: PeerMore, toNear: PeerMore = {}): Sides => ({ origins, toFar, toNear });
+    const nearLimit = { maxPrefixesIpv4: 1, maxPrefixesAction: LimitAction.LIMIT_DISCARD };
+    await establish(sides({ maxSentIpv4: 3, localPort: 17901 }, nearLimit));
+    // Three of ours and the one of the other session are one too many.
+    await untilPatient(
+      "as many as may be",
+      async () => (await bgpd.session("far"))!.counts[0]!.advertised === 3,
+    );
+    expect((await bgpd.session("far"))!.counts[0]).toMatchObject({ limitSent: 3, heldBack: 1 });
+    await untilPatient("at BIRD", () => count() + (heard().includes("192.0.2.0/24") ? 1 : 0) === 3);
+    expect(lab.in("a", "ss", "-tnH")).toContain(`${oursToFar}:17901`);
+    bgpd.desire(desired(sides({ localPort: 17901 }, nearLimit)));
+    await untilPatient("all of them", () => count() === 3 && heard().includes("192.0.2.0/24"));
+    bird.reconfigure((c) =>
+      c.replace("route 192.0.2.0/24 unreachable;", "$& route 198.51.100.0/24 unreachable;"),
+    );
+    await untilPatient("one too many", async () => (await bgpd.session("bird"))!.counts[0]!.discarded === 1n);
+    expect((await bgpd.session("bird"))!.counts[0]).toMatchObject({ received: 1, limit: 1 });
+    bgpd.desire(desired(sides({ localPort: 17901 })));
+    await untilPatient(
+      "asked for again",
+      async () => (await bgpd.session("bird"))!.counts[0]!.received === 2,
+    );
+    for (const name of ["bird", "far"]) expect((await bgpd.session(name))!.flaps).toBe(0n);
+  }, 240_000);
 
   test("roles: a provider's route reaches a customer, marked, and no peer", async () => {
     const above = { near: "local role provider; require roles on;", toNear: { role: Role.CUSTOMER } };
