@@ -100,7 +100,17 @@ function split(args: readonly string[]): { flags: Map<string, string[]>; words: 
     if (word.startsWith("--")) {
       const [name = "", ...value] = word.slice(2).split("=");
       const option = localOptions.find((o) => o.long === name);
-      if (!option) throw new Wrong(`there is no option --${name}`);
+      if (!option) {
+        // After the script it is the script's own: getopt() asks for it.
+        if (
+          (!flags.has("e") && words.length === 0) ||
+          args.includes("--compat") ||
+          args.includes("--compat=0.17")
+        )
+          throw new Wrong(`there is no option --${name}`);
+        words.push(word);
+        continue;
+      }
       if (option.argument === undefined) {
         if (value.length > 0) throw new Wrong(`--${name} takes no argument`);
         add(option, "", word);

@@ -59,6 +59,16 @@ export class ElfError extends Error {
   }
 }
 
+/** Whether a path is a file that {@link ElfFile} can open; what cannot be read is none. */
+export function isElfFile(path: string): boolean {
+  try {
+    using _ = new ElfFile(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** An open ELF file. */
 export class ElfFile implements Disposable {
   readonly path: string;

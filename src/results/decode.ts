@@ -157,11 +157,13 @@ export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Res
     case "warnf": {
       const { line, column } = action.span;
       const severity = action.kind === "errorf" ? "ERROR" : "WARNING";
-      const text = formatterOf(plan, action)(d, bytes);
+      const message = formatterOf(plan, action)(d, bytes);
+      const file = plan.source ?? "stdin";
       return {
         kind: "line",
         type: "error",
-        text: `${plan.source ?? "stdin"}:${line}:${column}: ${severity}: ${text}\n`,
+        text: `${file}:${line}:${column}: ${severity}: ${message}\n`,
+        said: { kind: action.kind, message, file, line, column },
       };
     }
     case "print_map":

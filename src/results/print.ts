@@ -20,6 +20,7 @@ export function valueText(value: Value): string {
   if (typeof value !== "object") return String(value);
   if ("symbol" in value) return value.symbol;
   if ("array" in value) return `[${value.array.map(valueText).join(",")}]`;
+  if ("buffer" in value) return value.text;
   if (value.record.length === 0) return "{}";
   return `{ ${value.record.map(([name, v]) => `.${name} = ${valueText(v)}`).join(", ")} }`;
 }
@@ -78,9 +79,12 @@ export function sortRows(schema: MapSchema, rows: readonly MapRow[], old = false
       ? BigInt(String(row.cell.value))
       : 0n;
   };
+  // The newest compares least and greatest values as if they had no sign.
+  const extreme = !old && (schema.kind === "min" || schema.kind === "max");
+  const raw = (n: bigint): bigint => (extreme ? BigInt.asUintN(64, n) : n);
   return [...rows].sort((a, b) => {
     if (numeric) {
-      const difference = order(a) - order(b);
+      const difference = raw(order(a)) - raw(order(b));
       if (difference !== 0n) return difference < 0n ? -1 : 1;
     }
     return byKey(a, b);
@@ -167,6 +171,9 @@ export function valueJson(value: Value, old = false): string {
   if (typeof value !== "object") return JSON.stringify(value);
   if ("symbol" in value) return integerJson(BigInt(value.number), old);
   if ("array" in value) return all(value.array);
+  // The newest writes bytes as C's char, which has a sign.
+  if ("buffer" in value)
+    return old ? quoted(value.text) : `[${value.buffer.map((b) => (b << 24) >> 24).join(",")}]`;
   return object(value.record.map(([name, v]) => [name, valueJson(v, old)] as const));
 }
 
@@ -240,6 +247,10 @@ export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions =
 
 /** A line of a node's output as a JSON line. */
 export function lineJson(chunk: Extract<NodeChunk, { kind: "line" }>, old = false): string {
+  if (chunk.said) {
+    const { kind, message, file, line, column } = chunk.said;
+    return `{"type": "${kind}", "msg": ${quoted(message)}, "filename": ${quoted(file)}, "line": ${line}, "col": ${column}}\n`;
+  }
   const type = chunk.type === "system" ? "syscall" : chunk.type;
   const data =
     chunk.type === "value" && chunk.data !== undefined

@@ -11,6 +11,8 @@ export type Value =
   | readonly Value[]
   | { readonly symbol: string; readonly number: string }
   | { readonly array: readonly Value[] }
+  /** Bytes, and how text shows them. */
+  | { readonly buffer: readonly number[]; readonly text: string }
   | { readonly record: readonly (readonly [name: string, value: Value])[] };
 
 /** What a map or print site looks like; two nodes' answers merge only if their schemas are the same to the letter. */
@@ -62,6 +64,15 @@ export interface MapData {
   readonly rows: readonly MapRow[];
 }
 
+/** What errorf() and warnf() say, and where in the script they are. */
+export interface Said {
+  readonly kind: "errorf" | "warnf";
+  readonly message: string;
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
 /** What one node sends; `maps` once at the end, the others while the run goes on. */
 export type NodeChunk =
   | { readonly kind: "maps"; readonly maps: readonly MapData[] }
@@ -72,6 +83,8 @@ export type NodeChunk =
       readonly text: string;
       /** print(value): the value for JSON. */
       readonly data?: Value;
+      /** `error`: whose words these are, if the script's. */
+      readonly said?: Said;
     };
 
 export interface Coverage {
@@ -122,6 +135,7 @@ export type DecodedRecord =
       readonly text: string;
       /** print(value): the value for JSON. */
       readonly data?: Value;
+      readonly said?: Said;
     }
   | {
       readonly kind: "print_map";

@@ -94,7 +94,8 @@ export function decodeValue(d: Decoding, type: Type, bytes: Uint8Array, offset: 
     }
     case "buffer": {
       const length = Math.min(type.size, Number(readInteger(bytes, offset, 4, false)));
-      return bufferText(bytes.subarray(offset + 4, offset + 4 + length), "r");
+      const content = bytes.subarray(offset + 4, offset + 4 + length);
+      return { buffer: [...content], text: bufferText(content, "r") };
     }
     case "struct":
       return structure(d, type, bytes, offset);

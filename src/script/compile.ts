@@ -208,6 +208,7 @@ function describe(plan: Plan, options: CompileOptions, typed: TProgram): Paramet
   return {
     source: options.name,
     enums: Object.fromEntries([...enums].map((name) => [name, Object.fromEntries(texts(name))])),
+    ...(typed.settings.maxCatBytes === undefined ? {} : { catBytes: typed.settings.maxCatBytes }),
     ...(structures.size > 0 ? { structures: Object.fromEntries(structures) } : {}),
     ...(options.compat === "0.17" ? { old: true } : { trailer: typed.settings.strTruncTrailer }),
   };

@@ -91,6 +91,8 @@ export const say = {
       `Too many probes: ${n} match, at most ${limit} are allowed`,
       "narrow the pattern or raise max_probes",
     ),
+  unexpectedOptions: (names: readonly string[]) =>
+    message("unexpected-option", `Unexpected command line options: ${names.join(", ")}`),
   noKernelSupport: (what: string) => message("kernel", `this kernel has no ${what}`),
 
   // names

@@ -49,10 +49,11 @@ export function parseFormat(
       return { parts, bad: match?.[0] ?? format.slice(at, at + 2) };
     at += match[0].length;
     if (match[5] === "%") {
-      text += "%";
+      text += old ? match[0] : "%";
       continue;
     }
-    if (text) parts.push({ kind: "text", text });
+    // 0.17 hands text to C's printf together with the conversion after it; what follows the last one is printed as it is.
+    if (text) parts.push({ kind: "text", text: old ? text.replaceAll("%%", "%") : text });
     text = "";
     parts.push({
       kind: "conversion",

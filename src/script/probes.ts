@@ -55,6 +55,7 @@ export interface ProbeOptions {
   readonly missing: "error" | "warn" | "ignore";
   readonly expand: (text: string) => string;
   readonly old: boolean;
+  readonly anyKernel?: "kprobe" | "all";
   /** The probe has one attach point. */
   readonly alone?: boolean;
 }
@@ -74,8 +75,8 @@ for (const spell of [(name: string) => name, (name: string) => name.toLowerCase(
       if (!byName.has(name)) byName.set(name, provider);
 const providerOf = (name: string): Provider | undefined => byName.get(name) ?? byName.get(name.toLowerCase());
 
-/** Those that 0.17 looks for in a file, with what is not there left out. */
-const searched: ReadonlySet<string> = new Set(["uprobe", "uretprobe", "usdt"]);
+/** Those of which 0.17 leaves out what is not there. */
+const searched: ReadonlySet<string> = new Set(["uprobe", "uretprobe", "usdt", "kprobe", "kretprobe"]);
 
 /** Resolves the attach points of one probe; duplicates are dropped, order is kept. */
 export function resolvePoints(texts: readonly AttachText[], options: ProbeOptions): readonly ResolvedPoint[] {

@@ -139,11 +139,15 @@ const kernelFunction = (name: string, alias: readonly string[], ret: boolean, ty
   name,
   aliases: alias,
   usage: `${name}:function`,
-  resolve: (parts, { types, diagnostics }, loc) => {
+  resolve: (parts, { types, diagnostics, missing, old, anyKernel }, loc) => {
     let symbol = parts.at(-1) ?? "";
     if (parts.length < 1 || parts.length > 2 || !symbol) return undefined;
     const feature: keyof KernelFeatures = typed ? "fentry" : "kprobe";
-    if (!types.features[feature]) {
+    const without = !types.features[feature];
+    // 0.17 finds no functions for a wildcard then.
+    if (without && old && !typed && isGlob(symbol)) return [];
+    if (without && missing !== "error" && !old) return [];
+    if (without && anyKernel !== "all" && (typed || anyKernel !== "kprobe")) {
       diagnostics.report(loc, say.noKernelSupport(typed ? "fentry/fexit" : "kprobes"));
       return [];
     }
@@ -222,6 +226,11 @@ const usdt: Provider = {
     const [path = "", ...rest] = parts.map((p) => p.replaceAll('"', ""));
     const [namespace = "", name = ""] = rest.length === 1 ? ["", ...rest] : rest;
     if (rest.length < 1 || rest.length > 2 || !path || !name) return undefined;
+    // 0.17 takes no name of a library, and wants the file.
+    if (old && types.binary?.(path, true) === undefined) {
+      diagnostics.report(loc, say.noMatch(`usdt:${parts.join(":")}`));
+      return [];
+    }
     const names =
       namespace === "" || isGlob(namespace) || isGlob(name)
         ? matchNames(types, "usdt", `${path}:${namespace || "*"}:${name}`)

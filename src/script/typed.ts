@@ -164,6 +164,7 @@ export interface TProgram {
     readonly maxStrlen: number;
     readonly printMapsOnExit: boolean;
     readonly strTruncTrailer: string;
+    readonly maxCatBytes?: number;
   };
   /** Structures that the script defines, by "struct name". */
   readonly structures: ReadonlyMap<string, Structure>;

@@ -116,8 +116,8 @@ export interface TypeSource {
   kernelSymbol(name: string): bigint | undefined;
   /** Id of a cgroup v2 directory. */
   cgroupId?(path: string): bigint | undefined;
-  /** Path of an executable file or library by name or path, if there is one. */
-  binary?(name: string): string | undefined;
+  /** Path of an executable file or library by name or path, if there is one; `named`: libraries are not looked for. */
+  binary?(name: string, named?: boolean): string | undefined;
   userSymbol(binary: string, symbol: string): { readonly offset: bigint; readonly path: string } | undefined;
   /** Address of a symbol as the file has it, and its size in bytes. */
   userAddress?(
@@ -186,6 +186,11 @@ export interface CompileOptions {
   readonly childPid?: number;
   /** False: tracepoints are attached to as they are, never by the raw ones below them. */
   readonly equivalents?: boolean;
+  /**
+   * Probes of kernel functions are taken even where this kernel has none: attaching them is what fails then. "kprobe": kprobe and
+   * kretprobe alone; "all": fentry and fexit as well, whose programs such a kernel does not load.
+   */
+  readonly anyKernel?: "kprobe" | "all";
   /** Most attach points after wildcards; 1024 if absent. */
   readonly maxProbes?: number;
   /** Bytes of the ring buffer, a power of two; 8 MiB if absent. */
@@ -322,6 +327,8 @@ export interface OutputPlan {
   readonly source?: string;
   /** What is put after a string that str() had to cut. */
   readonly trailer?: string;
+  /** Bytes that cat() prints of a file, where the script says. */
+  readonly catBytes?: number;
   /** `print_maps_on_exit = false`: maps are not printed at the end. */
   readonly silent?: true;
   /** Canonical strings for enum printing: enum name -> value -> text. */

@@ -5,18 +5,24 @@ import { say } from "./messages.ts";
 
 type Line = Extract<DecodedRecord, { kind: "line" }>;
 
-/** Bytes that cat() prints of a file (bpftrace's max_cat_bytes) and system() of a command. */
-const catLimit = 10_240;
+/** Bytes of a command's output. */
 const systemLimit = 1 << 20;
 const systemTimeoutMs = 30_000;
 
-function readStart(path: string): string {
+/** What a line may do, and how far. */
+export interface Permissions {
+  readonly unsafe: boolean;
+  /** Bytes that cat() prints of a file. */
+  readonly catBytes: number;
+}
+
+function readStart(path: string, limit: number): string {
   const fd = openSync(path, constants.O_RDONLY);
   try {
-    const bytes = Buffer.alloc(catLimit);
+    const bytes = Buffer.alloc(limit);
     let length = 0;
-    while (length < catLimit) {
-      const n = readSync(fd, bytes, length, catLimit - length, null);
+    while (length < limit) {
+      const n = readSync(fd, bytes, length, limit - length, null);
       if (n === 0) break;
       length += n;
     }
@@ -27,18 +33,24 @@ function readStart(path: string): string {
 }
 
 /** The chunks that a line becomes. Commands run only where unsafe functions are allowed; the compiler refuses them elsewhere. */
-export function carryOut(line: Line, unsafe: boolean): NodeChunk[] {
+export function carryOut(line: Line, { unsafe, catBytes }: Permissions): NodeChunk[] {
   const { type, text } = line;
   if (type === "cat") {
     try {
-      return [{ kind: "line", type, text: readStart(text) }];
+      return [{ kind: "line", type, text: readStart(text, catBytes) }];
     } catch (error) {
-      return [{ kind: "line", type: "error", text: say.cannotRead(text, (error as Error).message) }];
+      // Nothing is what the file gave: bpftrace says both.
+      return [
+        { kind: "line", type: "error", text: `${say.cannotRead(text, (error as Error).message)}\n` },
+        { kind: "line", type, text: "" },
+      ];
     }
   }
   if (type === "system") {
     if (!unsafe)
-      return [{ kind: "line", type: "error", text: say.commandFailed(text, "unsafe functions are off") }];
+      return [
+        { kind: "line", type: "error", text: `${say.commandFailed(text, "unsafe functions are off")}\n` },
+      ];
     // Loaded when it is needed: it costs a start more than all of tracing.
     const { spawnSync } = process.getBuiltinModule("node:child_process");
     const done = spawnSync("/bin/sh", ["-c", text], {

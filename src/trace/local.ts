@@ -293,11 +293,18 @@ async function runSource(
 ): Promise<number> {
   const stages = options.stages ?? [];
   const settings = prepareOptions(options, source.name);
+  // Stages of the compiler alone are shown of any script, whatever this kernel would load.
+  const checked = stages.length > 0 && !stages.includes("verifier");
   const pid = filtered(options);
   const childPid = options.pid ?? command?.pid;
   const prepared = prepareScript(environment, source.text, {
     ...settings,
-    compile: { ...settings.compile, ...(childPid === undefined ? {} : { childPid }) },
+    compile: {
+      ...settings.compile,
+      ...(childPid === undefined ? {} : { childPid }),
+      anyKernel: checked ? "all" : "kprobe",
+    },
+    compileOnly: checked,
     ...(pid === undefined ? {} : { pid }),
     verifierLog: stages.includes("verifier"),
     compiled: (script) => {
@@ -336,7 +343,7 @@ async function runLoaded(
   const pid = filtered(options);
   const old = options.compat === "0.17";
   const json = options.format === "json";
-  const printer = new Printer(sink, { json, old, schema: schemaOf(loaded.script.output) });
+  const printer = new Printer(sink, { json, old, schema: schemaOf(loaded.script.output), complain: stderr });
   let tell: (end: Finished) => void = () => {};
   const finished = new Promise<Finished>((resolve) => {
     tell = resolve;
@@ -375,13 +382,15 @@ async function runLoaded(
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   try {
+    // 0.17 says so beforehand.
+    if (old && json) printer.attached(run.probes);
     if (old && !json && !options.quiet) sink.write(`${say.attaching(run.probes)}\n`);
     const { probes, skipped } = await run.attach().catch((error: Error) => {
       throw Object.assign(error, { exitCode: attachFailed });
     });
     if (options.warnings !== false) for (const text of skipped) warn(text);
     attached = true;
-    printer.attached(probes);
+    if (!old) printer.attached(probes);
     if (!old && !json && !options.quiet) stderr(`${say.attached(probes)}\n`);
     const notify = (options.environment ?? process.env)["__BPFTRACE_NOTIFY_PROBES_ATTACHED"];
     if (notify !== undefined && notify !== "") sink.write("__BPFTRACE_NOTIFY_PROBES_ATTACHED\n");

@@ -71,6 +71,8 @@ export interface PrinterOptions {
   /** As bpftrace 0.17 prints. */
   readonly old: boolean;
   readonly schema: ResultSchema;
+  /** Takes messages, which are no results. */
+  readonly complain: (text: string) => void;
 }
 
 /** Writes what a run tells. */
@@ -108,11 +110,20 @@ export class Printer {
     );
   }
 
+  /** Messages are no results: they go where messages go, but what the script says itself is told in JSON as well. */
+  #line(chunk: Extract<NodeChunk, { kind: "line" }>): void {
+    const { json, old, complain } = this.#options;
+    if (chunk.type === "error" && !(json && chunk.said)) complain(chunk.text);
+    else if (json) this.#sink.write(lineJson(chunk, old));
+    // Since 0.24 a line end follows the command's own.
+    else this.#sink.write(chunk.type === "system" && !old ? `${chunk.text}\n` : chunk.text);
+  }
+
   chunk(chunk: NodeChunk): void {
     const { json, old, schema } = this.#options;
     switch (chunk.kind) {
       case "line":
-        this.#sink.write(json ? lineJson(chunk, old) : chunk.text);
+        this.#line(chunk);
         return;
       case "round": {
         const map = schema.maps.find((m) => m.name === chunk.map.name);

@@ -82,7 +82,7 @@ export interface PrepareOptions {
   readonly compile?: Partial<
     Pick<
       CompileOptions,
-      "compat" | "unsafe" | "maxStrlen" | "maxMapKeys" | "maxProbes" | "ringBytes" | "childPid"
+      "compat" | "unsafe" | "maxStrlen" | "maxMapKeys" | "maxProbes" | "ringBytes" | "childPid" | "anyKernel"
     >
   >;
   readonly verifierLog?: boolean;

@@ -63,6 +63,9 @@ export interface Counters {
   readonly runtimeErrors: number;
 }
 
+/** bpftrace's max_cat_bytes. */
+const defaultCatBytes = 10_240;
+
 const firstElement = new Uint8Array(4);
 
 /** States in order: loaded, attached (running), ended. */
@@ -207,7 +210,10 @@ export class Run implements Disposable {
     const decoded: DecodedRecord = decodeRecord(output, record, this.#options.resolvers);
     switch (decoded.kind) {
       case "line":
-        for (const chunk of carryOut(decoded, this.#options.unsafe === true))
+        for (const chunk of carryOut(decoded, {
+          unsafe: this.#options.unsafe === true,
+          catBytes: output.catBytes ?? defaultCatBytes,
+        }))
           this.#options.listener.chunk(chunk);
         return true;
       case "print_map":
@@ -218,7 +224,8 @@ export class Run implements Disposable {
         this.#clear(decoded.map, decoded.kind === "zero");
         return true;
       case "exit":
-        this.#exit ??= { code: decoded.code };
+        // The last one counts, END's too.
+        this.#exit = { code: decoded.code };
         // What was sent after exit() still counts, in the maps as in the ring: bpftrace's rule is the same.
         this.#setGate(false);
         return true;

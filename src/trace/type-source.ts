@@ -1,9 +1,10 @@
 // trace: what the compiler asks about this kernel, answered from BTF, tracefs, kallsyms and ELF files.
 import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import { type Btf, BtfKind, btfDirectory, btfModules } from "../kernel/btf.ts";
 import { type IndexedBtf, type OpenedIndex, openIndexed } from "../kernel/btf-index.ts";
 import { cgroupId } from "../kernel/cgroup.ts";
-import { ElfFile } from "../kernel/elf.ts";
+import { ElfFile, isElfFile } from "../kernel/elf.ts";
 import { findBinary, KernelSymbols } from "../kernel/symbols.ts";
 import { eventCategories, eventFormat, eventsOf, filterFunctions } from "../kernel/tracefs.ts";
 import type {
@@ -298,8 +299,10 @@ export class KernelTypes implements TypeSource {
   }
 
   /** The file that an attach point names; undefined if there is none. */
-  binary(name: string): string | undefined {
-    return findBinary(name);
+  binary(name: string, named = false): string | undefined {
+    const path = findBinary(name);
+    if (path === undefined || !isElfFile(path)) return undefined;
+    return named && !name.includes("/") && basename(path) !== name ? undefined : path;
   }
 
   match(provider: string, pattern: string): readonly string[] {

@@ -221,7 +221,7 @@ function contextValue(c: Checking, loc: Loc): TExpr {
 function contextPointer(c: Checking, loc: Loc): TExpr {
   // An iterator's context is a structure of the kernel: ctx->task reads it in place.
   if (c.point.context.kind === "iterator") return contextValue(c, loc);
-  if (c.point.context.kind === "none") {
+  if (c.point.manual !== undefined) {
     c.report(loc, say.notHere("ctx", c.point.provider));
     return bad(loc);
   }

@@ -76,7 +76,7 @@ const SETTINGS: Readonly<Record<string, Setter>> = {
   lazy_symbolication: ignored,
   log_size: ignored,
   max_bpf_progs: ignored,
-  max_cat_bytes: ignored,
+  max_cat_bytes: number((s, v) => (s.maxCatBytes = v), 1n, 1n << 20n),
   max_type_res_iterations: ignored,
   on_stack_limit: ignored,
   perf_rb_pages: ignored,
@@ -141,7 +141,7 @@ const VALUES: Readonly<Record<string, (s: Settings) => string | number | boolean
   lazy_symbolication: () => true,
   show_debug_info: () => false,
   on_stack_limit: () => 32,
-  max_cat_bytes: () => 10240,
+  max_cat_bytes: (s) => s.maxCatBytes ?? 10240,
   log_size: () => 1_000_000,
   max_bpf_progs: () => 1024,
 };

@@ -23,22 +23,25 @@ export function substituted(c: Checking, name: string): TExpr | undefined {
     const map = useMap(c, binding.name, binding.loc);
     return { op: "map", map, key: [], type: map.value, loc: binding.loc };
   }
-  return undefined;
+  return binding?.kind === "expression" ? passed(c, binding) : undefined;
+}
+
+/** What was passed for a parameter, in the scopes of the caller; what it does is done at each mention. */
+function passed(c: Checking, binding: Extract<Binding, { kind: "expression" }>): TExpr {
+  const saved = { scopes: c.scopes, bindings: c.bindings, expanding: c.expanding };
+  c.scopes = binding.scopes;
+  c.bindings = binding.bindings;
+  try {
+    return checkExpr(c, binding.value);
+  } finally {
+    Object.assign(c, saved);
+  }
 }
 
 /** An identifier that is an expression parameter, or a macro without parameters. */
 export function checkMacroIdentifier(c: Checking, name: string, loc: Loc): TExpr | undefined {
   const binding = c.bindings.get(name);
-  if (binding?.kind === "expression") {
-    const saved = { scopes: c.scopes, bindings: c.bindings, expanding: c.expanding };
-    c.scopes = binding.scopes;
-    c.bindings = binding.bindings;
-    try {
-      return checkExpr(c, binding.value);
-    } finally {
-      Object.assign(c, saved);
-    }
-  }
+  if (binding?.kind === "expression") return passed(c, binding);
   const macro = c.macros.get(name);
   return macro && macro.parameters.length === 0 ? expand(c, name, new Map(), loc) : undefined;
 }
@@ -56,7 +59,10 @@ export function checkMacroCall(c: Checking, e: ExprOf<"call">): TExpr | undefine
   for (const [i, parameter] of macro.parameters.entries()) {
     const argument = e.arguments[i];
     if (!argument || argument.node === "type") return bad(e.loc);
-    if (parameter.kind === "expression") {
+    if (
+      parameter.kind === "expression" ||
+      (parameter.kind === "variable" && argument.node === "block_expression")
+    ) {
       bindings.set(parameter.name, {
         kind: "expression",
         value: argument,

@@ -44,6 +44,8 @@ const NOWHERE: ResolvedPoint = {
 interface Group {
   readonly probe: Probe;
   readonly points: readonly ResolvedPoint[];
+  /** There are no points: what the probe is checked as, and then left out. */
+  readonly absent?: ResolvedPoint;
 }
 
 export function checkProgram(
@@ -59,8 +61,9 @@ export function checkProgram(
     types: options.types,
     settings,
     old: options.compat === "0.17",
-    // Those with two dashes are getopt()'s.
-    positional: (options.positional ?? []).filter((p) => !p.startsWith("--")),
+    // Those with two dashes are getopt()'s, which 0.17 does not have.
+    positional: (options.positional ?? []).filter((p) => options.compat === "0.17" || !p.startsWith("--")),
+    named: new Set(),
     maps: new Map(),
     variables: new Map(),
     structures: new Map(),
@@ -113,6 +116,14 @@ export function checkProgram(
         ),
       );
   }
+  const unasked = c.old
+    ? []
+    : (options.positional ?? [])
+        .filter((p) => p.startsWith("--"))
+        .map((p) => p.slice(2).replace(/=.*/s, ""))
+        .filter((name) => !c.named.has(name));
+  if (diagnostics.errors() === 0 && unasked.length > 0)
+    diagnostics.report({ start: 0, end: 1 }, say.unexpectedOptions(unasked));
   if (diagnostics.errors() > 0) return undefined;
   if (probes.length === 0) {
     diagnostics.report({ start: 0, end: 1 }, say.noProbes());
@@ -173,6 +184,7 @@ function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics):
       missing: c.settings.missingProbes,
       expand,
       old: c.old,
+      ...(c.options.anyKernel === undefined ? {} : { anyKernel: c.options.anyKernel }),
     });
     total += points.length;
     for (const { manual } of points)
@@ -182,14 +194,34 @@ function resolveGroups(c: Checking, program: Program, diagnostics: Diagnostics):
       }
     if (points.length > 0) groups.push({ probe: item, points });
     else if (!c.old && diagnostics.errors() === 0) diagnostics.report(item.loc, say.probeRemoved());
+    else if (c.old && item.points.length > 0)
+      groups.push({ probe: item, points: [], absent: absentPoint(item) });
   }
   if (total > c.settings.maxProbes)
     diagnostics.report({ start: 0, end: 1 }, say.tooManyProbes(total, c.settings.maxProbes));
   return groups;
 }
 
+/** What 0.17 checks a probe without attach points as: its maps are there, its program is not. */
+const absentPoint = ({ points }: Probe): ResolvedPoint => ({
+  text: points[0]?.text ?? "",
+  provider: "kprobe",
+  programType: "kprobe",
+  context: {
+    kind: "registers",
+    ret: /^(kr|ur|kretprobe|uretprobe):/.test(points[0]?.text ?? ""),
+    space: /^k/.test(points[0]?.text ?? "") ? "kernel" : "user",
+  },
+  attach: {},
+  shareKey: "",
+});
+
 /** One program for all points that can share it: the same kind, and nothing in the body that asks which. */
 function checkGroup(c: Checking, group: Group): TProbe[] {
+  if (group.absent) {
+    checkProbe(c, group.probe, [group.absent], group.absent);
+    return [];
+  }
   const byKey = new Map<string, ResolvedPoint[]>();
   for (const point of group.points) {
     // What the ownership's prologue reads is at another place for each.

@@ -12,6 +12,7 @@ export interface Settings {
   maxMapKeys: number;
   maxProbes: number;
   missingProbes: "error" | "warn" | "ignore";
+  maxCatBytes?: number;
   printMapsOnExit: boolean;
   strTruncTrailer: string;
   stackMode: "bpftrace" | "perf" | "raw";
@@ -38,6 +39,8 @@ export interface Checking {
   readonly settings: Settings;
   readonly old: boolean;
   readonly positional: readonly string[];
+  /** Named parameters that the script asks for. */
+  readonly named: Set<string>;
   readonly maps: Map<string, MapInfo>;
   /** By probe and place of the first assignment, so that types survive from round to round. */
   readonly variables: Map<string, Variable>;

@@ -22,7 +22,9 @@ export interface Plan {
   action(kind: ActionKind, types: readonly Type[], loc: Loc): OutputAction;
   /** Number of the attach point, for the `probe` builtin. */
   maps(): CompiledMap[];
-  output(more: Pick<OutputPlan, "enums" | "old" | "structures" | "trailer" | "source">): OutputPlan;
+  output(
+    more: Pick<OutputPlan, "enums" | "old" | "structures" | "trailer" | "source" | "catBytes">,
+  ): OutputPlan;
   usesStart(): boolean;
   /** Actions planned since a mark are forgotten: the program is lowered again. */
   mark(): number;

@@ -150,12 +150,13 @@ export const BUFFERS: readonly FunctionSpec[] = [
     check: (c, args) => {
       const text = textArgument(c, args, 0);
       if (text === undefined) return bad(args.loc);
-      const bytes = parseInet(text, false);
+      const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(text)?.[1];
+      const bytes = parseInet(mapped ?? text, false);
       if (!bytes) {
         c.report(args.loc, say.argumentValue("pton", `Invalid IP address: ${text}`));
         return bad(args.loc);
       }
-      const tail = bytes[0] === 4 ? bytes.slice(16) : bytes.slice(4);
+      const tail = bytes[0] === 4 && mapped === undefined ? bytes.slice(16) : bytes.slice(4);
       const type: Type = { kind: "array", of: U8, length: tail.length };
       return { op: "text", value: text, bytes: tail, type, loc: args.loc };
     },

@@ -62,7 +62,9 @@ export const NETWORK: readonly FunctionSpec[] = [
     check: (c, args) => {
       const value = args.get(0);
       if (unknown(value.type)) return bad(args.loc);
-      if (value.type.kind === "array" || value.type.kind === "pointer")
+      // Arrays of char are read as text.
+      const { kind } = value.type;
+      if (kind === "array" || kind === "pointer" || (kind === "string" && value.op !== "text"))
         return call("macaddr", { kind: "mac" }, [value], args.loc);
       c.report(value.loc, say.argumentType("macaddr", 1, "array or pointer", formatType(value.type)));
       return bad(args.loc);

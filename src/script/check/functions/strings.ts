@@ -3,6 +3,7 @@ import { say } from "../../diagnostics.ts";
 import { BOOL, formatType, I64, isInteger, sizeOf, stringOf, U64 } from "../../layout.ts";
 import type { TExpr } from "../../typed.ts";
 import type { Type } from "../../types.ts";
+import { textOf } from "../expressions.ts";
 import { bad, type Checking, unknown } from "../state.ts";
 import { type CallArguments, call, type FunctionSpec, textArgument, wordArgument } from "./table.ts";
 
@@ -56,7 +57,10 @@ function str(c: Checking, args: CallArguments): TExpr {
     c.report(args.loc, say.argumentType("str", 1, "integer or pointer", formatType(from.type)));
     return bad(args.loc);
   }
-  if (from.type.kind === "string") return from;
+  if (from.type.kind === "string") {
+    const cut = c.old && from.op === "text" && size < from.type.size;
+    return cut ? textOf(from.value.slice(0, size - 1), args.loc) : from;
+  }
   if (from.type.kind === "array" && isInteger(from.type.of) && sizeOf(from.type.of) === 1)
     return call("str_bytes", stringOf(Math.min(size, from.type.length + 1)), [from], args.loc);
   if (from.type.kind !== "pointer" && !isInteger(from.type)) {

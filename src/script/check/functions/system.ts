@@ -77,6 +77,7 @@ function signal(name: "signal" | "signal_thread"): FunctionSpec {
 function option(c: Checking, args: CallArguments): TExpr {
   const name = textArgument(c, args, 0);
   if (name === undefined) return bad(args.loc);
+  c.named.add(name);
   const fallback = args.raw.length > 1 ? args.get(1) : undefined;
   const given = c.options.positional?.find((p) => p === `--${name}` || p.startsWith(`--${name}=`));
   const text = given?.includes("=") ? given.slice(given.indexOf("=") + 1) : undefined;
@@ -98,12 +99,14 @@ function option(c: Checking, args: CallArguments): TExpr {
   if (unknown(fallback.type)) return bad(args.loc);
   if (given === undefined) return fallback;
   if (fallback.op === "text") return textOf(text ?? "", args.loc);
-  if (text === undefined || !/^-?(0x[0-9a-f]+|\d+)$/i.test(text)) {
+  // As bpftrace reads it: --n alone is 1, and words of truth are numbers.
+  const word = text === undefined || /^true$/i.test(text) ? "1" : /^false$/i.test(text) ? "0" : text;
+  if (!/^-?(0x[0-9a-f]+|\d+)$/i.test(word)) {
     c.report(args.loc, say.argumentValue("getopt", `'--${name}' is a number, '${text ?? ""}' given`));
     return bad(args.loc);
   }
-  const negative = text.startsWith("-");
-  const value = BigInt(negative ? text.slice(1) : text);
+  const negative = word.startsWith("-");
+  const value = BigInt(negative ? word.slice(1) : word);
   return {
     op: "const",
     value: negative ? -value : value,
