@@ -11,6 +11,7 @@ import {
   inForceOf,
   isAnnounced,
   type LastGood,
+  listsHashOf,
   plan as makePlan,
   noDrain,
   nothingRemembered,
@@ -84,7 +85,7 @@ export class Agent implements Disposable {
   #speaker: StatusInputs["speaker"] = { ...away, reason: "not connected yet" };
   /** The speaker had a desired state when the connection began. */
   #speakerKnows = false;
-  /** Content of the last desired state that went out on this connection. */
+  /** Hash of the last desired state that went out on this connection. */
   #sent = "";
   #lastStatus: StatusInputs | undefined;
   #conditions: StatusInputs["previous"];
@@ -242,6 +243,8 @@ export class Agent implements Disposable {
     const next = this.#makePlan(snapshot);
     this.#commit(snapshot, next);
     this.#tell(next);
+    // After the neighbours: no decision waits for it.
+    if (snapshot !== this.#stored) this.#storeSnapshot(snapshot);
     await this.#syncRoutes(next);
     this.#configureCni(next);
     this.#writeNames(next);
@@ -407,7 +410,6 @@ export class Agent implements Disposable {
       guardSerial: this.#progress.guardSerial + (next.approved ? 1 : 0),
     };
     this.#acks.retain(new Set(next.speaker.peers.map((p) => p.name)));
-    if (snapshot !== this.#stored) this.#storeSnapshot(snapshot);
     this.#storeProgress(snapshot.clusterUID);
   }
 
@@ -447,7 +449,7 @@ export class Agent implements Disposable {
     }
     if (!speaker.connected) return;
     const secrets = passwords.passwords();
-    const text = canonical([next.speaker, [...secrets]]);
+    const text = listsHashOf([next.speaker, [...secrets]]);
     if (text !== this.#sent) {
       const generation = this.#progress.generation + 1;
       if (!speaker.sendDesired(encodeDesired(next.speaker, BigInt(generation), true, secrets))) return;

@@ -4,15 +4,18 @@ import {
   type Clock,
   ClusterIdentity,
   Informer,
+  type InformerOptions,
   type KubeApi,
   kinds,
   type Random,
   type Resource,
+  sameJson,
 } from "../kube/index.ts";
 import type { LastGood, Snapshot } from "../plan/index.ts";
 import { snapshotKept } from "./messages.ts";
 import type { ClusterPort } from "./ports.ts";
 import { snapshotOf } from "./snapshot.ts";
+import { thinClaim, thinNetwork, thinNode, thinService, thinSlice } from "./thin.ts";
 
 export interface ClusterOptions {
   readonly api: KubeApi;
@@ -61,7 +64,7 @@ export class ClusterView implements ClusterPort, Disposable {
     const all: Informer<KubernetesObject>[] = [];
     const follow = <T extends KubernetesObject>(
       resource: Resource<T>,
-      fieldSelector?: string,
+      more: Pick<InformerOptions<T>, "fieldSelector" | "trim"> = {},
     ): Informer<T> => {
       const informer = new Informer<T>({
         api,
@@ -71,7 +74,7 @@ export class ClusterView implements ClusterPort, Disposable {
         random,
         onState: () => options.onChange(),
         onHandlerError: options.onError,
-        ...(fieldSelector !== undefined && { fieldSelector }),
+        ...more,
       });
       informer.cache.onReplaced = ({ older }) => {
         if (older) this.rewound();
@@ -83,20 +86,20 @@ export class ClusterView implements ClusterPort, Disposable {
         before = now;
       });
       informer.cache.onChange(() => {
-        this.#memo = undefined;
+        if ((informer as unknown) !== this.#network || this.#isNetworkNews()) this.#memo = undefined;
         options.onChange();
       });
       all.push(informer as unknown as Informer<KubernetesObject>);
       return informer;
     };
-    this.#nodes = follow(kinds.Node);
-    this.#network = follow(kinds.NodeNetwork, `metadata.name=${node}`);
+    this.#nodes = follow(kinds.Node, { trim: thinNode });
+    this.#network = follow(kinds.NodeNetwork, { fieldSelector: `metadata.name=${node}` });
     this.#of = {
       clusterNetworks: follow(kinds.ClusterNetwork),
-      services: follow(kinds.Service),
-      endpointSlices: follow(kinds.EndpointSlice),
+      services: follow(kinds.Service, { trim: thinService }),
+      endpointSlices: follow(kinds.EndpointSlice, { trim: thinSlice }),
       pools: follow(kinds.IPPool),
-      allocations: follow(kinds.IPAllocation),
+      allocations: follow(kinds.IPAllocation, { trim: thinClaim }),
       peers: follow(kinds.BGPPeer),
       policies: follow(kinds.BGPPolicy),
       advertisements: follow(kinds.BGPAdvertisement),
@@ -167,6 +170,13 @@ export class ClusterView implements ClusterPort, Disposable {
       if (highest === undefined || version > highest) highest = version;
     }
     return highest;
+  }
+
+  /** Its status is this agent's own report, and no news. */
+  #isNetworkNews(): boolean {
+    const now = this.nodeNetwork;
+    const before = this.#memo?.nodeNetwork;
+    return !now || !before || !sameJson(thinNetwork(now), before);
   }
 
   #build(clusterUID: string, lastGood: LastGood): Snapshot {

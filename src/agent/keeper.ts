@@ -38,6 +38,14 @@ export class DatapathKeeper {
   #proofs: ReadonlyMap<string, Proof> = new Map();
   /** By canonical prefix: the last proof, and how it was programmed then. */
   #proven: ReadonlyMap<string, { readonly signature: string; readonly proof: Proof }> = new Map();
+  /** What of the last plan is to be proven. */
+  #targets:
+    | {
+        readonly of: InForce;
+        readonly connect: readonly ConnectTarget[];
+        readonly provable: ReadonlyMap<string, Provable>;
+      }
+    | undefined;
   #connectProofs: ReadonlyMap<string, Proof> = new Map();
   #connects = "[]";
   #connectedAt = never;
@@ -45,6 +53,8 @@ export class DatapathKeeper {
   #provenAt = never;
   #retriedAt = never;
   #programmed = "";
+  /** The plan that {@link DatapathKeeper.#programmed} was made of last. */
+  #plan: InForce | undefined;
   #programmedOnce = false;
   #inspectedAt = never;
   #failedAt = never;
@@ -126,14 +136,19 @@ export class DatapathKeeper {
   /** Programs the plan, where it is not what is programmed already. */
   async program(plan: InForce): Promise<void> {
     if (plan.mode !== "Announce" && !this.#programmedOnce) return;
+    if (plan === this.#plan && this.#programmed !== "") return;
     const wanted = desiredDatapath(plan, this.#generation + 1);
     const text = JSON.stringify({ ...wanted, generation: 0 });
-    if (text === this.#programmed) return;
+    if (text === this.#programmed) {
+      this.#plan = plan;
+      return;
+    }
     if (this.#clock.monotonic() - this.#failedAt < retryMs) return;
     try {
       const result = await this.#datapath.sync(wanted);
       this.#generation += 1;
       this.#programmed = text;
+      this.#plan = plan;
       this.#programmedOnce = true;
       this.#failedAt = never;
       const { failure: _, ...rest } = this.#view;
@@ -149,8 +164,10 @@ export class DatapathKeeper {
    * now and then, or when the datapath was found damaged.
    */
   async prove(plan: InForce): Promise<void> {
-    this.#connectInBackground(connectTargets(plan));
-    const wanted = this.#programmedOnce ? provable(plan) : new Map<string, Provable>();
+    if (this.#targets?.of !== plan)
+      this.#targets = { of: plan, connect: connectTargets(plan), provable: provable(plan) };
+    this.#connectInBackground(this.#targets.connect);
+    const wanted = this.#programmedOnce ? this.#targets.provable : new Map<string, Provable>();
     const all = this.#clock.monotonic() - this.#provenAt >= proveMs;
     // What fails is tried again soon: it may be what a new route waits for.
     const again = this.#clock.monotonic() - this.#retriedAt >= retryMs;

@@ -1,6 +1,6 @@
 // agent: what is kept over a restart: the last complete snapshot and what is in force, with the UID of their cluster.
 import { join } from "node:path";
-import { canonical, noDrain, parseCanonical, type Snapshot } from "../plan/index.ts";
+import { canonical, type InForce, noDrain, parseCanonical, type Snapshot } from "../plan/index.ts";
 import { readIfThere, writeByRename } from "./files.ts";
 import type { Log, Progress, StateStore } from "./ports.ts";
 
@@ -22,6 +22,8 @@ export class FileStore implements StateStore {
   readonly #directory: string;
   readonly #node: string;
   readonly #log: Log;
+  /** Text of what was in force when progress was last written: it is most of it, and changes least. */
+  #inForce: { readonly of: InForce; readonly text: string } | undefined;
 
   constructor(directory: string, node: string, log: Log) {
     this.#directory = directory;
@@ -34,7 +36,7 @@ export class FileStore implements StateStore {
   }
 
   writeSnapshot(snapshot: Snapshot): void {
-    this.#write(snapshotFile, snapshot.clusterUID, snapshot);
+    this.#write(snapshotFile, snapshot.clusterUID, canonical(snapshot));
   }
 
   readProgress(clusterUID: string): Progress | undefined {
@@ -45,7 +47,11 @@ export class FileStore implements StateStore {
   }
 
   writeProgress(clusterUID: string, progress: Progress): void {
-    this.#write(progressFile, clusterUID, progress);
+    const { inForce, ...rest } = progress;
+    if (inForce && this.#inForce?.of !== inForce) this.#inForce = { of: inForce, text: canonical(inForce) };
+    const members = canonical(rest).slice(1, -1);
+    const content = inForce ? `{"inForce":${this.#inForce!.text},${members}}` : `{${members}}`;
+    this.#write(progressFile, clusterUID, content);
   }
 
   #read<T>(name: string): Stored<T> | undefined {
@@ -63,8 +69,10 @@ export class FileStore implements StateStore {
     return undefined;
   }
 
-  #write<T>(name: string, clusterUID: string, content: T): void {
-    const stored: Stored<T> = { version: storedVersion, clusterUID, node: this.#node, content };
-    writeByRename(join(this.#directory, name), canonical(stored), 0o600);
+  /** `content` is canonical text. */
+  #write(name: string, clusterUID: string, content: string): void {
+    const about: Omit<Stored<never>, "content"> = { version: storedVersion, clusterUID, node: this.#node };
+    const text = `{"content":${content},${canonical(about).slice(1)}`;
+    writeByRename(join(this.#directory, name), text, 0o600);
   }
 }

@@ -1,5 +1,6 @@
 // kube: a reflector with its store: read objects by key or by index, and hear the keys of what changed.
 import type { KubernetesObject } from "../api/index.ts";
+import { sameJson } from "./conditions.ts";
 import { Reflector, type ReflectorOptions, type ReflectorState, type Store } from "./reflector.ts";
 import type { Resource } from "./resource.ts";
 
@@ -35,11 +36,15 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
   onReplaced: (replacement: Replacement<T>) => void = () => undefined;
   #resourceVersion: string | undefined;
   readonly #onHandlerError: (error: unknown) => void;
+  readonly #trimmed: boolean;
 
+  /** `trimmed`: a version that differs in nothing that is kept is no change for handlers. */
   constructor(
     indexes: Readonly<Record<string, IndexFunction<T>>> = {},
     onHandlerError: (error: unknown) => void = () => undefined,
+    trimmed = false,
   ) {
+    this.#trimmed = trimmed;
     for (const [name, of] of Object.entries(indexes)) this.#indexes.set(name, { of, keys: new Map() });
     this.#onHandlerError = onHandlerError;
   }
@@ -126,6 +131,10 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
       old.metadata.resourceVersion === object.metadata.resourceVersion
     )
       return false;
+    if (old && this.#trimmed && isSameButVersion(old, object)) {
+      this.#objects.set(key, object);
+      return false;
+    }
     if (old) this.#unindex(key, old);
     this.#objects.set(key, object);
     for (const { of, keys } of this.#indexes.values())
@@ -157,6 +166,11 @@ export class Cache<T extends KubernetesObject> implements Store<T> {
   }
 }
 
+function isSameButVersion(a: KubernetesObject, b: KubernetesObject): boolean {
+  const plain = (o: KubernetesObject) => ({ ...o, metadata: { ...o.metadata, resourceVersion: undefined } });
+  return sameJson(plain(a), plain(b));
+}
+
 /** Whether an object is an earlier form of the same one. ResourceVersions of one kind are ordered (KEP-5504). */
 function isOlder({ metadata: a }: KubernetesObject, { metadata: b }: KubernetesObject): boolean {
   const numbers = /^\d+$/.test(a.resourceVersion ?? "") && /^\d+$/.test(b.resourceVersion ?? "");
@@ -177,7 +191,7 @@ export class Informer<T extends KubernetesObject> implements Disposable {
   constructor(options: InformerOptions<T>) {
     const { indexes, onHandlerError, ...rest } = options;
     this.resource = options.resource;
-    this.cache = new Cache<T>(indexes, onHandlerError);
+    this.cache = new Cache<T>(indexes, onHandlerError, options.trim !== undefined);
     this.reflector = new Reflector<T>({ ...rest, store: this.cache });
   }
 

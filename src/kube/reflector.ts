@@ -30,6 +30,8 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   readonly fieldSelector?: string;
   /** Which cluster this must be; a list or watch from another one is an error. */
   readonly identity?: ClusterIdentity;
+  /** What is kept of an object; key, UID and resourceVersion must stay. Default: all of it. */
+  readonly trim?: (object: T) => T;
   readonly clock?: Clock;
   readonly random?: Random;
   /** Called when `state` changes; must not throw. */
@@ -76,11 +78,12 @@ function freeze<T>(value: T): T {
   return value;
 }
 
-/** Drops managedFields (half of an object's size, of no use to a reader) and freezes the rest. */
-function ingest<T extends KubernetesObject>(object: T): T {
-  const metadata = { ...object.metadata } as Record<string, unknown>;
-  delete metadata["managedFields"];
-  return freeze({ ...object, metadata } as unknown as T);
+/** Drops managedFields (half of an object's size, of no use to a reader) and what else is not kept, and freezes the rest. */
+function ingest<T extends KubernetesObject>(object: T, trim: (object: T) => T): T {
+  const { managedFields: _, ...metadata } = object.metadata as typeof object.metadata & {
+    readonly managedFields?: unknown;
+  };
+  return freeze(trim({ ...object, metadata }));
 }
 
 export class Reflector<T extends KubernetesObject> implements Disposable {
@@ -99,6 +102,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #stop = new AbortController();
+  readonly #trim: (object: T) => T;
   readonly #definition: DefinitionGuard | undefined;
   #state: ReflectorState;
   #resolveSynced: () => void = () => undefined;
@@ -113,6 +117,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
+    this.#trim = options.trim ?? ((object) => object);
     if (isCustom(options.resource)) this.#definition = new DefinitionGuard(options.api, options.resource);
     this.#state = { synced: false, fresh: false, since: this.#clock.now() };
     this.synced = new Promise((resolve) => {
@@ -224,7 +229,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
     await identity?.verify(asked, signal);
     if (signal.aborted) throw new Error("stopped");
     const items = new Map<string, T>();
-    for (const item of list.items) items.set(keyOf(item), ingest(item));
+    for (const item of list.items) items.set(keyOf(item), ingest(item, this.#trim));
     store.replaceAll(items);
     store.progressed?.(list.resourceVersion, asked);
     this.#listedAt = this.#clock.monotonic();
@@ -260,7 +265,7 @@ export class Reflector<T extends KubernetesObject> implements Disposable {
         continue;
       }
       this.stats.events += 1;
-      const object = ingest(event.object);
+      const object = ingest(event.object, this.#trim);
       if (event.type === "DELETED") {
         await this.#definition?.verify(signal);
         store.delete(keyOf(object), object);

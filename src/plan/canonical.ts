@@ -1,5 +1,5 @@
 // plan: canonical text of plain data, its hash, and the form in which plans and snapshots are stored.
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 /** Marks a bigint in stored text; no name in Kubernetes may hold a control character. */
 const mark = "\u0001n";
@@ -56,8 +56,40 @@ export const parseCanonical = (text: string): unknown =>
   );
 
 /** The first 16 hex digits of SHA-256 over the canonical text. */
-export const hashOf = (value: unknown): string =>
-  createHash("sha256").update(canonical(value)).digest("hex").slice(0, 16);
+export const hashOf = (value: unknown): string => hash("sha256", canonical(value), "hex").slice(0, 16);
+
+/** Digests of items of lists, for as long as the items live. */
+const digests = new WeakMap<object, string>();
+
+/** {@link canonical}, with the digests of frozen items in lists in place of the items. */
+function digestText(value: unknown): string {
+  if (Array.isArray(value)) {
+    let out = "[";
+    for (let i = 0; i < value.length; i++) out += (i > 0 ? "," : "") + digestOf(value[i]);
+    return `${out}]`;
+  }
+  if (typeof value !== "object" || value === null) return canonical(value);
+  let out = "{";
+  for (const key of keysOf(value)) {
+    const member = (value as Record<string, unknown>)[key];
+    if (member === undefined) continue;
+    out += `${out.length > 1 ? "," : ""}${JSON.stringify(key)}:${digestText(member)}`;
+  }
+  return `${out}}`;
+}
+
+function digestOf(item: unknown): string {
+  if (typeof item !== "object" || item === null || !Object.isFrozen(item)) return digestText(item);
+  let digest = digests.get(item);
+  if (digest === undefined) digests.set(item, (digest = hash("sha256", canonical(item), "base64")));
+  return digest;
+}
+
+/**
+ * 16 hex digits by which plain data is told apart. Items of lists that are frozen all the way down are looked at once in
+ * their life, so that data which shares them with data that was hashed before costs little.
+ */
+export const listsHashOf = (value: unknown): string => hash("sha256", digestText(value), "hex").slice(0, 16);
 
 /** Freezes plain data all the way down. */
 export function deepFreeze<T>(value: T): T {

@@ -4,7 +4,7 @@ import type { Prefix } from "../net/address.ts";
 import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
 import { type AnnounceContext, type Decision, decide } from "./announce.ts";
 import { type Candidate, candidates, servicesOf } from "./candidates.ts";
-import { deepFreeze, hashOf } from "./canonical.ts";
+import { deepFreeze, listsHashOf } from "./canonical.ts";
 import { type Compiled, compileAll, type OwnNode } from "./compile.ts";
 import { conflistFor } from "./conflist.ts";
 import { indexEndpoints, portsOf } from "./endpoints.ts";
@@ -13,6 +13,7 @@ import { type GuardResult, guard, isAnnounced, keep, withHeld } from "./guard.ts
 import { faults } from "./messages.ts";
 import { addressesOf } from "./noderule.ts";
 import type { PausedObject } from "./paused.ts";
+import { reuse } from "./reuse.ts";
 import { addressOf, hostOf, prefixText } from "./text.ts";
 import type {
   Announcement,
@@ -246,10 +247,14 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     localPrefixes: localPrefixes(snapshot, blocks),
     ...(conflist && { conflist }),
   };
-  const settled =
-    paused && inputs.previous
-      ? unchanged(inputs.previous, entries)
-      : lingering(content, inputs, guarded.held !== undefined);
+  const settled = deepFreeze(
+    reuse(
+      paused && inputs.previous
+        ? unchanged(inputs.previous, entries)
+        : lingering(content, inputs, guarded.held !== undefined),
+      inputs.previous,
+    ),
+  );
   const fibGuard: FibGuard = {
     connected: inputs.host.connected,
     addresses: [
@@ -261,7 +266,7 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
   };
   return deepFreeze({
     ...settled,
-    hash: hashOf({ ...settled, held: guarded.held }),
+    hash: listsHashOf({ ...settled, held: guarded.held }),
     ...(inputs.learned &&
       settled.mode === "Announce" &&
       settled.owns.includes("Routes") && { kernelRoutes: planFib(inputs.learned.fib, fibGuard) }),
