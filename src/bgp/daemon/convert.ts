@@ -208,7 +208,7 @@ export function advertisedRoute(rib: Rib, afi: Afi, pid: number, session: PeerSe
   const told =
     out instanceof PathsOut
       ? out.paths(pid)
-      : out instanceof AdjRibOut && out.out(pid) >= 0
+      : out instanceof AdjRibOut && out.out(pid) > 0
         ? [{ path: table.best[pid]!, id: 0 }]
         : [];
   const paths = told.flatMap(({ path, id }) => {

@@ -144,14 +144,14 @@ export class AdjRibOut implements GroupMember, SessionOut {
     // time the walk comes there, and the neighbour would keep the route for ever.
     const log = this.group.logs[this.afi];
     const limit = Math.min(this.#sent.length * 32, this.#table.prefixes.limit);
-    for (let pid = 0; pid < limit; pid++) if (this.#isSent(pid) && this.out(pid) < 0) log.append(pid);
+    for (let pid = 0; pid < limit; pid++) if (this.#isSent(pid) && this.out(pid) <= 0) log.append(pid);
   }
 
   mark(used: Uint8Array): void {
     for (const id of this.#origins.values()) used[id] = 1;
   }
 
-  /** What would be announced of a prefix now; -1 nothing. The one answer that sending and asking share. */
+  /** What would be announced of a prefix now; 0 and below: nothing. The one answer that sending and asking share. */
   out(pid: number): number {
     return this.group.outFor(this.afi, pid, this.#peer);
   }
@@ -219,7 +219,7 @@ export class AdjRibOut implements GroupMember, SessionOut {
       let attribute = this.out(pid);
       if (this.#limit && !this.#limit.allows(pid, attribute >= 0, this.#isSent(pid))) attribute = -1;
       const bytes = nlriBytes(this.#table.prefixes.lengths[pid]!);
-      if (attribute < 0) {
+      if (attribute <= 0) {
         // Not so for others: it is this neighbour's own route, or one of ours that it is not to hear.
         if (shared && pid < learned.length && learned[pid] !== NOTHING) shared = false;
         if (!this.#isSent(pid)) {

@@ -31,14 +31,15 @@ export class AttributeTable {
   #hash = new Int32Array(64);
   #class = new Uint8Array(64);
   /** The canonical set that a raw one stands for; itself for a canonical one; -1 for a free number. */
-  #target = new Int32Array(64).fill(-1);
+  #target = new Int32Array(64);
   /** By canonical set: bit k is set when its octets have come in context k and mean it. */
   #seenIn = new Uint16Array(64);
   /** Raw forms that are not canonical themselves. */
   #aliases = 0;
-  #slots = new Int32Array(256).fill(-1);
+  /** Numbers of sets by hash; 0 is an empty place, and no set's number. */
+  #slots = new Int32Array(256);
   #mask = 255;
-  #limit = 0;
+  #limit = 1;
   #free: number[] = [];
   readonly #seed: number;
 
@@ -67,9 +68,11 @@ export class AttributeTable {
 
   constructor(seed: number) {
     this.#seed = seed | 0;
+    this.#length[0] = -1;
+    this.#target[0] = -1;
   }
 
-  /** All numbers are below this. */
+  /** All numbers are below this, and above 0. */
   get limit(): number {
     return this.#limit;
   }
@@ -105,7 +108,7 @@ export class AttributeTable {
     let slot = hash & this.#mask;
     for (;;) {
       const id = this.#slots[slot]!;
-      if (id < 0) return -1;
+      if (id === 0) return -1;
       if (this.#hash[id] === hash && this.#class[id] === kind && this.#length[id] === size) {
         const own = this.#bytes;
         const from = this.#offset[id]!;
@@ -206,7 +209,7 @@ export class AttributeTable {
     const needed = this.#used + end - start;
     if (needed > ARENA_BYTES_MAX) return -1;
     if (needed > this.#bytes.length)
-      this.#bytes = grown(this.#bytes, capacityFor(this.#bytes.length, needed));
+      this.#bytes = grown(this.#bytes, Math.min(capacityFor(this.#bytes.length, needed), ARENA_BYTES_MAX));
     const offset = this.#used;
     // A view of so few octets costs more than to copy them.
     for (let i = start, to = offset; i < end; i++) this.#bytes[to++] = b[i]!;
@@ -231,12 +234,12 @@ export class AttributeTable {
 
   #place(id: number): void {
     let slot = this.#hash[id]! & this.#mask;
-    while (this.#slots[slot]! >= 0) slot = (slot + 1) & this.#mask;
+    while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask;
     this.#slots[slot] = id;
   }
 
   #rebuild(slots: number): void {
-    this.#slots = new Int32Array(slots).fill(-1);
+    this.#slots = new Int32Array(slots);
     this.#mask = slots - 1;
     for (let id = 0; id < this.#limit; id++) if (this.#length[id]! >= 0) this.#place(id);
   }
@@ -247,7 +250,7 @@ export class AttributeTable {
     this.#hash = grown(this.#hash, capacity);
     this.#class = grown(this.#class, capacity);
     this.#seenIn = grown(this.#seenIn, capacity);
-    this.#target = grown(this.#target, capacity, -1);
+    this.#target = grown(this.#target, capacity);
     this.localPref = grown(this.localPref, capacity);
     this.med = grown(this.med, capacity);
     this.pathLength = grown(this.pathLength, capacity);

@@ -29,8 +29,8 @@ export class ChangeLog {
   #count = 0;
   /** Entries before this index have been read by all. */
   #start = 0;
-  /** By pid: index of its live entry, -1 for none. */
-  #at = new Int32Array(64).fill(-1);
+  /** By pid: index of its live entry, and 1; 0 for none. */
+  #at = new Int32Array(64);
   #live = 0;
   /** The furthest reader's position, kept so that an append need not ask every reader. */
   #furthest = 0;
@@ -76,8 +76,8 @@ export class ChangeLog {
   /** Notes that a prefix changed. */
   append(pid: number): void {
     if (this.#cursors.size === 0) return;
-    if (pid >= this.#at.length) this.#at = grown(this.#at, capacityFor(this.#at.length, pid + 1), -1);
-    const before = this.#at[pid]!;
+    if (pid >= this.#at.length) this.#at = grown(this.#at, capacityFor(this.#at.length, pid + 1));
+    const before = this.#at[pid]! - 1;
     if (before >= 0) {
       // Nobody has read the entry that is there: it speaks for this change too.
       if (before >= this.#furthest) return;
@@ -86,14 +86,14 @@ export class ChangeLog {
       this.#table.pins[pid]!++;
     }
     if (this.#count === this.#pids.length) this.#makeRoom();
-    this.#at[pid] = this.#count;
     this.#pids[this.#count++] = pid;
+    this.#at[pid] = this.#count;
   }
 
   /** The prefix of entry `index`, or -1 where a newer entry of the same prefix follows. */
   entry(index: number): number {
     const pid = this.#pids[index]!;
-    return this.#at[pid] === index ? pid : -1;
+    return this.#at[pid] === index + 1 ? pid : -1;
   }
 
   /** Notes in another log what a reader of this one has still to see. */
@@ -120,8 +120,8 @@ export class ChangeLog {
     const { pins } = table;
     for (let i = this.#start; i < slowest; i++) {
       const pid = pids[i]!;
-      if (at[pid] !== i) continue;
-      at[pid] = -1;
+      if (at[pid] !== i + 1) continue;
+      at[pid] = 0;
       this.#live--;
       if (--pins[pid]! === 0) table.releaseIfUnused(pid);
     }
@@ -143,15 +143,15 @@ export class ChangeLog {
     for (let from = this.#start; from < this.#count; from++) {
       while (c < cursors.length && cursors[c]!.position <= from) cursors[c++]!.position = to;
       const pid = this.#pids[from]!;
-      if (this.#at[pid] !== from) continue;
-      this.#pids[to] = pid;
-      this.#at[pid] = to++;
+      if (this.#at[pid] !== from + 1) continue;
+      this.#pids[to++] = pid;
+      this.#at[pid] = to;
     }
     while (c < cursors.length) cursors[c++]!.position = to;
     this.#furthest = cursors.at(-1)?.position ?? 0;
     if (to < this.#count) this.epoch++;
     this.#start = 0;
     this.#count = to;
-    if (to * 2 > this.#pids.length) this.#pids = grown(this.#pids, this.#pids.length * 2);
+    if (to * 2 > this.#pids.length) this.#pids = grown(this.#pids, capacityFor(this.#pids.length, this.#pids.length + 1));
   }
 }

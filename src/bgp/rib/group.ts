@@ -22,7 +22,8 @@ import { type FamilyTable, NO_PEER } from "./table.ts";
 
 /** Value of `out` for a prefix that this node originates: what is sent depends on the neighbour's name. */
 export const ORIGINATED = -3;
-export const NOTHING = -1;
+/** Value of `out` for a prefix of which nothing is sent: no attributes have this number. */
+export const NOTHING = 0;
 
 /** A route of this node. */
 export interface Origin {
@@ -71,10 +72,10 @@ export class ExportGroup {
   readonly target: ExportTarget;
   readonly logs: Readonly<Record<Afi, ChangeLog>>;
   /**
-   * By pid: attributes sent, -1 nothing, {@link ORIGINATED}. Where the group {@link rewrites}, attributes as they were learned: they are
+   * By pid: attributes sent, {@link NOTHING}, {@link ORIGINATED}. Where the group {@link rewrites}, attributes as they were learned: they are
    * rewritten while they are written into a message, which costs no more than copying them and keeps no second table of sets.
    */
-  readonly out: Record<Afi, Int32Array> = { 1: new Int32Array(64).fill(-1), 2: new Int32Array(64).fill(-1) };
+  readonly out: Record<Afi, Int32Array> = { 1: new Int32Array(64), 2: new Int32Array(64) };
   /** Families whose learned routes go out with nothing changed but path and next hop. */
   readonly rewrites: Readonly<Record<Afi, boolean>>;
   /** Routes whose attributes fit no message. */
@@ -142,11 +143,11 @@ export class ExportGroup {
       return;
     }
     if (pid >= this.out[afi].length)
-      this.out[afi] = grown(this.out[afi], capacityFor(this.out[afi].length, pid + 1), NOTHING);
+      this.out[afi] = grown(this.out[afi], capacityFor(this.out[afi].length, pid + 1));
     const before = this.out[afi][pid]!;
     const now = this.#compute(afi, pid);
     if (now === before && !(now === ORIGINATED && originChanged)) {
-      if (now >= 0) this.#nudgeSources(afi, pid, peerBefore);
+      if (now > 0) this.#nudgeSources(afi, pid, peerBefore);
       return;
     }
     this.out[afi][pid] = now;
@@ -229,7 +230,7 @@ export class ExportGroup {
   outFor(afi: Afi, pid: number, peer: Hearer): number {
     const out = pid < this.out[afi].length ? this.out[afi][pid]! : NOTHING;
     if (out === ORIGINATED) return this.#originFor(afi, pid, peer.audience);
-    if (out < 0) return NOTHING;
+    if (out <= 0) return NOTHING;
     return this.#source.tables[afi].bestPeer[pid] === peer.index ? NOTHING : out;
   }
 
@@ -289,7 +290,7 @@ export class ExportGroup {
   mark(used: Uint8Array): void {
     for (const afi of [1, 2] as const) {
       const out = this.out[afi];
-      for (let pid = 0; pid < out.length; pid++) if (out[pid]! >= 0) used[out[pid]!] = 1;
+      for (let pid = 0; pid < out.length; pid++) if (out[pid]! > 0) used[out[pid]!] = 1;
     }
   }
 

@@ -207,7 +207,7 @@ export class PathsOut implements GroupMember, SessionOut {
     const out: SentPath[] = [];
     const take = (path: number): void => {
       const attribute = this.group.outForPath(this.afi, pid, path, this.#peer);
-      if (attribute < 0) return;
+      if (attribute <= 0) return;
       const id = this.#ids ? path + 1 : 0;
       out.push({ path, id, code: table.pathPeer[path] === LOCAL ? ownCode(attribute) : attribute });
     };

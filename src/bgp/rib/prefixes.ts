@@ -1,6 +1,6 @@
 // bgp/rib: prefix -> small dense number, by open addressing over typed arrays. Everything else is a column by that number.
 import { type Afi, addressBytes } from "../wire/constants.ts";
-import { capacityFor, grown } from "./columns.ts";
+import { capacityFor, grown, spreadCapacityFor } from "./columns.ts";
 
 /** From this many slots on the table is larger than a cache that is fast. */
 const WARM_SLOTS = 1 << 15;
@@ -109,7 +109,7 @@ export class PrefixTable {
     this.#slots[slot * 2 + 1] = pid + 1;
     this.size++;
     const slots = this.#mask + 1;
-    if (this.size * 4 > slots * 3) this.#rehash(capacityFor(slots, slots + 1));
+    if (this.size * 4 > slots * 3) this.#rehash(spreadCapacityFor(slots));
     return pid;
   }
 

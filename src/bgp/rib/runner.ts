@@ -12,9 +12,11 @@ import type { AttributeTable } from "./attributes.ts";
 import { capacityFor, grown } from "./columns.ts";
 
 const none = new Int32Array(0);
+const SHIFT = 5;
 
-/** A cache of one number for each attribute set, emptied when the numbers are swept. */
+/** A cache of one number (-4 and above, but for -2) for each attribute set, emptied when the numbers are swept. */
 export class AttributeCache {
+  /** By set: the value and {@link SHIFT}; 0 where there is none. */
   #values: Int32Array = none;
   #epoch = -1;
   readonly #attributes: AttributeTable;
@@ -25,12 +27,13 @@ export class AttributeCache {
   /** The value; {@link AttributeCache.unknown} where there is none. */
   get(id: number): number {
     if (this.#epoch !== this.#attributes.epoch || id >= this.#values.length) this.#fit(id);
-    return this.#values[id]!;
+    const held = this.#values[id]!;
+    return held === 0 ? AttributeCache.unknown : held - SHIFT;
   }
 
   set(id: number, value: number): void {
     if (this.#epoch !== this.#attributes.epoch || id >= this.#values.length) this.#fit(id);
-    this.#values[id] = value;
+    this.#values[id] = value + SHIFT;
   }
 
   clear(): void {
@@ -39,14 +42,13 @@ export class AttributeCache {
 
   #fit(id: number): void {
     if (this.#epoch !== this.#attributes.epoch) {
-      this.#values.fill(AttributeCache.unknown);
+      this.#values.fill(0);
       this.#epoch = this.#attributes.epoch;
     }
     if (id >= this.#values.length)
       this.#values = grown(
         this.#values,
         capacityFor(this.#values.length, Math.max(id + 1, this.#attributes.limit)),
-        AttributeCache.unknown,
       );
   }
 

@@ -28,11 +28,13 @@ export class FamilyTable {
   readonly #attributes: AttributeTable;
   readonly #peerOf: (index: number) => PeerRank;
 
-  /** By pid: first path, best path (-1 none), 1 while dirty, how many logs still speak of it. */
-  head = new Int32Array(64).fill(-1);
-  best = new Int32Array(64).fill(-1);
+  /** By pid: first path, best path (-1 none), 1 while dirty, how many logs still speak of it. Filled as pids are first handed out. */
+  head = new Int32Array(64);
+  best = new Int32Array(64);
   /** Neighbour of the best path when it was last decided: right also while the path itself has gone and its number may be another's. */
-  bestPeer = new Uint16Array(64).fill(NO_PEER);
+  bestPeer = new Uint16Array(64);
+  /** Pids below this have been handed out before. */
+  #known = 0;
   #dirtyFlag = new Uint8Array(64);
   pins = new Uint16Array(64);
   #dirty = new Int32Array(64);
@@ -41,7 +43,7 @@ export class FamilyTable {
   peerBefore = new Uint16Array(64);
 
   /** By path: its pid (-1 free), neighbour, attributes as received, after policy (-1 not accepted), deciding rule, flags, next path. */
-  pathPid = new Int32Array(64).fill(-1);
+  pathPid = new Int32Array(64);
   pathPeer = new Uint16Array(64);
   pathRaw = new Int32Array(64);
   pathAttr = new Int32Array(64);
@@ -76,11 +78,17 @@ export class FamilyTable {
     const pid = this.prefixes.intern(keys, at, length);
     if (pid >= this.head.length) {
       const capacity = this.prefixes.capacity;
-      this.head = grown(this.head, capacity, -1);
-      this.best = grown(this.best, capacity, -1);
-      this.bestPeer = grown(this.bestPeer, capacity, NO_PEER);
+      this.head = grown(this.head, capacity);
+      this.best = grown(this.best, capacity);
+      this.bestPeer = grown(this.bestPeer, capacity);
       this.#dirtyFlag = grown(this.#dirtyFlag, capacity);
       this.pins = grown(this.pins, capacity);
+    }
+    if (pid >= this.#known) {
+      this.#known = pid + 1;
+      this.head[pid] = -1;
+      this.best[pid] = -1;
+      this.bestPeer[pid] = NO_PEER;
     }
     return pid;
   }
@@ -148,7 +156,7 @@ export class FamilyTable {
   }
 
   #growPaths(capacity: number): void {
-    this.pathPid = grown(this.pathPid, capacity, -1);
+    this.pathPid = grown(this.pathPid, capacity);
     this.pathPeer = grown(this.pathPeer, capacity);
     this.pathRaw = grown(this.pathRaw, capacity);
     this.pathAttr = grown(this.pathAttr, capacity);

@@ -177,9 +177,9 @@ describe("shared chunks", () => {
         for (let pid = 0; pid < limit; pid++) {
           if (rib.tables[1].best[pid]! < 0) continue;
           const attribute = out.out(pid);
-          if (attribute < 0) continue;
+          if (attribute <= 0) continue;
           const t = rib.attributes;
-          const learned = out.group.out[1][pid]! >= 0 && out.group.rewrites[1];
+          const learned = out.group.out[1][pid]! > 0 && out.group.rewrites[1];
           const bytes = learned
             ? out.group.rewritten(1, attribute)
             : t.bytes.subarray(t.start(attribute), t.end(attribute));
