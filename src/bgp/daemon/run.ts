@@ -5,6 +5,7 @@ import pino from "pino";
 import { listenMetrics, type MetricsOptions, processSource } from "../../metrics/index.ts";
 import { type Address, formatAddress } from "../../net/address.ts";
 import { BmpExporter } from "../bmp/exporter.ts";
+import { rehearse } from "../session/rehearsal.ts";
 import { Speaker } from "../session/speaker.ts";
 import { type MrtConfig, type SpeakerConfig, State } from "../session/types.ts";
 import { Bfd } from "./bfd.ts";
@@ -38,6 +39,8 @@ export interface RunOptions {
 
 /** How long farewells may take to leave when the speaker stops. */
 const STOP_MS = 500;
+/** So many paths are a table, not a few routes: whoever sends them is not to wait for a rehearsal of it. */
+const TABLE_PATHS = 2_000;
 /** A taken port is tried again this often. */
 const LISTEN_RETRY_MS = 2_000;
 
@@ -175,7 +178,15 @@ export async function run(options: RunOptions): Promise<number> {
     }
   }
 
-  if (options.file) apply(options.file());
+  if (options.file) {
+    apply(options.file());
+    // Whoever runs a speaker of its own expects tables; an agent's has a node's routes, and many may start at once.
+    const come = (): boolean =>
+      speaker.rib.tables[1].pathCount + speaker.rib.tables[2].pathCount > TABLE_PATHS;
+    rehearse(systemClock, come).catch((error: unknown) =>
+      log.error({ reason: String(error) }, "the rehearsal of a table failed"),
+    );
+  }
   if (options.socket !== undefined)
     control = await ControlServer.open({
       path: options.socket,

@@ -152,6 +152,7 @@ export class ChangeLog {
     if (to < this.#count) this.epoch++;
     this.#start = 0;
     this.#count = to;
-    if (to * 2 > this.#pids.length) this.#pids = grown(this.#pids, capacityFor(this.#pids.length, this.#pids.length + 1));
+    if (to * 2 > this.#pids.length)
+      this.#pids = grown(this.#pids, capacityFor(this.#pids.length, this.#pids.length + 1));
   }
 }
