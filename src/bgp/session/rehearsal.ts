@@ -20,8 +20,9 @@ const PREFIXES_PER_SET = 6;
 const ASN = 65000;
 const own = parseAddress("192.0.2.1");
 
-/** Takes everything at once and leaves it. */
+/** Takes everything at once and only counts it. */
 class Sink implements Connection {
+  bytes = 0;
   readonly local = own;
   readonly remote: Address;
   readonly pendingBytes = 0;
@@ -30,7 +31,8 @@ class Sink implements Connection {
     this.remote = remote;
   }
 
-  write(): boolean {
+  write(bytes: Uint8Array): boolean {
+    this.bytes += bytes.length;
     return true;
   }
 
@@ -128,8 +130,9 @@ function table(round: number, announce: boolean): Uint8Array {
 /**
  * Runs the rehearsal in slices.
  * @param over asked before each slice: true ends it, as when real routes have come
+ * @returns octets that were sent on
  */
-export async function rehearse(clock: Pick<Clock, "soon">, over: () => boolean): Promise<void> {
+export async function rehearse(clock: Pick<Clock, "soon">, over: () => boolean): Promise<number> {
   const turn = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
   // Time that stands still, but for what makes sessions old enough to be sent to without waiting for their turn.
   let now = 0;
@@ -160,28 +163,29 @@ export async function rehearse(clock: Pick<Clock, "soon">, over: () => boolean):
     policies: [policy()],
     complete: true,
   });
-  const join = (address: string, asn: number): ConnectionHandler | undefined => {
-    const remote = parseAddress(address);
-    const peer = speaker.admit(remote, own);
-    const handler = peer && speaker.accept(peer, new Sink(remote));
+  const join = (sink: Sink, asn: number): ConnectionHandler | undefined => {
+    const peer = speaker.admit(sink.remote, own);
+    const handler = peer && speaker.accept(peer, sink);
     handler?.connected();
     const capabilities = { families: [{ afi: 1, safi: 1 }], as4: asn, routeRefresh: true } as const;
     handler?.data(encodeOpen({ asn, holdSeconds: 90, routerId: asn, capabilities }));
     handler?.data(keepaliveMessage);
     return handler;
   };
-  const from = join("192.0.2.2", ASN + 1);
-  join("192.0.2.3", ASN + 2);
+  const from = join(new Sink(parseAddress("192.0.2.2")), ASN + 1);
+  const to = new Sink(parseAddress("192.0.2.3"));
+  join(to, ASN + 2);
   now = 10_000;
   for (let round = 0; round < ROUNDS; round++)
     for (const announce of [true, false]) {
       const bytes = table(round, announce);
       for (let at = 0; at < bytes.length; at += SLICE_BYTES) {
         await turn();
-        if (over()) return;
+        if (over()) return to.bytes;
         from?.data(bytes.subarray(at, at + SLICE_BYTES));
       }
     }
   await turn();
   from?.closed("rehearsal over");
+  return to.bytes;
 }
