@@ -10,6 +10,7 @@ import {
   policyObject,
   poolObject,
 } from "./build.ts";
+import { byNode, type Override, onlyNode, overridesOf } from "./cilium-overrides.ts";
 import { attributesOf, largeCommunity, standardCommunity, wellKnownCommunity } from "./communities.ts";
 import { says } from "./messages.ts";
 import { familyOf } from "./metallb.ts";
@@ -45,6 +46,7 @@ interface Context {
 /** A CiliumBGPPeerConfig, or what Cilium takes where none is named. */
 interface PeerConfig {
   readonly port: number;
+  readonly localPort?: number;
   readonly retry: number;
   readonly hold: number;
   readonly secret?: string;
@@ -79,7 +81,7 @@ function peerConfigOf(source: Source, c: Context): PeerConfig {
     "sourceInterface",
     "give localAddress of the BGPPeer, for each node that needs another its own BGPPeer",
   );
-  transport?.leave("localPort", "the port of our end is the ClusterNetwork's listen.port");
+  const localPort = transport?.number("localPort");
   transport?.done();
   const timers = r.inner("timers");
   const retry = written(timers, "connectRetryTimeSeconds", 120);
@@ -124,6 +126,7 @@ function peerConfigOf(source: Source, c: Context): PeerConfig {
   r.done();
   return {
     port,
+    ...(localPort !== undefined && { localPort }),
     retry: Math.min(retry, 3600),
     hold,
     ...(secret !== undefined && { secret }),
@@ -250,6 +253,7 @@ interface ReadConfig {
   readonly nodes: LabelSelector;
   readonly rules: readonly NodeRule[];
   readonly peers: readonly ReadPeer[];
+  readonly instances: readonly string[];
 }
 
 function clusterConfigOf(
@@ -257,12 +261,14 @@ function clusterConfigOf(
   c: Context,
   configs: ReadonlyMap<string, PeerConfig>,
   advertised: readonly Advertised[],
+  overrides: readonly Override[],
 ): ReadConfig {
   const r = specOf(source, c.findings);
   const nodes = r.selector("nodeSelector") ?? everything;
   if (selectsAll(nodes)) r.say("nodeSelector", says.selectsAll("all nodes"));
   const rules: NodeRule[] = [];
   const peers: ReadPeer[] = [];
+  const instances: string[] = [];
   for (const instance of r.list("bgpInstances")) {
     const name = instance.text("name") ?? "";
     const asn = instance.number("localASN");
@@ -270,16 +276,40 @@ function clusterConfigOf(
     if (asn === undefined) instance.say("localASN", says.missing("our AS number"));
     if (listenPort === undefined)
       instance.say("localPort", says.defaulted("no listener; Waggle connects only"));
+    instances.push(name);
+    const own = overrides.filter((o) => o.instance === name);
     if (asn !== undefined && rules.length === 0)
-      rules.push({ nodeSelector: nodes, localASN: asn, ...(listenPort !== undefined && { listenPort }) });
+      rules.push(...rulesByNode(nodes, asn, listenPort, own), {
+        nodeSelector: nodes,
+        localASN: asn,
+        ...(listenPort !== undefined && { listenPort }),
+      });
     for (const p of instance.list("peers")) {
       const read = peerOf(p, [source.object.metadata.name, name], nodes, asn, c, configs, advertised);
-      if (read) peers.push(read);
+      if (!read) continue;
+      const { common, special } = byNode(read.object, p.text("name") ?? "", own);
+      // The label of the first stands for all of them in BGPAdvertisements.
+      peers.push({ ...read, object: common }, ...special.map((object) => ({ ...read, object, hears: [] })));
     }
     instance.done();
   }
   r.done();
-  return { source, nodes, rules, peers };
+  return { source, nodes, rules, peers, instances };
+}
+
+/** Rules of nodes whose AS number or listener differs; they come before the one for all. */
+function rulesByNode(
+  nodes: LabelSelector,
+  asn: number,
+  listenPort: number | undefined,
+  overrides: readonly Override[],
+): readonly NodeRule[] {
+  return overrides.flatMap((o) => {
+    const nodeSelector = onlyNode(nodes, o.node);
+    if (!nodeSelector || (o.localASN === undefined && o.listenPort === undefined)) return [];
+    const port = o.listenPort ?? listenPort;
+    return [{ nodeSelector, localASN: o.localASN ?? asn, ...(port !== undefined && { listenPort: port }) }];
+  });
 }
 
 function peerOf(
@@ -324,6 +354,7 @@ function peerOf(
     nodeSelector,
     address,
     port: config.port,
+    ...(config.localPort !== undefined && { localPort: config.localPort }),
     ...(peerASN === 0 ? { external: true } : { peerASN }),
     localASN: asn,
     families: families
@@ -440,25 +471,6 @@ function podPoolOf(source: Source, c: Context): ReadPool {
   return { source, name, labels, ranges, objects: ranges.length > 0 ? [object] : [] };
 }
 
-/** Overrides speak of one node each; a BGPPeer has a selector. */
-function overrideOf(source: Source, c: Context): void {
-  const r = specOf(source, c.findings);
-  for (const i of r.list("bgpInstances")) {
-    i.raw("name");
-    i.leave("routerID", says.routerID());
-    i.refuse("localPort", "write a rule of the ClusterNetwork for this node");
-    i.refuse("localASN", "write a rule of the ClusterNetwork, or a BGPPeer with localASN, for this node");
-    for (const p of i.list("peers")) {
-      p.raw("name");
-      p.refuse("localAddress", "write a BGPPeer with localAddress for this node");
-      p.refuse("localPort", "our end takes any free port");
-      p.done();
-    }
-    i.done();
-  }
-  r.done();
-}
-
 /** Manifests of Cilium as ours. */
 export function importCilium(sources: readonly Source[], options: ImportOptions): Imported {
   const findings = new Findings();
@@ -468,7 +480,13 @@ export function importCilium(sources: readonly Source[], options: ImportOptions)
     c.of("CiliumBGPPeerConfig").map((s) => [s.object.metadata.name, peerConfigOf(s, c)] as const),
   );
   const advertised = c.of("CiliumBGPAdvertisement").map((s) => advertisementOf(s, c));
-  const read = c.of("CiliumBGPClusterConfig").map((s) => clusterConfigOf(s, c, configs, advertised));
+  const overrides = c.of("CiliumBGPNodeConfigOverride").flatMap((s) => overridesOf(s, findings));
+  const read = c
+    .of("CiliumBGPClusterConfig")
+    .map((s) => clusterConfigOf(s, c, configs, advertised, overrides));
+  for (const o of overrides)
+    if (!read.some((r) => r.instances.includes(o.instance)))
+      o.reader.say("name", says.noObject("bgpInstance", o.instance));
   for (const [i, one] of read.entries())
     for (const other of read.slice(0, i))
       if (intersect(one.nodes, other.nodes))
@@ -477,7 +495,6 @@ export function importCilium(sources: readonly Source[], options: ImportOptions)
           "spec.nodeSelector",
           says.instanceOverlap(`CiliumBGPClusterConfig/${other.source.object.metadata.name}`),
         );
-  for (const s of c.of("CiliumBGPNodeConfigOverride")) overrideOf(s, c);
   const vips = c.of("CiliumLoadBalancerIPPool").map((s) => poolOf(s, c));
   const pods = c.of("CiliumPodIPPool").map((s) => podPoolOf(s, c));
   sayOverlaps([...vips, ...pods], findings);

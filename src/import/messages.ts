@@ -160,6 +160,11 @@ export const says = {
       "Families",
       "IPv4 and IPv6 have different advertisements on one session; BGPAdvertisements are for both families",
     ),
+  ofOneNode: (node: string, label: string) =>
+    note(
+      "OneNode",
+      `is for node ${node} alone: what differs there is written as objects of its own for nodes with the label ${label}: ${node}`,
+    ),
   instanceOverlap: (other: string) =>
     warning(
       "NodeConflict",
