@@ -26,7 +26,7 @@ import {
 } from "../plan/index.ts";
 import { Acks } from "./acks.ts";
 import { secretsOf } from "./convert.ts";
-import { blocksInUse, hostLocalAddresses } from "./in-use.ts";
+import { blocksInUse, fillsOf, hostLocalAddresses } from "./in-use.ts";
 import { DatapathKeeper, inspectMs } from "./keeper.ts";
 import { LearnedRoutes } from "./learned.ts";
 import { eventsOf } from "./news.ts";
@@ -518,14 +518,17 @@ export class Agent implements Disposable {
   }
 
   /** Read only where Waggle gives pods their addresses. */
-  #inUse(network: NodeNetwork | undefined): StatusInputs["inUse"] {
+  #inUse(network: NodeNetwork | undefined): Pick<StatusInputs, "inUse" | "podBlocks"> {
     const { host, log } = this.#p;
-    if (!this.#plan?.owns.includes("Pods")) return [];
+    if (!this.#plan?.owns.includes("Pods")) return { inUse: [] };
     try {
-      return blocksInUse(hostLocalAddresses(host().cniDataDir), network, this.#snapshot()?.pools ?? []);
+      const addresses = hostLocalAddresses(host().cniDataDir);
+      const podBlocks = fillsOf(addresses, network);
+      const inUse = blocksInUse(addresses, network, this.#snapshot()?.pools ?? []);
+      return { inUse, ...(podBlocks && { podBlocks }) };
     } catch (error) {
       log.warn({ error: describeError(error) }, "host-local's store cannot be read");
-      return [];
+      return { inUse: [] };
     }
   }
 
@@ -569,7 +572,7 @@ export class Agent implements Disposable {
       unacknowledged: drain.generation === undefined ? peers : this.#waiting(drain.generation, peers),
       retiring,
       cni: this.#cni,
-      inUse: this.#inUse(network),
+      ...this.#inUse(network),
       announcedBefore: network?.status?.announced,
       previous: this.#conditions ?? network?.status?.conditions,
       now: clock.now(),

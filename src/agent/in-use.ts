@@ -2,7 +2,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { IPPool, NodeNetwork } from "../api/index.ts";
-import { parsePool } from "../ipam/index.ts";
+import { fillOf, parsePool } from "../ipam/index.ts";
 import {
   AddressError,
   contains,
@@ -56,4 +56,17 @@ export function blocksInUse(
     .sort()
     .slice(0, mostBlocks)
     .map((prefix) => ({ prefix }));
+}
+
+/** How full the node's own blocks are, by addresses of its pods. `before` as it was reported last. */
+export function fillsOf(
+  addresses: readonly Prefix[],
+  network: NodeNetwork | undefined,
+): NonNullable<NodeNetwork["status"]>["podBlocks"] {
+  const before = new Map(network?.status?.podBlocks?.map((b) => [b.prefix, b.fill]));
+  return network?.spec.podBlocks?.map(({ prefix }) => {
+    const block = parsePrefix(prefix);
+    const used = addresses.filter((a) => contains(block, a)).length;
+    return { prefix, fill: fillOf(block, used, before.get(prefix)) };
+  });
 }

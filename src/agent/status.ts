@@ -64,6 +64,8 @@ export interface StatusInputs {
   readonly cni: CniState | { readonly state: "Failed"; readonly message: string };
   /** Blocks in use that nothing explains. */
   readonly inUse: NonNullable<NodeNetworkStatus["inUse"]>;
+  /** How full the node's blocks are; absent where Waggle gives pods no addresses. */
+  readonly podBlocks?: NonNullable<NodeNetworkStatus["podBlocks"]>;
   /** What was announced by what this node reported last: an agent without a plan has not withdrawn it. */
   readonly announcedBefore: NodeNetworkStatus["announced"];
   readonly previous: readonly Condition[] | undefined;
@@ -343,6 +345,7 @@ export function statusOf(inputs: StatusInputs): NodeNetworkStatus {
     drain: drainOf(inputs),
     sessions: sessionsOf(inputs),
     announced: plan ? announcedOf(inputs) : (inputs.announcedBefore ?? []),
+    ...(inputs.podBlocks && { podBlocks: inputs.podBlocks }),
     ...(inputs.inUse.length > 0 && { inUse: inputs.inUse }),
     unaddressed: unaddressedOf(inputs),
     proofs: [...inputs.proofs]

@@ -22,7 +22,7 @@ import {
   parsePrefix,
 } from "../net/address.ts";
 import { findings } from "./messages.ts";
-import { claimLabels } from "./names.ts";
+import { claimLabels, nodeSpecPool } from "./names.ts";
 
 export interface Books {
   readonly claims: readonly IPAllocation[];
@@ -134,7 +134,9 @@ function ofClaim({ claim, prefix }: Parsed, books: Books): readonly Finding[] {
     for (const [label, value] of Object.entries(claimLabels(prefix, claim.spec.pool)))
       if (claim.metadata.labels?.[label] !== value) find("Misnamed", findings.mislabelled(label, value));
   const pool = books.pools.find((p) => p.metadata.name === claim.spec.pool);
-  if (!pool) find("Orphan", findings.orphan(claim.spec.pool));
+  if (!pool && claim.spec.pool === nodeSpecPool) {
+    // Given out by whoever writes the Node.
+  } else if (!pool) find("Orphan", findings.orphan(claim.spec.pool));
   else if (!pool.spec.blocks.some((b) => contains(tryParse(parsePrefix, b) ?? prefix, prefix)))
     find("Outside", findings.outside(claim.spec.pool));
   const phase = claim.status?.phase;
@@ -162,7 +164,8 @@ function surplus(parsed: readonly Parsed[]): readonly Finding[] {
   const seen = new Map<string, string>();
   return parsed.flatMap(({ claim, prefix }): readonly Finding[] => {
     const { owner } = claim.spec;
-    if (owner.kind === "IPReservation" || claim.status?.phase !== "Bound") return [];
+    // A node may have several blocks.
+    if (owner.kind !== "Service" || claim.status?.phase !== "Bound") return [];
     const key = `${owner.uid} ${prefix.family}`;
     const first = seen.get(key);
     seen.set(key, first ?? claim.spec.prefix);

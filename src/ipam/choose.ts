@@ -31,6 +31,8 @@ export interface Applicant {
   readonly labels: Readonly<Record<string, string>> | undefined;
   /** Of the Service. */
   readonly namespace?: string;
+  /** Blocks of the family that a Node has of a pool already. */
+  readonly has?: (pool: string) => number;
 }
 
 export type Choice =
@@ -51,6 +53,7 @@ export function poolRefusal(pool: Pool, applicant: Applicant, space: Space): Ref
     return refusals.namespace(pool.name);
   if (!space.accepted(pool)) return refusals.notAccepted(pool.name);
   if (pool.disabled) return refusals.disabled(pool.name);
+  if ((applicant.has?.(pool.name) ?? 0) >= pool.perNode) return refusals.perNode(pool.name, pool.perNode);
   if (pool.quota !== undefined && space.used(pool.name) >= pool.quota)
     return refusals.quota(pool.name, pool.quota);
   return undefined;

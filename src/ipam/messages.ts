@@ -51,6 +51,18 @@ export const refusals = {
     refusal("SelectorMismatch", `IPPool ${pool} is not for Services of this namespace`),
   quota: (pool: string, quota: number) =>
     refusal("QuotaReached", `IPPool ${pool} has given out its quota of ${quota}`),
+  perNode: (pool: string, most: number) =>
+    refusal(
+      "QuotaReached",
+      `IPPool ${pool} gives a node ${most} blocks of a family at most (maxBlocksPerNode)`,
+    ),
+  noPodCIDRs: () =>
+    refusal(
+      "NoPool",
+      "its Node has no spec.podCIDRs; kube-controller-manager writes them with --allocate-node-cidrs, or set podBlocks: Pools in the ClusterNetwork",
+    ),
+  tooWide: (text: string) =>
+    refusal("AddressInvalid", `${text} of spec.podCIDRs is wider than a claim can be (/16, or /64 of IPv6)`),
   exhausted: (pool: string) => refusal("Exhausted", `IPPool ${pool} has nothing free`),
   outside: (address: string) =>
     refusal("AddressOutsidePools", `${address} is in no IPPool with purpose LoadBalancers`),

@@ -36,6 +36,9 @@ export function bucketOf(prefix: Prefix): string {
   return claimName(maskTo(prefix, length));
 }
 
+/** Whether a prefix lies in one bucket, so that its claim finds what overlaps it. */
+export const isClaimable = (prefix: Prefix): boolean => prefix.length >= bucketLength[prefix.family];
+
 /** Labels of the claim of a prefix. */
 export const claimLabels = (prefix: Prefix, pool: string): Readonly<Record<string, string>> => ({
   [bucketLabel]: bucketOf(prefix),
@@ -55,3 +58,6 @@ export function poolLabelValue(pool: string): string {
   if (pool.length <= 63) return pool;
   return `${pool.slice(0, 46)}-${createHash("sha256").update(pool).digest("hex").slice(0, 16)}`;
 }
+
+/** In place of a pool's name in claims of a Node's spec.podCIDRs. No object has it: names of pools have no capitals. */
+export const nodeSpecPool = "Node.spec.podCIDRs";

@@ -29,6 +29,8 @@ export interface Pool {
   readonly namespaces: readonly string[];
   readonly priority: number;
   readonly quota: number | undefined;
+  /** Blocks of one family that a node gets. */
+  readonly perNode: number;
   readonly cooldownMs: number;
   readonly disabled: boolean;
   /** ms since the epoch. */
@@ -40,6 +42,9 @@ export interface FieldFault {
   readonly path: string;
   readonly message: string;
 }
+
+/** Where the object does not say it. */
+const defaultPerNode = 8;
 
 const defaultUnit = { 4: 26, 6: 122 } as const;
 
@@ -82,6 +87,7 @@ export function parsePool(object: IPPool): { readonly pool: Pool; readonly fault
       namespaces: spec.namespaces ?? [],
       priority: spec.priority,
       quota: spec.quota,
+      perNode: spec.maxBlocksPerNode ?? defaultPerNode,
       cooldownMs: spec.cooldownSeconds * 1000,
       disabled: spec.disabled,
       createdAt: Date.parse(metadata.creationTimestamp ?? "") || 0,

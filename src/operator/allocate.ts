@@ -90,7 +90,7 @@ export async function takeQuarantined(
 export async function claimOnce(
   context: OperatorContext,
   owner: Owner,
-  pool: Pool,
+  pool: Pick<Pool, "name" | "quota">,
   prefix: Prefix,
   adopt = false,
 ): Promise<Allocation> {

@@ -134,6 +134,11 @@ export const networkSays = {
     ),
   nodesWithoutBlock: (nodes: readonly string[]) =>
     say("NodesWithoutBlock", `no pod block for ${some(nodes)}`),
+  nodesCrowded: (nodes: readonly string[]) =>
+    say(
+      "PodBlocksFull",
+      `the pod blocks of ${some(nodes)} are nearly full and there is no other; see the Nodes' Events`,
+    ),
   invalid: (faults: readonly string[]) => say("Invalid", some(faults)),
 } as const;
 

@@ -74,7 +74,14 @@ const poolNews = (pool: IPPool | undefined): string =>
 
 /** What of a NodeNetwork a Node's reconciler writes or reads. */
 const viewNews = (n: NodeNetwork | undefined): string =>
-  JSON.stringify([n?.spec, n?.metadata.ownerReferences, n?.metadata.uid]);
+  JSON.stringify([
+    n?.spec,
+    n?.metadata.ownerReferences,
+    n?.metadata.uid,
+    n?.status?.podBlocks,
+    n?.status?.inUse,
+    n?.status?.observedGeneration === n?.metadata.generation,
+  ]);
 
 /** Tells whether something about a key is other than it was the last time. */
 class News<T> {
@@ -113,7 +120,7 @@ export class Reconcilers implements AsyncDisposable {
     this.services = new ServiceReconciler(context);
     this.#reservations = new ReservationReconciler(context);
     const lifecycle = new ClaimLifecycle(context, identity);
-    const status = new StatusReconcilers(context, this.nodes.missing);
+    const status = new StatusReconcilers(context, this.nodes.missing, this.nodes.crowded);
     const reconcile: Readonly<Record<Name, ControllerOptions["reconcile"]>> = {
       pools: new PoolReconciler(context).reconcile,
       nodes: this.nodes.reconcile,
@@ -211,7 +218,8 @@ export class Reconcilers implements AsyncDisposable {
   retryWaiting(): void {
     for (const key of this.services.waiting) this.#controllers.services.queue.add(key);
     for (const key of this.#reservations.waiting) this.#controllers.reservations.queue.add(key);
-    for (const name of this.nodes.missing.keys()) this.#controllers.nodes.queue.add(name);
+    for (const name of [...this.nodes.missing.keys(), ...this.nodes.crowded.keys()])
+      this.#controllers.nodes.queue.add(name);
   }
 
   #ownerChanged(claim: IPAllocation): void {
@@ -308,7 +316,13 @@ export class Reconcilers implements AsyncDisposable {
     );
 
     const nodeSeen = new News<Node>((n) =>
-      JSON.stringify([n?.metadata.uid, n?.metadata.labels, n?.status?.addresses, n && isPaused(n)]),
+      JSON.stringify([
+        n?.metadata.uid,
+        n?.metadata.labels,
+        n?.status?.addresses,
+        n?.spec?.podCIDRs,
+        n && isPaused(n),
+      ]),
     );
     on(
       caches.nodes.onChange((name) => {

@@ -86,10 +86,12 @@ const wakes = (c: OperatorContext, { wakeAt }: RollOutOutcome): Result | undefin
 export class StatusReconcilers {
   readonly #c: OperatorContext;
   readonly #missing: MissingBlocks;
+  readonly #crowded: MissingBlocks;
 
-  constructor(context: OperatorContext, missing: MissingBlocks) {
+  constructor(context: OperatorContext, missing: MissingBlocks, crowded: MissingBlocks) {
     this.#c = context;
     this.#missing = missing;
+    this.#crowded = crowded;
   }
 
   readonly clusterNetwork = async (name: string): Promise<Result | undefined> => {
@@ -132,6 +134,8 @@ export class StatusReconcilers {
       [...(this.#missing.get(n.metadata.name)?.values() ?? [])].some((r) => r.code !== "SelectorMismatch"),
     );
     if (without.length > 0) return no(networkSays.nodesWithoutBlock(names(without)));
+    const crowded = nodes.filter((n) => this.#crowded.has(n.metadata.name));
+    if (crowded.length > 0) return no(networkSays.nodesCrowded(names(crowded)));
     return yes(networkSays.ready(nodes.length));
   }
 

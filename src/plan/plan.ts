@@ -1,5 +1,6 @@
 // plan: the heart. What a node programs, originates and tells its peers is a pure function of what it knows.
 import { approveAnnotation, drainTaint, isPaused, type Node, withdrawAnnotation } from "../api/index.ts";
+import { nodeSpecPool } from "../ipam/index.ts";
 import type { Prefix } from "../net/address.ts";
 import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
 import { type AnnounceContext, type Decision, decide } from "./announce.ts";
@@ -86,12 +87,18 @@ function protocolProblems(all: readonly Candidate[]): readonly Problem[] {
 
 /** Blocks of the own pools, each with its pool's name. */
 function poolBlocks(snapshot: Snapshot): readonly { readonly pool: string; readonly prefix: Prefix }[] {
-  return snapshot.pools.flatMap((pool) =>
+  // What others give to nodes is this cluster's as well.
+  const given = snapshot.allocations.flatMap(({ spec: { pool, prefix: text } }) => {
+    const prefix = pool === nodeSpecPool ? tryPrefix(text) : undefined;
+    return prefix ? [{ pool, prefix }] : [];
+  });
+  const pools = snapshot.pools.flatMap((pool) =>
     pool.spec.blocks.flatMap((text) => {
       const prefix = tryPrefix(text);
       return prefix ? [{ pool: pool.metadata.name, prefix }] : [];
     }),
   );
+  return [...pools, ...given];
 }
 
 /** Prefixes that get this cluster's own routeId: its pools' blocks, and every claim inside them. */

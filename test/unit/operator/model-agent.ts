@@ -1,6 +1,7 @@
 // test: an agent as far as addresses go: it beats, announces what is Bound for a living owner, says so later, and withdraws the
 // same way; cut off it goes on announcing; where the API server's data went back it keeps what it has for a while.
 
+import type { Fill } from "../../../src/ipam/index.ts";
 import { sameJson } from "../../../src/kube/conditions.ts";
 import { TransportError } from "../../../src/kube/errors.ts";
 import { Heartbeat } from "../../../src/kube/heartbeat.ts";
@@ -11,15 +12,22 @@ import { ingress, type World } from "./world.ts";
 /** How long an agent keeps what is in force after it noticed that the data went back, ms. */
 const keptMs = 90_000;
 
+const fillWords: readonly Fill[] = ["Empty", "Empty", "Roomy", "Busy", "NearlyFull", "NearlyFull"];
+
 /** Agents of a cluster by node; a machine's agent lives on when its Node goes. */
 export class Agents {
   /** Nodes that reach the API server no more, until monotonic ms. */
   readonly cutOff = new Map<string, number>();
+  /** No pod comes or goes any more. */
+  calm = false;
   readonly #w: World;
   readonly #rules: Rules;
   readonly #running = new Set<string>();
   /** Store restores that an agent has noticed, and until when it keeps what it has. */
   readonly #noticed = new Map<string, { readonly epoch: number; readonly until: number }>();
+  /** Blocks in a node's CNI configuration, and the generation of the view from which it was made. */
+  readonly #configured = new Map<string, ReadonlySet<string>>();
+  readonly #seenGeneration = new Map<string, number | undefined>();
   /** The newest version that an agent has seen. */
   readonly #seen = new Map<string, bigint>();
 
@@ -91,12 +99,32 @@ export class Agents {
           now.set(prefix, shown.map((s) => `Service shop/${s.metadata.name}`).join());
       }
     if (!w.view(name)) return;
+    this.#movePods(name);
     // Reported before it is done, and withdrawn before that is reported.
     this.#report(name, new Map([...before, ...now]));
     announcing.set(name, now);
     w.clock.after(w.random() * 3_000, () => {
       if (!this.isCutOff(name)) this.#report(name, announcing.get(name) ?? new Map());
     });
+  }
+
+  /**
+   * Pods come and go: they come only into blocks of the view as the agent has it in the CNI configuration, but for one that is
+   * being made just when a block leaves it.
+   */
+  #movePods(name: string): void {
+    const w = this.#w;
+    const fills = this.#rules.pods.get(name) ?? new Map<string, Fill>();
+    this.#rules.pods.set(name, fills);
+    const configured = this.#configured.get(name) ?? new Set<string>();
+    for (const prefix of this.calm ? [] : configured)
+      if (w.random() < 0.15) fills.set(prefix, fillWords[Math.floor(w.random() * fillWords.length)]!);
+    // Pods of an earlier Node of this name end as well, in time.
+    for (const [prefix, fill] of fills)
+      if (fill !== "Empty" && (this.calm ? !configured.has(prefix) : w.random() < 0.05))
+        fills.set(prefix, "Empty");
+    this.#configured.set(name, new Set((w.view(name)?.spec.podBlocks ?? []).map((b) => b.prefix)));
+    this.#seenGeneration.set(name, w.view(name)?.metadata.generation);
   }
 
   #report(name: string, uses: ReadonlyMap<string, string>): void {
@@ -115,8 +143,21 @@ export class Agents {
           ...(sharedBy.length > 0 && { sharedBy }),
         };
       });
-    if (sameJson(view.status?.announced, announced)) return;
+    const fills = this.#rules.pods.get(name) ?? new Map<string, Fill>();
+    const shown = new Set((view.spec.podBlocks ?? []).map((b) => b.prefix));
+    const podBlocks = [...shown].map((prefix) => ({ prefix, fill: fills.get(prefix) ?? ("Empty" as const) }));
+    const inUse = [...fills].flatMap(([prefix, fill]) =>
+      fill !== "Empty" && !shown.has(prefix) ? [{ prefix }] : [],
+    );
+    const observedGeneration = this.#seenGeneration.get(name) ?? 0;
+    const next = { announced, podBlocks, inUse, observedGeneration };
+    const { status } = view;
+    if (
+      sameJson([status?.announced, status?.podBlocks, status?.inUse], [announced, podBlocks, inUse]) &&
+      status?.observedGeneration === observedGeneration
+    )
+      return;
     const agent = { version: "0", startedAt: "2026-01-01T00:00:00Z", layout: "", snapshot: "Fresh" as const };
-    this.#w.api.put(kinds.NodeNetwork, { ...view, status: { ...view.status, agent, announced } });
+    this.#w.api.put(kinds.NodeNetwork, { ...view, status: { ...view.status, agent, ...next } });
   }
 }

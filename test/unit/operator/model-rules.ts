@@ -1,6 +1,12 @@
 // test: rules about addresses that hold after every single write in a simulated cluster, whatever happens.
 import type { IPAllocation, IPPool, KubernetesObject, NodeNetwork, Service } from "../../../src/api/index.ts";
-import { sharingKeyOf as keyOf, overlapOf, parsePool, sharingObstacle } from "../../../src/ipam/index.ts";
+import {
+  type Fill,
+  sharingKeyOf as keyOf,
+  overlapOf,
+  parsePool,
+  sharingObstacle,
+} from "../../../src/ipam/index.ts";
 import { kinds } from "../../../src/kube/resource.ts";
 import { formatPrefix, hostPrefix, overlaps, parseAddress, parsePrefix } from "../../../src/net/address.ts";
 import { storedAccepted } from "../../../src/operator/pool-book.ts";
@@ -18,15 +24,21 @@ const together = (claim: IPAllocation | undefined, ...uids: readonly (string | u
 /** Rules that hold after every write, and what has been seen so far. */
 export class Rules {
   readonly broken: string[] = [];
+  /** Most Services that have had one address, and most blocks of a node. */
+  sharedAtMost = 0;
+  blocksAtMost = 0;
   readonly #w: World;
   /** Address of each family that a Service has shown, by UID. */
   readonly #shown = new Map<string, Map<string, string>>();
-  /** Blocks of each family that a Node has had, by UID. */
-  readonly #blocks = new Map<string, Map<string, string>>();
+  /** Blocks that the view of a Node shows, by the Node's UID. */
+  readonly #blocks = new Map<string, ReadonlySet<string>>();
   /** Phase of each claim, by UID. */
   readonly #phases = new Map<string, string>();
   /** What agents really announce, by node, and for whom; reports of it come later. */
   readonly announcing = new Map<string, ReadonlyMap<string, string>>();
+
+  /** Blocks that pods of a node have addresses from, or had, by node. */
+  readonly pods = new Map<string, Map<string, Fill>>();
 
   /** The Node that an agent took itself for when it was last heard. */
   readonly nodeUIDs = new Map<string, string>();
@@ -79,6 +91,7 @@ export class Rules {
     const phase = claim.status?.phase;
     // What was quarantined may go back to whom it is in use for; that it goes to nobody else is seen when that is Bound.
     if (type === "DELETED" && claim.spec.owner.uid === "unknown") return;
+    if (type === "DELETED" || phase === "Cooling") this.#podsIn(claim);
     if (type === "DELETED") {
       if (phase === "Bound") this.#fail(`claim ${claim.spec.prefix} was deleted while Bound`);
       if (phase !== undefined && this.#inUse(claim))
@@ -119,6 +132,13 @@ export class Rules {
       this.#fail(`pool ${claim.spec.pool} has ${inPool} claims, its quota is ${quota}`);
   }
 
+  /** A block that a node's pods are in is not given away, but that their Node is gone, or was when it was decided. */
+  #podsIn({ spec: { prefix, owner } }: IPAllocation): void {
+    for (const [name, fills] of this.pods)
+      if ((fills.get(prefix) ?? "Empty") !== "Empty" && owner.name === name && this.#isCounted(name))
+        this.#fail(`${prefix} is given away though pods of ${name} are in it`);
+  }
+
   /** What begins to be somebody's must not be announced for somebody else. */
   #wire({ spec: { owner, prefix } }: IPAllocation): void {
     for (const [name, prefixes] of this.announcing) {
@@ -139,6 +159,7 @@ export class Rules {
   /** Of those that are recorded to share an address no two have one port, or different keys of traffic. */
   #clash({ spec: { prefix }, status }: IPAllocation): void {
     const users = status?.sharing?.users ?? [];
+    this.sharedAtMost = Math.max(this.sharedAtMost, users.length);
     for (const [i, user] of users.entries()) {
       const why = sharingObstacle(user, users.slice(0, i));
       if (why !== undefined) this.#fail(`${prefix} is shared by ${user.name} though ${why}`);
@@ -202,24 +223,18 @@ export class Rules {
 
   #view(view: NodeNetwork): void {
     const owner = view.metadata.ownerReferences?.[0]?.uid ?? "";
-    const seen = this.#blocks.get(owner) ?? new Map<string, string>();
-    this.#blocks.set(owner, seen);
+    const before = this.#blocks.get(owner) ?? new Set<string>();
+    const now = new Set((view.spec.podBlocks ?? []).map((b) => b.prefix));
+    this.#blocks.set(owner, now);
+    this.blocksAtMost = Math.max(this.blocksAtMost, now.size);
     const node = this.#w.api.read(kinds.Node, view.metadata.name);
-    for (const { prefix } of view.spec.podBlocks ?? []) {
-      const family = prefix.includes(":") ? "6" : "4";
-      const before = seen.get(family);
-      // A NodeNetwork taken over by a new Node of its name still shows the old one's blocks for a moment.
-      if (
-        before !== undefined &&
-        before !== prefix &&
-        node?.metadata.uid === owner &&
-        ![...seen.values()].includes(prefix)
-      ) {
-        const claim = this.#w.api.all(kinds.IPAllocation).find((c) => c.spec.prefix === prefix);
-        if (claim?.spec.owner.uid !== owner || this.#moved(owner, before))
-          this.#fail(`node ${view.metadata.name} moved from ${before} to ${prefix}`);
-      }
-      seen.set(family, prefix);
+    // A block that is the node's goes only when its agent has said that no pod is in it.
+    for (const prefix of before) {
+      if (now.has(prefix) || node?.metadata.uid !== owner || !this.#isOwn(owner, prefix)) continue;
+      const fill = view.status?.podBlocks?.find((b) => b.prefix === prefix)?.fill;
+      if (fill !== "Empty") this.#fail(`node ${view.metadata.name} lost ${prefix}, which is ${fill}`);
+    }
+    for (const prefix of now)
       for (const other of this.#w.api.all(kinds.NodeNetwork))
         if (
           other.metadata.name !== view.metadata.name &&
@@ -228,14 +243,12 @@ export class Rules {
           other.spec.podBlocks?.some((b) => overlaps(parsePrefix(b.prefix), parsePrefix(prefix)))
         )
           this.#fail(`nodes ${view.metadata.name} and ${other.metadata.name} share ${prefix}`);
-    }
   }
 
-  /** Whether the block that a node had before was its own by claim. */
-  #moved(owner: string, before: string): boolean {
+  #isOwn(owner: string, prefix: string): boolean {
     return this.#w.api
       .all(kinds.IPAllocation)
-      .some((c) => c.spec.prefix === before && c.spec.owner.uid === owner && c.status?.phase === "Bound");
+      .some((c) => c.spec.prefix === prefix && c.spec.owner.uid === owner && c.status?.phase === "Bound");
   }
 
   #pools(): void {
