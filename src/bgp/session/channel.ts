@@ -5,6 +5,7 @@ import { Cease, type Notification, notification } from "../wire/notification.ts"
 import { decodeOpen, encodeOpen, type Open } from "../wire/open.ts";
 import { why } from "./messages.ts";
 import { type Negotiated, negotiate } from "./negotiate.ts";
+import type { Pulse } from "./pulse.ts";
 import {
   type Clock,
   type Connection,
@@ -42,6 +43,8 @@ export interface ChannelOwner {
 
 /** Hold time until the neighbour's OPEN has been seen (RFC 4271 8.2.2 suggests 4 minutes). */
 const OPEN_HOLD_SECONDS = 240;
+/** Of the hold time. RFC 4271 10 says a third at most: this much less leaves room for what delays it. */
+const KEEPALIVE_SHARE = 0.27;
 /** RFC 9687: at least this long, and twice the hold time. */
 const SEND_HOLD_SECONDS_MIN = 480;
 
@@ -57,6 +60,7 @@ export class Channel implements ConnectionHandler {
   readonly #open: Open;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #pulse: Pulse;
   readonly #frames = new FrameReader();
   #connection: Connection | undefined;
   #hold: Timer | undefined;
@@ -65,6 +69,8 @@ export class Channel implements ConnectionHandler {
   #holdMs = 0;
   /** When everything written had last been taken by the kernel. */
   #emptied = 0;
+  /** A KEEPALIVE was due while octets were waiting to leave. */
+  #owed = false;
   #ended = false;
 
   constructor(
@@ -74,6 +80,7 @@ export class Channel implements ConnectionHandler {
     outgoing: boolean,
     clock: Clock,
     random: Random,
+    pulse: Pulse,
   ) {
     this.#owner = owner;
     this.#config = config;
@@ -81,6 +88,7 @@ export class Channel implements ConnectionHandler {
     this.outgoing = outgoing;
     this.#clock = clock;
     this.#random = random;
+    this.#pulse = pulse;
   }
 
   /** Gives the channel its connection; `connected` follows for one that is not up yet. */
@@ -117,11 +125,16 @@ export class Channel implements ConnectionHandler {
       error = notification(6, Cease.resources, "internal error while reading a message");
     }
     if (error && !this.#ended) this.fail(error);
+    this.#pulse.beat();
   }
 
   drained(): void {
     if (this.#ended) return;
     this.#emptied = this.#clock.now();
+    if (this.#owed) {
+      this.#owed = false;
+      this.#send(keepaliveMessage);
+    }
     this.#owner.drained(this);
   }
 
@@ -258,10 +271,11 @@ export class Channel implements ConnectionHandler {
     if (holdSeconds === 0) return;
     const tick = (): void => {
       // RFC 4271 10: jitter of 0.75 to 1.
-      const ms = (holdSeconds * 1000 * (0.75 + this.#random() * 0.25)) / 3;
-      this.#keepalive = this.#clock.after(ms, () => {
+      const ms = holdSeconds * 1000 * KEEPALIVE_SHARE * (0.75 + this.#random() * 0.25);
+      this.#keepalive = this.#pulse.after(ms, () => {
         const pending = this.#connection?.pendingBytes ?? 0;
-        // Behind octets that the neighbour does not take, one more KEEPALIVE says nothing.
+        // Behind octets that the neighbour does not take, one more KEEPALIVE says nothing: it follows once they have gone.
+        this.#owed = pending > 0;
         if (pending === 0) this.#send(keepaliveMessage);
         else if (this.#sendHoldExpired(holdSeconds)) {
           this.fail(notification(8, 0, why.sendHoldTimer));

@@ -4,6 +4,7 @@ import { Cease, type Notification } from "../wire/notification.ts";
 import type { Open } from "../wire/open.ts";
 import { Channel, type ChannelOwner, cease, type Ending } from "./channel.ts";
 import { why } from "./messages.ts";
+import type { Pulse } from "./pulse.ts";
 import { Retry } from "./retry.ts";
 import {
   type Clock,
@@ -48,6 +49,7 @@ export class Connections implements ChannelOwner {
   readonly #random: Random;
   readonly #transport: Transport;
   readonly #retry: Retry;
+  readonly #pulse: Pulse;
   #outgoing: Channel | undefined;
   #incoming: Channel | undefined;
   /** A second connection while a session is up. */
@@ -57,7 +59,8 @@ export class Connections implements ChannelOwner {
   #timer: Timer | undefined;
   #stopped = true;
 
-  constructor(host: ConnectionsHost, clock: Clock, random: Random, transport: Transport) {
+  constructor(host: ConnectionsHost, clock: Clock, random: Random, transport: Transport, pulse: Pulse) {
+    this.#pulse = pulse;
     this.#host = host;
     this.#clock = clock;
     this.#random = random;
@@ -97,7 +100,15 @@ export class Connections implements ChannelOwner {
   }
 
   #newChannel(outgoing: boolean): Channel {
-    return new Channel(this, this.#host.config, this.#host.open(), outgoing, this.#clock, this.#random);
+    return new Channel(
+      this,
+      this.#host.config,
+      this.#host.open(),
+      outgoing,
+      this.#clock,
+      this.#random,
+      this.#pulse,
+    );
   }
 
   get #target(): string {

@@ -16,6 +16,7 @@ import { Connections, type ConnectionsHost } from "./connections.ts";
 import { LimitWatch } from "./limits.ts";
 import { farewell, why } from "./messages.ts";
 import { ourOpen, updateForm } from "./negotiate.ts";
+import type { Pulse } from "./pulse.ts";
 import { Sender } from "./sender.ts";
 import { StaleRoutes } from "./stale.ts";
 import type { Hearing } from "./turns.ts";
@@ -37,6 +38,7 @@ export type MessageTap = (peer: PeerSession, channel: Channel, sent: boolean, by
 export interface SessionContext {
   readonly rib: Rib;
   readonly clock: Clock;
+  readonly pulse: Pulse;
   readonly random: Random;
   readonly transport: Transport;
   readonly routerId: number;
@@ -104,7 +106,13 @@ export class PeerSession implements ConnectionsHost, Hearing {
     this.#chains = chains;
     this.#context = context;
     this.limits = new LimitWatch(rib, context.clock);
-    this.#connections = new Connections(this, context.clock, context.random, context.transport);
+    this.#connections = new Connections(
+      this,
+      context.clock,
+      context.random,
+      context.transport,
+      context.pulse,
+    );
     this.#stale = new StaleRoutes(context.rib, rib, context.clock, () => {
       context.changed();
       context.sessionChanged(this);

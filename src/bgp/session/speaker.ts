@@ -9,6 +9,7 @@ import { Cease } from "../wire/notification.ts";
 import type { Ending } from "./channel.ts";
 import { farewell, why } from "./messages.ts";
 import { type MessageTap, PeerSession, type SessionContext } from "./peer.ts";
+import { Pulse } from "./pulse.ts";
 import { isMember, memberConfig, Reaper, rangeOf, replaceable } from "./ranges.ts";
 import { Turns } from "./turns.ts";
 import {
@@ -73,6 +74,7 @@ export class Speaker {
   #policies: ReadonlyMap<string, Policy> = new Map();
   #flushDue = false;
   readonly #turns: Turns;
+  readonly #pulse: Pulse;
   #acks: PendingAck[] = [];
   readonly #reaper: Reaper;
   /** Neighbours of ranges that found no place. */
@@ -81,13 +83,15 @@ export class Speaker {
 
   constructor(parts: SpeakerParts) {
     this.#parts = parts;
-    this.#turns = new Turns(parts.clock);
+    this.#pulse = new Pulse(parts.clock);
+    this.#turns = new Turns(parts.clock, this.#pulse);
     this.rib = new Rib(Math.floor(parts.random() * 2 ** 32));
     this.#reaper = new Reaper(parts.clock, (session) => this.#remove(session.name, session));
     const speaker = this;
     this.#context = {
       rib: this.rib,
       clock: parts.clock,
+      pulse: this.#pulse,
       random: parts.random,
       transport: parts.transport,
       get routerId() {
@@ -260,6 +264,7 @@ export class Speaker {
     this.#flushDue = false;
     if (this.rib.dirty) {
       this.rib.flush();
+      this.#pulse.beat();
       this.#parts.events.routesChanged();
     }
     const complete = this.#config?.complete ?? false;

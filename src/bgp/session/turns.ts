@@ -1,4 +1,5 @@
 // bgp/session: whose turn it is to be sent something: a little each, round by round, and the input in between, so that nobody waits for another.
+import type { Pulse } from "./pulse.ts";
 import type { Clock } from "./types.ts";
 
 /** One that is sent something when its turn comes. */
@@ -18,14 +19,16 @@ const PATIENT_MS = 2;
 
 export class Turns {
   readonly #clock: Clock;
+  readonly #pulse: Pulse;
   /** In the order of their turns; at most every neighbour once. */
   readonly #prompt = new Set<Hearing>();
   readonly #patient = new Set<Hearing>();
   #due = false;
   #running = false;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, pulse: Pulse) {
     this.#clock = clock;
+    this.#pulse = pulse;
   }
 
   /** There may be something for it. */
@@ -76,6 +79,7 @@ export class Turns {
         this.#queue(who);
         if (++chunks >= chunksMax) break;
       }
+      this.#pulse.beat();
       if (this.#clock.now() >= until) break;
     }
   }

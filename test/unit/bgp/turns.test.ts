@@ -1,5 +1,6 @@
 // test/unit/bgp: turns of sending: one chunk each, those who read before those who do not, and nobody twice before the others.
 import { expect, test } from "vitest";
+import { Pulse } from "../../../src/bgp/session/pulse.ts";
 import { type Hearing, Turns } from "../../../src/bgp/session/turns.ts";
 import type { Clock } from "../../../src/bgp/session/types.ts";
 
@@ -35,7 +36,7 @@ const hearing = (told: string[], name: string, chunks: number, patient = false):
 test("one chunk each and again, and the patient ones after that", () => {
   const { clock, waiting } = loop(0);
   const told: string[] = [];
-  const turns = new Turns(clock);
+  const turns = new Turns(clock, new Pulse(clock));
   turns.add(hearing(told, "slow", 2, true));
   turns.add(hearing(told, "a", 3));
   turns.add(hearing(told, "b", 1));
@@ -48,7 +49,7 @@ test("one chunk each and again, and the patient ones after that", () => {
 test("after a spell input is read first; whose turn was next is next, whatever has been added meanwhile", () => {
   const { clock, waiting } = loop(4);
   const told: string[] = [];
-  const turns = new Turns(clock);
+  const turns = new Turns(clock, new Pulse(clock));
   const all = ["a", "b", "c", "d"].map((name) => hearing(told, name, 2));
   for (const who of all) turns.add(who);
   for (let rounds = 0; waiting.length > 0; rounds++) {
@@ -64,7 +65,7 @@ test("after a spell input is read first; whose turn was next is next, whatever h
 test("one that never ends does not keep the others from their turns, nor the loop from reading", () => {
   const { clock, waiting } = loop(0);
   const told: string[] = [];
-  const turns = new Turns(clock);
+  const turns = new Turns(clock, new Pulse(clock));
   turns.add(hearing(told, "endless", 1e9));
   turns.add(hearing(told, "patient", 1, true));
   turns.run();
