@@ -282,6 +282,22 @@ export const say = {
     message("macro", `Call to macro ${name} has wrong number arguments. Expected: ${want} but got ${got}`),
   macroArgument: (name: string, n: number, want: string) =>
     message("macro", `Call to macro ${name} expects a ${want} as argument ${n}`),
+  callDepth: (name: string, most: number) =>
+    message(
+      "call-depth",
+      `the call stack is too deep: ${name}() is called by ${most} functions within one another`,
+      "recursion must end by its literal arguments",
+    ),
+  callsInAll: (most: number) =>
+    message(
+      "call-depth",
+      `calls of functions come to more than ${most} in this probe`,
+      "each is the code of its body",
+    ),
+  returnsNothing: (name: string) =>
+    message("return", `Function ${name} is of type void, it cannot return a value`),
+  returnValue: (name: string, type: string) =>
+    message("return", `Function ${name} is of type ${type}, return needs a value`),
   macroRecursion: (name: string) => message("macro", `Recursive macro call: ${name}`),
   duplicate: (what: string, name: string) => message("duplicate", `Redefinition of ${what} '${name}'`),
   programSize: (probe: string, size: number, limit: number) =>

@@ -127,6 +127,8 @@ export type TStatement = { readonly loc: Loc } & (
       readonly otherwise: readonly TStatement[];
     }
   | { readonly op: "scope"; readonly body: readonly TStatement[] }
+  /** The body of a function in place of its call: `return` in it goes on behind it. */
+  | { readonly op: "inline"; readonly body: readonly TStatement[] }
   | { readonly op: "unroll"; readonly count: number; readonly body: readonly TStatement[] }
   | { readonly op: "while"; readonly condition: TExpr; readonly body: readonly TStatement[] }
   | {
@@ -153,6 +155,8 @@ export interface TProbe {
   readonly body: readonly TStatement[];
   readonly predicate: TExpr | undefined;
   readonly variables: readonly Variable[];
+  /** Those of them that the predicate uses. */
+  readonly early: readonly Variable[];
   readonly loc: Loc;
 }
 

@@ -13,8 +13,11 @@ interface Scope {
   readonly maps: Map<string, { readonly key: readonly Kind[]; readonly value: Kind | "agg" }>;
   readonly variables: { readonly name: string; readonly kind: Kind }[];
   readonly point: (typeof POINTS)[number];
+  /** Names of functions of (int64, string). */
+  readonly functions: readonly string[];
   depth: number;
-  counter: { n: number };
+  /** Names given so far, and calls of functions written so far: each is the whole of its body. */
+  counter: { n: number; calls: number };
 }
 
 /** Attach points with the fields that expressions may use. */
@@ -102,7 +105,7 @@ function integer(s: Scope): string {
   if (s.depth <= 0) return leaf(s);
   s.depth--;
   try {
-    switch (pick(16)) {
+    switch (pick(17)) {
       case 0:
       case 1:
         return leaf(s);
@@ -132,6 +135,10 @@ function integer(s: Scope): string {
       }
       case 14:
         return s.point.inets.length > 0 ? `asn(${oneOf(pick, s.point.inets)})` : leaf(s);
+      case 15:
+        return s.functions.length > 0 && s.counter.calls++ < 3
+          ? `${oneOf(pick, s.functions)}(${integer(s)}, ${text(s)})`
+          : leaf(s);
       default:
         return `(${integer(s)}, ${text(s)}).0`;
     }
@@ -418,15 +425,32 @@ const statements = (s: Scope, n: number): string => Array.from({ length: n }, ()
 /** A program of one to three probes. `depth` bounds the nesting of expressions and blocks. */
 export function generate(pick: Pick, depth = 3): Generated {
   const maps: Scope["maps"] = new Map();
-  const counter = { n: 0 };
+  const counter = { n: 0, calls: 0 };
+  const functions: string[] = [];
+  const bodies = Array.from({ length: pick(3) }, (_, n) => {
+    const point = POINTS.find((p) => p.text === "interval:s:1") ?? POINTS[0];
+    const variables = [
+      { name: "$a", kind: "int" as const },
+      { name: "$s", kind: "text" as const },
+    ];
+    const s: Scope = { pick, maps, variables, point, depth: 1, counter, functions: [] };
+    const body = statements(s, 1 + pick(2));
+    const way = oneOf(pick, [
+      () => `if (${condition(s)}) { return ${integer(s)}; }`,
+      () => `for ($w${n} : 0..($a & 7)) { if (${condition(s)}) { return $w${n}; } }`,
+    ]);
+    const made = `fn f${n}($a: int64, $s: string[32]): int64 { ${body.replaceAll(/\breturn;/g, "@steps++;")} ${way()} return ${integer(s)}; }`;
+    functions.push(`f${n}`);
+    return made;
+  });
   const probes = Array.from({ length: 1 + pick(2) }, () => {
     const point = oneOf(pick, POINTS);
-    const s: Scope = { pick, maps, variables: [], point, depth, counter };
+    const s: Scope = { pick, maps, variables: [], point, depth, counter, functions };
     const predicate =
       point.text !== "BEGIN" && point.text !== "END" && pick(3) === 0 ? ` /${condition(s)}/` : "";
     return `${point.text}${predicate} { ${statements(s, 1 + pick(5))} }`;
   });
-  return { source: probes.join("\n") };
+  return { source: [...bodies, ...probes].join("\n") };
 }
 
 /** xorshift32: the same programs for the same seed everywhere. */

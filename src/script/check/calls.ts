@@ -16,6 +16,7 @@ import { SYSTEM } from "./functions/system.ts";
 import type { CallArguments, FunctionSpec } from "./functions/table.ts";
 import { checkMacroCall } from "./macros.ts";
 import { bad, type Checking } from "./state.ts";
+import { checkSubprogramCall } from "./subprograms.ts";
 
 export const FUNCTIONS: ReadonlyMap<string, FunctionSpec> = new Map(
   [
@@ -43,12 +44,17 @@ const OLD_FUNCTIONS: ReadonlySet<string> = new Set(
 export function checkCall(c: Checking, e: ExprOf<"call">): TExpr {
   const macro = checkMacroCall(c, e);
   if (macro) return macro;
+  const called = checkSubprogramCall(c, e);
+  if (called) return called;
   const spec = c.old && !OLD_FUNCTIONS.has(e.name) ? undefined : FUNCTIONS.get(e.name);
   // Builtins may be written as calls: comm().
   const builtin = !spec && e.arguments.length === 0 ? checkBuiltin(c, e.name, e.loc) : undefined;
   if (builtin) return builtin;
   if (!spec) {
-    c.report(e.nameLoc, say.unknownFunction(e.name, [...FUNCTIONS.keys(), ...c.macros.keys()]));
+    c.report(
+      e.nameLoc,
+      say.unknownFunction(e.name, [...FUNCTIONS.keys(), ...c.macros.keys(), ...c.subprograms.keys()]),
+    );
     return bad(e.loc);
   }
   const given = e.arguments.length;

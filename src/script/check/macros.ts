@@ -19,6 +19,7 @@ export function substituted(c: Checking, name: string): TExpr | undefined {
   const binding = c.bindings.get(name);
   if (binding?.kind === "variable")
     return { op: "variable", variable: binding.variable, type: binding.variable.type, loc: binding.loc };
+  if (binding?.kind === "constant") return binding.value;
   if (binding?.kind === "map") {
     const map = useMap(c, binding.name, binding.loc);
     return { op: "map", map, key: [], type: map.value, loc: binding.loc };

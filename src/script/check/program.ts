@@ -11,6 +11,7 @@ import { checkExpr } from "./expressions.ts";
 import { truth } from "./operators.ts";
 import { type Checking, unknown } from "./state.ts";
 import { checkBlock } from "./statements.ts";
+import { checkUncalled } from "./subprograms.ts";
 
 /** Rounds until types must be settled; each round that is not the last made some type grow. */
 const MAX_ROUNDS = 16;
@@ -70,6 +71,8 @@ export function checkProgram(
     typedefs: new Map(),
     constants: new Map(),
     macros: new Map(),
+    subprograms: new Map(),
+    called: new Set(),
     defines,
     enums: new Map(),
     report: (loc, message: Message) => {
@@ -84,6 +87,8 @@ export function checkProgram(
     loops: 0,
     expanding: [],
     bindings: new Map(),
+    returning: undefined,
+    expansions: 0,
     asksPoint: false,
   };
   definitions(c, program.items, diagnostics);
@@ -94,7 +99,10 @@ export function checkProgram(
   speaking = false;
   for (let round = 0; ; round++) {
     c.changed = false;
+    c.called.clear();
     probes = groups.flatMap((g) => checkGroup(c, g));
+    enterProbe(c, "fn", [NOWHERE], NOWHERE);
+    checkUncalled(c, c.called);
     if (speaking) break;
     if (!c.changed || round >= MAX_ROUNDS) speaking = true;
   }
@@ -161,9 +169,10 @@ function definitions(c: Checking, items: readonly Item[], diagnostics: Diagnosti
           firstUse: item.loc,
           assigned: false,
         });
-    } else if (item.node === "subprogram")
-      diagnostics.report(item.loc, say.unsupported("fn", "write a macro"));
-    else if (item.node === "structure" || item.node === "enumeration" || item.node === "typedef")
+    } else if (item.node === "subprogram") {
+      if (c.subprograms.has(item.name)) diagnostics.report(item.loc, say.duplicate("function", item.name));
+      c.subprograms.set(item.name, item);
+    } else if (item.node === "structure" || item.node === "enumeration" || item.node === "typedef")
       define(c, item);
   }
 }
@@ -246,7 +255,15 @@ function checkProbe(
   points: readonly ResolvedPoint[],
   point: ResolvedPoint,
 ): TProbe {
-  c.probeKey = `${probe.loc.start}:${point.text}`;
+  enterProbe(c, `${probe.loc.start}:${point.text}`, points, point);
+  const predicate = probe.predicate ? truth(c, checkExpr(c, probe.predicate)) : undefined;
+  const early = [...c.probeVariables];
+  const body = checkBlock(c, probe.body);
+  return { points, body, predicate, variables: [...c.probeVariables], early, loc: probe.loc };
+}
+
+function enterProbe(c: Checking, key: string, points: readonly ResolvedPoint[], point: ResolvedPoint): void {
+  c.probeKey = key;
   c.points = points;
   c.point = point;
   c.scopes = [new Map()];
@@ -254,8 +271,7 @@ function checkProbe(
   c.loops = 0;
   c.expanding = [];
   c.bindings = new Map();
+  c.returning = undefined;
+  c.expansions = 0;
   c.asksPoint = false;
-  const predicate = probe.predicate ? truth(c, checkExpr(c, probe.predicate)) : undefined;
-  const body = checkBlock(c, probe.body);
-  return { points, body, predicate, variables: [...c.probeVariables], loc: probe.loc };
 }

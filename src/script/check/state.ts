@@ -2,10 +2,11 @@
 // The whole program is checked again until no type grows any more; messages count only in the last round.
 import type { Expr, Loc, Macro } from "../ast.ts";
 import { type Message, say } from "../diagnostics.ts";
-import { formatType, NONE, sizeOf, stored, unify } from "../layout.ts";
+import { formatType, isInteger, NONE, sizeOf, stored, unify } from "../layout.ts";
 import type { ResolvedPoint } from "../probes.ts";
 import type { MapInfo, TExpr, Variable } from "../typed.ts";
 import type { Aggregate, CompileOptions, Structure, Type, TypeSource } from "../types.ts";
+import type { Returning, Subprogram } from "./subprograms.ts";
 
 export interface Settings {
   maxStrlen: number;
@@ -25,6 +26,8 @@ export interface Settings {
 export type Binding = { readonly loc: Loc } & (
   | { readonly kind: "variable"; readonly variable: Variable }
   | { readonly kind: "map"; readonly name: string }
+  /** A parameter of a function that was given a literal. */
+  | { readonly kind: "constant"; readonly value: TExpr }
   | {
       readonly kind: "expression";
       readonly value: Expr;
@@ -48,6 +51,9 @@ export interface Checking {
   readonly typedefs: Map<string, Type>;
   readonly constants: Map<string, { readonly value: bigint; readonly type: Type }>;
   readonly macros: Map<string, Macro>;
+  readonly subprograms: Map<string, Subprogram>;
+  /** Functions that were called in this round. */
+  readonly called: Set<string>;
   readonly defines: ReadonlyMap<string, { readonly text: string; readonly loc: Loc }>;
   /** Enums of the script: name -> value -> text. */
   readonly enums: Map<string, ReadonlyMap<string, string>>;
@@ -65,6 +71,10 @@ export interface Checking {
   /** Macro calls around the code in hand, as name@place. */
   expanding: readonly string[];
   bindings: ReadonlyMap<string, Binding>;
+  /** Calls of functions that were put in place in this probe. */
+  expansions: number;
+  /** The function whose body is in hand. */
+  returning: Returning | undefined;
   /** The body asks which attach point it is, so that points cannot share a program. */
   asksPoint: boolean;
 }
@@ -240,7 +250,9 @@ export function noteVariable(c: Checking, variable: Variable, value: TExpr, loc:
   const literal = value.op === "const" && value.literal === true;
   if (literal && type.kind === "int" && variable.type.kind === "int" && value.value >= 0n) return;
   const united = unify(variable.type, type);
-  if (!united || (variable.declared && variable.type.kind !== type.kind && !unknown(variable.type))) {
+  const converts = isInteger(variable.type) && isInteger(type);
+  const other = variable.type.kind !== type.kind && !unknown(variable.type) && !converts;
+  if (!united || (variable.declared && other)) {
     c.report(loc, say.variableMismatch(variable.name, formatType(type), formatType(variable.type)));
     return;
   }

@@ -22,11 +22,24 @@ import {
   withScope,
 } from "./state.ts";
 import { resolveType } from "./structures.ts";
+import { checkReturn } from "./subprograms.ts";
 import { reordered } from "./tuples.ts";
 
 export function checkBlock(c: Checking, block: Block): TStatement[] {
-  return withScope(c, () => block.statements.flatMap((s) => checkStatement(c, s)));
+  return withScope(c, () => {
+    if (!c.returning) return block.statements.flatMap((s) => checkStatement(c, s));
+    // What follows a return is never read: in functions it may be a call that would have no end.
+    const out: TStatement[] = [];
+    for (const s of block.statements) {
+      out.push(...checkStatement(c, s));
+      if (ends(out.at(-1))) break;
+    }
+    return out;
+  });
 }
+
+const ends = (s: TStatement | undefined): boolean =>
+  s?.op === "return" || (s?.op === "scope" && ends(s.body.at(-1)));
 
 /** A value that nobody reads, as statements. */
 function discard(value: TExpr): TStatement[] {
@@ -47,7 +60,7 @@ export function checkStatement(c: Checking, s: Statement): TStatement[] {
     case "let":
       return checkLet(c, s);
     case "if":
-      return [checkIfStatement(c, s)];
+      return checkIfStatement(c, s);
     case "scope":
       return [{ op: "scope", body: checkBlock(c, s.body), loc }];
     case "unroll": {
@@ -73,6 +86,7 @@ export function checkStatement(c: Checking, s: Statement): TStatement[] {
       if (c.loops === 0) c.report(loc, say.notInLoop(s.node));
       return [{ op: s.node, loc }];
     case "return":
+      if (c.returning) return checkReturn(c, c.returning, s.value ? checkExpr(c, s.value) : undefined, loc);
       if (s.value) return [...discard(checkExpr(c, s.value)), { op: "return", loc }];
       return [{ op: "return", loc }];
   }
@@ -87,15 +101,23 @@ function loop(c: Checking, body: Block): TStatement[] {
   }
 }
 
-function checkIfStatement(c: Checking, s: IfStatement): TStatement {
+function checkIfStatement(c: Checking, s: IfStatement): TStatement[] {
   const condition = truth(c, checkExpr(c, s.condition));
+  // In a function that was given a literal the other branch may be a call that would have no end.
+  if (c.returning && condition.op === "const") {
+    const taken = condition.value !== 0n ? s.then : s.otherwise;
+    if (!taken) return [];
+    return taken.node === "if"
+      ? checkIfStatement(c, taken)
+      : [{ op: "scope", body: checkBlock(c, taken), loc: taken.loc }];
+  }
   const then = checkBlock(c, s.then);
   const otherwise = !s.otherwise
     ? []
     : s.otherwise.node === "if"
-      ? [checkIfStatement(c, s.otherwise)]
+      ? checkIfStatement(c, s.otherwise)
       : checkBlock(c, s.otherwise);
-  return { op: "if", condition, then, otherwise, loc: s.loc };
+  return [{ op: "if", condition, then, otherwise, loc: s.loc }];
 }
 
 function checkFor(c: Checking, s: Extract<Statement, { node: "for" }>): TStatement[] {
@@ -133,7 +155,7 @@ function checkFor(c: Checking, s: Extract<Statement, { node: "for" }>): TStateme
     c.report(over.map.loc, say.needsKey(map.name));
     return [];
   }
-  if (map.aggregate === "hist" || map.aggregate === "lhist") {
+  if (map.aggregate === "hist" || map.aggregate === "lhist" || map.aggregate === "tseries") {
     c.report(over.map.loc, say.unsupported(`a loop over a ${map.aggregate} map`));
     return [];
   }
@@ -170,7 +192,7 @@ const zeroed = (variable: Extract<TStatement, { op: "set_variable" }>["variable"
   loc,
 });
 
-function assignVariable(
+export function assignVariable(
   c: Checking,
   variable: Extract<TStatement, { op: "set_variable" }>["variable"],
   assigned: TExpr,

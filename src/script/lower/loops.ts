@@ -251,7 +251,7 @@ export function loopDepth(body: readonly TStatement[]): number {
     else if (s.op === "for_range" || s.op === "for_map") depth = 1 + loopDepth(s.body);
     else if (s.op === "if")
       depth = Math.max(loopDepth(s.then), loopDepth(s.otherwise), expressionDepth(s.condition));
-    else if (s.op === "scope" || s.op === "unroll") depth = loopDepth(s.body);
+    else if (s.op === "scope" || s.op === "inline" || s.op === "unroll") depth = loopDepth(s.body);
     else if (s.op === "expr" || s.op === "set_variable") depth = expressionDepth(s.value);
     else if (s.op === "set_map") depth = Math.max(expressionDepth(s.value), ...s.key.map(expressionDepth));
     else if (s.op === "aggregate") depth = Math.max(0, ...[...s.key, ...s.args].map(expressionDepth));

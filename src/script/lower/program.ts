@@ -63,6 +63,7 @@ export function lowerProbe(
   if (program.contextSlot) b.store(at(program.contextSlot), 8, l.ctx);
   if (program.ended) b.store(at(program.ended), 8, 0n);
   if (loops) for (const variable of probe.variables) declare(l, variable);
+  else for (const variable of probe.early) declare(l, variable);
   if (probe.predicate) {
     const yes = b.block();
     b.loc = probe.predicate.loc;

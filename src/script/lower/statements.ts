@@ -6,7 +6,7 @@ import { isScalar, sizeOf } from "../layout.ts";
 import type { TStatement, Variable } from "../typed.ts";
 import type { Type } from "../types.ts";
 import { aggregate } from "./aggregates.ts";
-import { lowerLoop } from "./loops.ts";
+import { loopDepth, lowerLoop } from "./loops.ts";
 import { setMap } from "./maps.ts";
 import { into } from "./memory.ts";
 import { branchOn, value } from "./scalars.ts";
@@ -75,6 +75,9 @@ function lowerStatement(l: Lowering, s: TStatement): void {
       b.release(mark);
       break;
     }
+    case "inline":
+      inline(l, s.body);
+      break;
     case "unroll":
       unroll(l, s);
       break;
@@ -173,6 +176,18 @@ function copyBack(
     b.store(at(to, i), n, b.load(at(from, i), n));
     i += n;
   }
+}
+
+/** The body of a function: its end is where `return` goes, from inside of loops as well. */
+function inline(l: Lowering, body: readonly TStatement[]): void {
+  const { b } = l;
+  const end = b.block();
+  const { ended } = l.program;
+  scoped(l, () => lowerStatements({ ...l, loops: [], exitBlock: () => end }, body));
+  if (b.reachable()) b.jump(end);
+  b.enter(end);
+  // A loop that was left by `return` says so to what is around it: here that ends.
+  if (ended && loopDepth(body) > 0) b.store(at(ended), 8, 0n);
 }
 
 function unroll(l: Lowering, s: Extract<TStatement, { op: "unroll" }>): void {

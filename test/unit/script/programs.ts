@@ -34,5 +34,6 @@ export const PROGRAMS: readonly string[] = [
   "let @m = lruhash(10); let @p = percpuhash(5); t:sched:sched_switch { @m[args.next_pid] = (a=1, b=args.next_comm); @p[args.next_pid] = count(); @r = @m[1].b; if (find(@m, 2, $v)) { print($v); } }",
   'kprobe:vfs_read { printf("%s %s %d %d", func, username, sarg0, reg("ip")); print(ppid); print(pcomm); @[syscall_name(arg0), strerror(arg1)] = 1; @x[(1, 2)] = 1; print(usermode); }',
   't:syscalls:sys_enter_openat { $f = str(args.filename); $n = comm; print(strstr($f, $n)); print(strcontains($n, $f)); print(strstr($f, "etc")); print(memcmp($f, $n, 16)); $p = &$n; print(*$p); $t = (pid, comm); $q = &$t; print((*$q).1); $x = 1; $y = &$x; while ($x < 5) { $x++; print(*$y); } @ = &@m; @m[1] = 1; debugf("%s %d", $n, $x); }',
+  'fn f($a: int64, $s: string[16]): int64 { for ($i : 0..3) { if ($a == $i) { return 7; } } @x[$s] = count(); return $a; } macro g(x) { let $y = x; f($y, comm) } t:syscalls:sys_enter_write /g(args.count) > 2 && f(1, "a") == 7/ { $k = 3; while ($k > 0) { $k--; if (f($k, comm) == 1) { break; } } print($k); }',
   't:syscalls:sys_enter_write { @a = tseries(args.count, 10ms, 20); @b[comm, pid] = tseries(args.count, 1s, 5, "avg"); @c[1] = tseries(-1, 1s, 5, "min"); @d = tseries(args.fd, 1s, 3, "sum"); }',
 ];
