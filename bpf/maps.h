@@ -4,8 +4,9 @@
 #ifndef WAGGLE_MAPS_H
 #define WAGGLE_MAPS_H
 
-#define SERVICES_MAX 1024
-#define VIPS_MAX 1024
+/* A service takes memory (14 KiB) when it is there, and none before. */
+#define SERVICES_MAX 16384
+#define VIPS_MAX 16384
 #define CONNECTIONS_MAX 65536
 #define LOCAL_PREFIXES_MAX 256
 #define FLOWS_MAX 8192

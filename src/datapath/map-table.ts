@@ -115,10 +115,15 @@ export class MapTable {
   inspect(): Finding[] {
     const findings: Finding[] = [];
     const found = new Map<string, Uint8Array>();
-    for (const [key, value] of this.map.entries()) found.set(keyText(key), value.slice());
+    for (const [key, value] of this.map.entries(true)) {
+      const text = keyText(key);
+      // Services are large, and nearly always as they were written: one copy of them is enough.
+      const wanted = this.#wanted.get(text)?.value;
+      found.set(text, wanted && equal(value, wanted) ? wanted : value.slice());
+    }
     for (const [text, entry] of this.#wanted) {
       const value = found.get(text);
-      if (value && equal(value, entry.value)) continue;
+      if (value === entry.value) continue;
       findings.push({
         kind: value ? "MapEntryChanged" : "MapEntryMissing",
         subject: `${this.name} ${entry.subject}`,
@@ -166,7 +171,7 @@ export class MapGauge {
     if (now - this.#countedAt > gaugeLifetime) {
       this.#countedAt = now;
       this.#used = 0;
-      for (const _ of this.#map.entries()) this.#used++;
+      for (const _ of this.#map.entries(true)) this.#used++;
     }
     return { name: this.#name, used: this.#used, max: this.#map.maxEntries, refused };
   }

@@ -180,9 +180,9 @@ export interface KernelRoutesResult {
 
 /** Bounds of the maps (bpf/maps.h has the same). */
 export const limits = {
-  services: 1024,
+  services: 16_384,
   backendsPerService: 256,
-  vips: 1024,
+  vips: 16_384,
   connections: 65_536,
   routes: 16_384,
   routeAttributes: 16_384,

@@ -200,11 +200,12 @@ export class BpfMap implements Disposable {
   /**
    * All elements, in batches where the map's type has them. Elements that come or go meanwhile may be missed; none is
    * given twice by a map that nobody writes. Bounded by twice maxEntries: a map that is rewritten all the time ends.
+   * With `reuse` what was given out is good until the next element is asked for, and no garbage is made.
    */
-  *entries(): Generator<[key: Uint8Array, value: Uint8Array]> {
+  *entries(reuse = false): Generator<[key: Uint8Array, value: Uint8Array]> {
     let limit = this.maxEntries * 2 + 16;
     let done = false;
-    for (const batch of this.#batches()) {
+    for (const batch of this.#batches(reuse)) {
       if (batch === "unsupported") break;
       for (const entry of batch) {
         if (limit-- <= 0) return;
@@ -220,14 +221,18 @@ export class BpfMap implements Disposable {
     }
   }
 
-  *#batches(): Generator<[Uint8Array, Uint8Array][] | "unsupported"> {
+  *#batches(reuse: boolean): Generator<[Uint8Array, Uint8Array][] | "unsupported"> {
     let capacity = this.#batchCapacity();
     const cursor = new Uint8Array(Math.max(this.keySize, 8));
     let first = true;
+    let keys = new Uint8Array(0);
+    let values = keys;
     for (;;) {
       const next = new Uint8Array(cursor.length);
-      const keys = new Uint8Array(capacity * this.keySize);
-      const values = new Uint8Array(capacity * this.lookupSize);
+      if (!reuse || keys.length !== capacity * this.keySize) {
+        keys = new Uint8Array(capacity * this.keySize);
+        values = new Uint8Array(capacity * this.lookupSize);
+      }
       const attr = new Attr(56)
         .pointer(0, first ? undefined : cursor)
         .pointer(8, next)

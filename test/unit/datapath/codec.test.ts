@@ -16,7 +16,12 @@ import {
   viewOf,
 } from "../../../src/datapath/codec.ts";
 import { encodeDesired, ServiceCache } from "../../../src/datapath/desired.ts";
-import type { DesiredBackend, DesiredDatapath, DesiredService } from "../../../src/datapath/types.ts";
+import {
+  type DesiredBackend,
+  type DesiredDatapath,
+  type DesiredService,
+  limits,
+} from "../../../src/datapath/types.ts";
 import { formatPrefix, fromInteger, maskTo, parseAddress, parsePrefix } from "../../../src/net/address.ts";
 
 const prefixes = fc
@@ -148,10 +153,10 @@ describe("encodeDesired", () => {
   });
 
   test("services beyond the limit are refused by name", () => {
-    const services = Array.from({ length: 1025 }, (_, i) => ({ ...service([]), port: i + 1 }));
+    const services = Array.from({ length: limits.services + 1 }, (_, i) => ({ ...service([]), port: i + 1 }));
     const entries = encodeDesired(desired(services), new ServiceCache());
-    expect(entries.services.length).toBe(1024);
-    expect(entries.refused.map((r) => r.subject)).toEqual(["10.62.0.1:1025/TCP"]);
+    expect(entries.services.length).toBe(limits.services);
+    expect(entries.refused.map((r) => r.subject)).toEqual([`10.62.0.1:${limits.services + 1}/TCP`]);
   });
 
   test("knows how much the tunnel adds", () => {
