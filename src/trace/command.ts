@@ -1,6 +1,8 @@
 // trace: `-c COMMAND`: a process that waits, already there with its id, until the probes are on.
 import { type ChildProcess, spawn } from "node:child_process";
-import type { Writable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
+import { findBinary } from "../kernel/symbols.ts";
+import { say } from "./messages.ts";
 
 /** Splits a command line at blanks; quotes and backslashes keep things together, as a shell would. */
 export function splitCommand(text: string): string[] {
@@ -33,20 +35,36 @@ export function splitCommand(text: string): string[] {
   return words;
 }
 
-/** Waits for a line on descriptor 3, then becomes the command: the process id stays. */
-const gateScript = 'read -r _ <&3 || exit 0; exec 3<&-; exec "$@"';
+/** A command that cannot be run. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+}
+
+/** Says on descriptor 4 that it is there, waits for a line on 3, then becomes the command: the process id stays. */
+const gateScript = 'echo >&4; exec 4>&-; read -r _ <&3 || exit 0; exec 3<&-; exec "$@"';
 
 export class GatedCommand {
   readonly #child: ChildProcess;
   /** Resolves with its exit code (128 + signal number is not told: null then) when it ends. */
   readonly exited: Promise<number | null>;
+  /** Resolves when the process waits: what its shell did until then is nobody's. */
+  readonly ready: Promise<void>;
 
   /** @throws Error from node:child_process for an empty command */
   constructor(command: string) {
     const words = splitCommand(command);
-    if (words.length === 0) throw new Error("the command is empty");
+    const [file] = words;
+    if (file === undefined) throw new Error("the command is empty");
+    if (findBinary(file) === undefined)
+      throw new CommandError(say.commandFailed(file, "there is no such file"));
     this.#child = spawn("/bin/sh", ["-c", gateScript, "sh", ...words], {
-      stdio: ["inherit", "inherit", "inherit", "pipe"],
+      stdio: ["inherit", "inherit", "inherit", "pipe", "pipe"],
+    });
+    const told = this.#child.stdio[4] as Readable;
+    this.ready = new Promise((resolve) => {
+      told.once("close", () => resolve());
+      told.once("error", () => resolve());
+      told.resume();
     });
     this.exited = new Promise((resolve, reject) => {
       this.#child.on("error", reject);

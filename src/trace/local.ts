@@ -87,6 +87,8 @@ export async function runLocal(options: LocalOptions): Promise<number> {
   } catch (error) {
     for (const text of error instanceof AttachError ? error.failures : [(error as Error).message])
       complain(text);
+    // 0.17 makes no difference between a command that is not there and a probe that cannot be attached.
+    if ((error as Error).name === "CommandError" && options.compat === "0.17") return attachFailed;
     return (error as { readonly exitCode?: number }).exitCode ?? 1;
   }
 }
@@ -219,19 +221,29 @@ function environmentSettings(options: LocalOptions) {
     return undefined;
   };
   const pages = number("PERF_RB_PAGES");
+  const counts = {
+    max_strlen: number("MAX_STRLEN") ?? number("STRLEN"),
+    max_map_keys: number("MAX_MAP_KEYS") ?? number("MAP_KEYS_MAX"),
+    max_probes: number("MAX_PROBES"),
+  };
   /** Those that are settings of a config block, too. */
   const settings = Object.fromEntries(
     Object.entries(environment).flatMap(([variable, text]) => {
       const name = variable.replace(/^BPFTRACE_/, "").toLowerCase();
-      const counts = variable.startsWith("BPFTRACE_") && knownSettings.has(name);
-      return text && counts && !numbers.has(name) ? [[name, text]] : [];
+      const meant = variable.startsWith("BPFTRACE_") && knownSettings.has(name);
+      return text && meant && !numbers.has(name) ? [[name, text]] : [];
     }),
   );
   return {
-    settings,
-    maxStrlen: options.maxStrlen ?? number("MAX_STRLEN") ?? number("STRLEN"),
-    maxMapKeys: options.maxMapKeys ?? number("MAX_MAP_KEYS") ?? number("MAP_KEYS_MAX"),
-    maxProbes: options.maxProbes ?? number("MAX_PROBES"),
+    settings: {
+      ...settings,
+      ...Object.fromEntries(
+        Object.entries(counts).flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`]])),
+      ),
+    },
+    maxStrlen: options.maxStrlen,
+    maxMapKeys: options.maxMapKeys,
+    maxProbes: options.maxProbes,
     // A few pages a CPU are bpftrace's buffers; ours is one for all.
     ringBytes:
       options.ringBytes ??
@@ -382,15 +394,16 @@ async function runLoaded(
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   try {
+    await command?.ready;
     // 0.17 says so beforehand.
-    if (old && json) printer.attached(run.probes);
+    if (old && !options.quiet) printer.attached(run.probes);
     if (old && !json && !options.quiet) sink.write(`${say.attaching(run.probes)}\n`);
     const { probes, skipped } = await run.attach().catch((error: Error) => {
       throw Object.assign(error, { exitCode: attachFailed });
     });
     if (options.warnings !== false) for (const text of skipped) warn(text);
     attached = true;
-    if (!old) printer.attached(probes);
+    if (!old && !options.quiet) printer.attached(probes);
     if (!old && !json && !options.quiet) stderr(`${say.attached(probes)}\n`);
     const notify = (options.environment ?? process.env)["__BPFTRACE_NOTIFY_PROBES_ATTACHED"];
     if (notify !== undefined && notify !== "") sink.write("__BPFTRACE_NOTIFY_PROBES_ATTACHED\n");
