@@ -31,6 +31,7 @@ import { DatapathKeeper, inspectMs } from "./keeper.ts";
 import { LearnedRoutes } from "./learned.ts";
 import { eventsOf } from "./news.ts";
 import type { AgentParts, Progress } from "./ports.ts";
+import { RangeSessions } from "./ranges.ts";
 import { reportedRollouts, stepWatches } from "./rollouts.ts";
 import { Rounds } from "./rounds.ts";
 import type { SpeakerListener } from "./speaker/client.ts";
@@ -69,6 +70,7 @@ export class Agent implements Disposable {
   readonly #keeper: DatapathKeeper;
   readonly #rounds: Rounds;
   readonly #sessions = new Map<string, SessionView>();
+  readonly #ranges = new RangeSessions();
 
   #stored: Snapshot | undefined;
   #snapshotStored: Snapshot | undefined;
@@ -165,7 +167,7 @@ export class Agent implements Disposable {
     },
     session: (session: Session) => {
       const view = decodeSession(session);
-      this.#sessions.set(session.peer, view);
+      this.#sessions.set(session.range || session.peer, this.#ranges.put(session.range, view));
       // A session that has stood for a while when it is heard of: its End-of-RIB came before this connection.
       const { clock } = this.#p;
       if (view.state === "Established" && clock.now() - view.since >= longStandingMs)
@@ -193,6 +195,7 @@ export class Agent implements Disposable {
     this.#speaker = { ...away, connected: true, version: hello.version, pid: String(hello.pid), reason: "" };
     this.#acks.clear();
     this.#sessions.clear();
+    this.#ranges.clear();
     this.#sent = "";
     this.#speakerKnows = hello.generation > 0n;
     const generation = Math.max(this.#progress.generation, Number(hello.generation));
@@ -409,7 +412,9 @@ export class Agent implements Disposable {
         canonical(retiring) === canonical(this.#progress.retiring) ? this.#progress.retiring : retiring,
       guardSerial: this.#progress.guardSerial + (next.approved ? 1 : 0),
     };
-    this.#acks.retain(new Set(next.speaker.peers.map((p) => p.name)));
+    const names = new Set(next.speaker.peers.map((p) => p.name));
+    this.#acks.retain(names);
+    this.#ranges.retain(names);
     this.#storeProgress(snapshot.clusterUID);
   }
 

@@ -88,7 +88,8 @@ export class LearnedRoutes {
   /** End-of-RIBs that a session has seen before. */
   endOfRibs(session: Session, now: number): void {
     for (const { family, endOfRibReceived } of session.counts)
-      if (endOfRibReceived) this.#table.endOfRib(session.peer, family === Family.IPV6_UNICAST ? 6 : 4, now);
+      if (endOfRibReceived)
+        this.#table.endOfRib(session.range || session.peer, family === Family.IPV6_UNICAST ? 6 : 4, now);
   }
 
   /** Lets go of what the restart timer no longer covers. */

@@ -2,7 +2,7 @@
 import type { Condition, NodeNetworkStatus } from "../api/index.ts";
 import type { Finding, MapUsage, Refusal } from "../datapath/index.ts";
 import { setCondition, timestamp } from "../kube/index.ts";
-import { formatAddress } from "../net/address.ts";
+import { formatAddress, formatPrefix } from "../net/address.ts";
 import {
   type Announcement,
   type DrainProgress,
@@ -103,9 +103,11 @@ function sessionsOf(inputs: StatusInputs): NonNullable<NodeNetworkStatus["sessio
     return {
       peer: peer.name,
       address:
-        peer.interface === undefined
-          ? formatAddress(peer.address)
-          : `${s?.address.replace(/^::$/, "") ?? ""}%${peer.interface}`,
+        peer.ranges !== undefined
+          ? cut(peer.ranges.map(formatPrefix).join(", "), 64)
+          : peer.interface === undefined
+            ? formatAddress(peer.address)
+            : `${s?.address.replace(/^::$/, "") ?? ""}%${peer.interface}`,
       peerASN: peer.peerASN,
       state: s?.state ?? "Idle",
       ...(s && s.since > 0 && { since: timestamp(s.since) }),
@@ -282,7 +284,9 @@ function readyVerdict(inputs: StatusInputs, others: Readonly<Record<string, Verd
   if (inputs.drain.phase !== "None")
     return ["True", say.draining(inputs.drain.phase, drainOf(inputs).message ?? "")];
   if (plan.held) return ["False", say.held(plan.held.hash, some(plan.held.withdraws))];
-  const down = sessionsOf(inputs).filter((s) => s.state !== "Established");
+  // From a range nobody need come.
+  const ranges = new Set(plan.speaker.peers.flatMap((p) => (p.ranges ? [p.name] : [])));
+  const down = sessionsOf(inputs).filter((s) => s.state !== "Established" && !ranges.has(s.peer));
   if (down.length > 0)
     return [
       "False",

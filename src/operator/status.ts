@@ -189,7 +189,8 @@ export class StatusReconcilers {
     const dead = sessions.filter((s) => this.#c.gate.silent.has(s.node));
     if (dead.length > 0) return { status: "Unknown", say: peerSays.agentSilent(dead.map((s) => s.node)) };
     const down = sessions.filter((s) => s.session?.state !== "Established");
-    if (down.length > 0)
+    // From a range nobody need come.
+    if (down.length > 0 && !object.spec.ranges)
       return no(
         peerSays.notEstablished(
           down.map(
@@ -197,7 +198,7 @@ export class StatusReconcilers {
           ),
         ),
       );
-    return yes(peerSays.established(sessions.length));
+    return yes(peerSays.established(sessions.length - down.length));
   }
 
   /** What an agent would refuse in it, as far as it does not depend on the node. */

@@ -59,7 +59,9 @@ const encodeTreatment = (t: SpeakerTreatment) => ({
 
 const encodePeer = (p: SpeakerPeer, password: string | undefined) => ({
   name: p.name,
-  address: p.interface === undefined ? toBytes(p.address) : new Uint8Array(0),
+  address: p.interface === undefined && !p.ranges ? toBytes(p.address) : new Uint8Array(0),
+  ranges: (p.ranges ?? []).map((r) => ({ prefix: toBytes(r), length: r.length })),
+  rangeLimit: p.rangeLimit ?? 0,
   interface: p.interface ?? "",
   port: p.port,
   peerAsn: p.peerASN,

@@ -2,7 +2,7 @@
 import { type BGPPeer, type BGPPolicy, selects } from "../api/index.ts";
 import type { Address } from "../net/address.ts";
 import type { PeeringRule } from "../routes/index.ts";
-import { addressAt, collectFaults, type Fault, type Faults } from "./fields.ts";
+import { addressAt, collectFaults, type Fault, type Faults, prefixAt } from "./fields.ts";
 import { faults } from "./messages.ts";
 import { compilePolicy, impliedExport, impliedImport } from "./policies.ts";
 import type { PeerSources, SpeakerPeer, SpeakerPolicy, SpeakerTreatment } from "./types.ts";
@@ -98,7 +98,7 @@ function nextHopOf(
   const name = family === 4 ? "ipv4" : "ipv6";
   const text = spec.nextHop?.[name];
   if (text === undefined)
-    return family === session.family || spec.interface !== undefined
+    return (family === session.family && spec.ranges === undefined) || spec.interface !== undefined
       ? undefined
       : nodeAddresses.find((a) => a.family === family);
   const address = addressAt(text, `spec.nextHop.${name}`, into);
@@ -122,9 +122,13 @@ export function compilePeer(
   const into = collectFaults();
   const { metadata, spec } = sources.peer;
   const unnumbered = spec.address === undefined && spec.interface !== undefined;
+  const ranges = spec.ranges?.flatMap((text, i) => prefixAt(text, `spec.ranges[${i}]`, into) ?? []);
+  if (ranges && spec.address !== undefined) into.add("spec.ranges", faults.exclusive("address"));
+  if (ranges && spec.bfd) into.add("spec.bfd", faults.exclusive("ranges"));
+  if (ranges && spec.localPort !== undefined) into.add("spec.localPort", faults.exclusive("ranges"));
   const address =
     spec.address === undefined
-      ? unnumbered
+      ? unnumbered || ranges
         ? unspecified
         : undefined
       : addressAt(spec.address, "spec.address", into);
@@ -159,6 +163,8 @@ export function compilePeer(
     name: metadata.name,
     address,
     ...(unnumbered && { interface: spec.interface! }),
+    ...(ranges && { ranges }),
+    ...(spec.rangeLimit !== undefined && { rangeLimit: spec.rangeLimit }),
     port: spec.port ?? 179,
     peerASN: spec.peerASN ?? 0,
     ...(spec.external === true && { external: true as const }),

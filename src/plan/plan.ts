@@ -1,7 +1,7 @@
 // plan: the heart. What a node programs, originates and tells its peers is a pure function of what it knows.
 import { approveAnnotation, drainTaint, isPaused, type Node, withdrawAnnotation } from "../api/index.ts";
 import { nodeSpecPool } from "../ipam/index.ts";
-import type { Prefix } from "../net/address.ts";
+import type { Address, Prefix } from "../net/address.ts";
 import { type FibGuard, type LocalPrefix, planFib } from "../routes/index.ts";
 import { type AnnounceContext, type Decision, decide } from "./announce.ts";
 import { type Candidate, candidates, servicesOf } from "./candidates.ts";
@@ -267,7 +267,9 @@ export function plan(snapshot: Snapshot, node: string, inputs: PlanInputs): Plan
     addresses: [
       ...inputs.host.apiServer,
       ...own.addresses,
-      ...settled.speaker.peers.flatMap((p) => (p.interface === undefined ? [p.address] : [])),
+      ...settled.speaker.peers.flatMap((p): readonly Address[] =>
+        p.ranges ? p.ranges : p.interface === undefined ? [p.address] : [],
+      ),
     ],
     podBlocks: settled.podBlocks,
   };

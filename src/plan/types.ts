@@ -170,6 +170,9 @@ export interface SpeakerPeer {
   readonly address: Address;
   /** Of an unnumbered neighbour. */
   readonly interface?: string;
+  /** Instead of an address: whoever connects from these prefixes, up to a number. */
+  readonly ranges?: readonly Prefix[];
+  readonly rangeLimit?: number;
   readonly port: number;
   /** 0 with {@link external}. */
   readonly peerASN: number;

@@ -10,7 +10,8 @@ import { formatAddress, fromBytes, maskTo } from "../../net/address.ts";
 import type { LearnedPath, LearnedRoute } from "../../routes/index.ts";
 
 const decodePath = (p: Path): LearnedPath => ({
-  peer: p.peer,
+  // A neighbour of a range is known by the BGPPeer that it came by.
+  peer: p.range || p.peer,
   // A path without a next hop is our own; nothing reads its next hop.
   nextHop:
     p.nextHop.length > 0

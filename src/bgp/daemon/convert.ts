@@ -22,7 +22,7 @@ import type { StationStatus } from "../bmp/exporter.ts";
 import { extendedTexts } from "../policy/communities.ts";
 import { AdjRibOut } from "../rib/adjout.ts";
 import { PathsOut } from "../rib/pathsout.ts";
-import { LOCAL, type Rib } from "../rib/rib.ts";
+import { LOCAL, type Rib, type RibPeer } from "../rib/rib.ts";
 import { PathFlag } from "../rib/table.ts";
 import type { PeerSession } from "../session/peer.ts";
 import { isMember } from "../session/ranges.ts";
@@ -128,10 +128,23 @@ function prefixBytes(rib: Rib, afi: Afi, pid: number): Uint8Array {
 const largeOut = ([global, local1, local2]: LargeCommunity) =>
   create(LargeCommunitySchema, { global, local1, local2 });
 
+const senderOf = (peer: RibPeer | undefined) => ({
+  peer: peer?.name ?? "",
+  range: peer && peer.audience !== peer.name ? peer.audience : "",
+});
+
 /** One path from its attributes. */
 export function pathMessage(
   a: PathAttributes,
-  rest: { peer: string; stale: boolean; best: boolean; decidedBy: string; pathId: number; link?: string },
+  rest: {
+    peer: string;
+    range?: string;
+    stale: boolean;
+    best: boolean;
+    decidedBy: string;
+    pathId: number;
+    link?: string;
+  },
 ): Path {
   const { link = "", ...fields } = rest;
   return create(PathSchema, {
@@ -159,7 +172,7 @@ export function locRoute(rib: Rib, afi: Afi, pid: number, all: boolean): Route {
     withdrawn: order.length === 0,
     paths: shown.map((c, i) =>
       pathMessage(rib.attributes.attributes(c.attribute, afi), {
-        peer: c.peer.index === LOCAL ? "" : (rib.peer(c.peer.index)?.name ?? ""),
+        ...senderOf(c.peer.index === LOCAL ? undefined : rib.peer(c.peer.index)),
         stale: (table.pathFlags[c.path]! & PathFlag.stale) !== 0,
         best: i === 0,
         decidedBy: rib.names.name(table.pathRule[c.path]!),

@@ -116,7 +116,7 @@ export class Speaker {
       down: (peer, ending) => parts.events.sessionDown?.(peer, ending),
       endOfRib: (peer, afi) => {
         this.flush();
-        parts.events.endOfRib(peer.name, afi);
+        parts.events.endOfRib(peer.rib.audience, afi);
       },
       log: (level, peer, text, fields) => parts.events.log(level, peer, text, fields),
     };

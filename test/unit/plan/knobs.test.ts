@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { BGPPeer, BGPPolicy } from "../../../src/api/index.ts";
 import { speakerConfig } from "../../../src/bgp/daemon/config.ts";
 import { Role } from "../../../src/bgp/wire/constants.ts";
-import { formatAddress, parseAddress } from "../../../src/net/address.ts";
+import { formatAddress, formatPrefix, parseAddress } from "../../../src/net/address.ts";
 import { difference, encodeDesired, hearings, inForceOf, plan } from "../../../src/plan/index.ts";
 import {
   advertisement,
@@ -57,6 +57,30 @@ describe("knobs of a neighbour", () => {
       interface: "eth0",
       nextHop: { 1: undefined, 2: undefined },
     });
+  });
+
+  it("ranges instead of an address: whoever comes from there, with the node's own next hops", () => {
+    const { address: _, ...spec } = peer("servers", {
+      ranges: ["10.50.0.0/16", "fd50::/32"],
+      rangeLimit: 7,
+    }).spec;
+    const p = plan(snapshot({ peers: [{ ...peer("servers"), spec }] }), "node1", inputs());
+    expect(p.problems).toEqual([]);
+    const [config] = speakerConfig(encodeDesired(p.speaker, 1n, true, new Map())).peers;
+    expect(config).toMatchObject({ range: { limit: 7 }, unnumbered: false });
+    expect(config!.range!.prefixes.map(formatPrefix)).toEqual(["10.50.0.0/16", "fd50::/32"]);
+    expect(config!.nextHop[1]).toBeDefined();
+  });
+
+  it.each<[string, Partial<BGPPeer["spec"]>]>([
+    ["spec.ranges[0]", { ranges: ["10.50.0.1/16"] }],
+    ["spec.localPort", { ranges: ["10.50.0.0/16"], localPort: 1 }],
+    ["spec.bfd", { ranges: ["10.50.0.0/16"], bfd: {} as never }],
+  ])("%s does not fit ranges", (path, more) => {
+    const { address: _, ...spec } = peer("servers", more).spec;
+    const p = plan(snapshot({ peers: [{ ...peer("servers"), spec }] }), "node1", inputs());
+    expect(p.problems.map((x) => x.path)).toContain(path);
+    expect(p.speaker.peers).toEqual([]);
   });
 
   it.each<[keyof BGPPeer["spec"], Partial<BGPPeer["spec"]>, object]>([
