@@ -1,6 +1,6 @@
 // cli: waggle diff: what each neighbour would hear differently if manifests were applied. Nothing is applied.
 import { Command, Option } from "commander";
-import type { KubernetesObject } from "../api/index.ts";
+import type { KubernetesObject, NodeNetwork } from "../api/index.ts";
 import type { NodeDifference, RouteDifference } from "../plan/index.ts";
 import { type AgainstFlags, type Gathered, gather, type Source, sources } from "./against.ts";
 import { type ChosenCluster, type ClusterFlags, clusterOptions, withClusters } from "./clusters.ts";
@@ -63,7 +63,19 @@ interface Outcome {
   readonly nodes: readonly NodeDifference[];
   /** Objects that no plan depends on. */
   readonly ignored: readonly string[];
+  /** What has to be known to read it. */
+  readonly notes: readonly string[];
 }
+
+/** What a guard holds already goes out as only its agent remembers. */
+const heldNotes = (networks: readonly NodeNetwork[], names: ReadonlySet<string>): readonly string[] =>
+  networks.flatMap(({ metadata, status }) =>
+    status?.heldPlan && names.has(metadata.name)
+      ? [
+          `${metadata.name}: the withdraw guard holds ${(status.heldPlan.withdraws ?? []).slice(0, 8).join(", ")} now: they go out as before, whatever stands here, until that is approved (${status.heldPlan.hash}) or nothing withdraws them any more`,
+        ]
+      : [],
+  );
 
 async function differencesIn({ client }: ChosenCluster, flags: Flags): Promise<Outcome> {
   const { deletion, dryRun, withChanges } = await import("../agent/edit.ts");
@@ -107,7 +119,11 @@ async function differencesIn({ client }: ChosenCluster, flags: Flags): Promise<O
     const after = liveNode(edited, name, now).snapshot;
     return difference({ node: name, before: snapshot, after, inputs, localAddress: facts.localAddress });
   });
-  return { nodes: nodes.map((n) => onlyPeers(n, flags.peer)), ignored };
+  return {
+    nodes: nodes.map((n) => onlyPeers(n, flags.peer)),
+    ignored,
+    notes: heldNotes(live.networks, names),
+  };
 }
 
 /** What neighbours hear today, node by node, beside what Waggle would tell them. */
@@ -146,7 +162,7 @@ async function differencesToday(
       `not of a node of this cluster, and left out: ${[...new Set(strangers)].join(", ")}\n`,
     );
   if (nodes.length === 0) throw new CliError("nothing of what was heard is from a node of this cluster");
-  return { nodes: nodes.map((n) => onlyPeers(n, flags.peer)), ignored: [] };
+  return { nodes: nodes.map((n) => onlyPeers(n, flags.peer)), ignored: [], notes: [] };
 }
 
 const onlyPeers = (n: NodeDifference, peers: readonly string[] | undefined): NodeDifference =>
@@ -169,6 +185,7 @@ function routeLines(r: RouteDifference, paint: Painter): readonly string[] {
   return [
     ...(r.before ? [paint("red", `  - ${r.prefix}  ${routeText(r.before)}`)] : []),
     ...(r.after ? [paint("green", `  + ${r.prefix}  ${routeText(r.after)}`)] : []),
+    ...(r.meanwhile ? [paint("green", `  + ${r.prefix}  ${routeText(r.meanwhile)}  until then`)] : []),
     paint("dim", `      ${r.why.message}${when}`),
   ];
 }
@@ -204,7 +221,7 @@ async function diff(flags: Flags): Promise<void> {
       "there is nothing to compare with",
       "name manifests with -f, or an object with --delete",
     );
-  const { nodes, ignored } = await withClusters(flags, async (clusters) => {
+  const { nodes, ignored, notes } = await withClusters(flags, async (clusters) => {
     if (clusters.length > 1)
       throw usageError(
         `manifests are for one cluster, and ${clusters.map((c) => c.name).join(" and ")} are named`,
@@ -214,6 +231,7 @@ async function diff(flags: Flags): Promise<void> {
       ? differencesToday(clusters[0]!, flags, source, gathered ?? [])
       : differencesIn(clusters[0]!, flags);
   });
+  for (const note of notes) process.stderr.write(`${note}\n`);
   for (const name of ignored) process.stderr.write(`${name}: no route depends on it\n`);
   const changed = nodes.filter((n) => n.routes.length + n.peers.length > 0);
   if (flags.output === "json")

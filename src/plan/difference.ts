@@ -26,6 +26,8 @@ export interface RouteDifference {
   readonly before?: HeardRoute;
   /** Absent: it would not hear it. */
   readonly after?: HeardRoute;
+  /** What it would hear until the withdraw guard's hold is approved, where that is not what it hears now. */
+  readonly meanwhile?: HeardRoute;
   /** Why it would be so afterwards. */
   readonly why: Verdict;
   /** What it would still wait for: a proof that has never been tried, an approval of the withdraw guard, its turn in a roll-out. */
@@ -77,9 +79,9 @@ function approved(
   snapshot: Snapshot,
   node: string,
   inputs: PlanInputs,
-): { readonly plan: Plan; readonly held: ReadonlySet<string> } {
+): { readonly plan: Plan; readonly held: ReadonlySet<string>; readonly until: Plan } {
   const first = plan(snapshot, node, inputs);
-  if (!first.held) return { plan: first, held: new Set() };
+  if (!first.held) return { plan: first, held: new Set(), until: first };
   const network: NodeNetwork = snapshot.nodeNetwork ?? {
     apiVersion: "waggle.dev/v1alpha1",
     kind: "NodeNetwork",
@@ -88,7 +90,8 @@ function approved(
   };
   const annotations = { ...network.metadata.annotations, [approveAnnotation]: first.held.hash };
   const nodeNetwork = { ...network, metadata: { ...network.metadata, annotations } };
-  return { plan: plan({ ...snapshot, nodeNetwork }, node, inputs), held: new Set(first.held.withdraws) };
+  const held = new Set(first.held.withdraws);
+  return { plan: plan({ ...snapshot, nodeNetwork }, node, inputs), held, until: first };
 }
 
 /** Where a change begins or ends a drain, the phase in which that shows. */
@@ -119,8 +122,9 @@ interface Waiting {
   readonly before: ReadonlySet<string>;
   /** The same after it. */
   readonly after: ReadonlySet<string>;
-  /** What the guard holds after it. */
+  /** What the guard holds after it, and how that goes out until it is approved. */
   readonly held: ReadonlySet<string>;
+  readonly until: readonly Hearing[];
 }
 
 function routeDifferences(
@@ -132,6 +136,7 @@ function routeDifferences(
   const was = new Map(before.map((h) => [keyOf(h), h] as const));
   const is = new Map(after.map((h) => [keyOf(h), h] as const));
   const seen = new Map([...was, ...is]);
+  const until = new Map(waiting.until.map((h) => [keyOf(h), h] as const));
   return [...seen.values()]
     .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
     .flatMap(({ peer, prefix }): readonly RouteDifference[] => {
@@ -141,6 +146,9 @@ function routeDifferences(
       if (canonical(assumed) === canonical(next)) return [];
       const old = waiting.before.has(prefix) ? undefined : assumed;
       if (!old && !next) return [];
+      // What is held goes out as before, but for a failing proof: then it is de-preferred.
+      const kept = !next && waiting.held.has(prefix) ? until.get(key)?.route : undefined;
+      const differs = kept && canonical(kept) !== canonical(old);
       const waitsFor = [
         ...(waiting.after.has(prefix) || waiting.before.has(prefix) ? (["Proof"] as const) : []),
         ...(!next && waiting.held.has(prefix) ? (["Approval"] as const) : []),
@@ -151,6 +159,7 @@ function routeDifferences(
           prefix,
           ...(old && { before: old }),
           ...(next && { after: next }),
+          ...(differs && { meanwhile: kept }),
           why: whyAfter(plan, is.get(key), peer, prefix),
           waitsFor,
         },
@@ -227,13 +236,18 @@ export function difference(given: DifferenceInputs): NodeDifference {
   const turn = arrived === given.after ? undefined : turnOf(given.after, node);
   const drain = { ...inputs.drain, phase: phaseAfter(given.before, given.after, node, inputs) };
   const next = assumingProofs(snapshot, node, { ...inputs, drain, previous: inForceOf(now) });
-  const { plan: after, held } = approved(snapshot, node, next.inputs);
+  const { plan: after, held, until } = approved(snapshot, node, next.inputs);
   const known = new Set(before.problems.map((p) => canonical(p)));
   const routes = routeDifferences(
     hearings(before.speaker, localAddress),
     hearings(after.speaker, localAddress),
     after,
-    { before: untried, after: next.untried, held },
+    {
+      before: untried,
+      after: next.untried,
+      held,
+      until: held.size > 0 ? hearings(until.speaker, localAddress) : [],
+    },
   );
   return {
     node,

@@ -187,6 +187,16 @@ const agree = (announcement: Announcement, reported: Reported | undefined): bool
       (announcement.state === "Withdrawn" || sameNames(reported.peers ?? [], announcement.peers))
     : announcement.state === "Withdrawn";
 
+/**
+ * An announcement as the agent holds it, where it says so: only the agent remembers what was in force before the plan that the
+ * guard holds, and that goes out as it was.
+ */
+function asHeld(announcement: Announcement, reported: Reported | undefined): Announcement {
+  if (reported?.state !== "Held" || announcement.state === "Held") return announcement;
+  const reason = { code: "WithdrawGuard" as const, message: reported.reason ?? announcement.reason.message };
+  return { ...announcement, state: "Held", reason, peers: reported.peers ?? announcement.peers };
+}
+
 /** Explains what the question is about on one node. Empty where the node has nothing to do with it. */
 export function explain(plan: Plan, facts: NodeFacts, question: Question): readonly Explanation[] {
   const list = asked(plan.announcements, question);
@@ -194,11 +204,14 @@ export function explain(plan: Plan, facts: NodeFacts, question: Question): reado
   const wanted = new Set(list.map((a) => a.prefix));
   const waiting = plan.rollouts.filter((r) => !r.taken);
   const heardHere = hearings(plan.speaker, facts.localAddress).filter((h) => wanted.has(h.prefix));
-  return list.map((announcement): Explanation => {
+  return list.map((planned): Explanation => {
+    const reported = planned.prefix === undefined ? undefined : facts.reported?.get(planned.prefix);
+    const announcement = asHeld(planned, reported);
     const { prefix, kind, owner, sharedBy, pool, state, reason, advertisements, refusals } = announcement;
-    const own = new Map(heardHere.filter((h) => h.prefix === prefix).map((h) => [h.peer, h] as const));
+    // What the plan alone would say of it is not what goes out.
+    const here = announcement === planned ? heardHere.filter((h) => h.prefix === prefix) : [];
+    const own = new Map(here.map((h) => [h.peer, h] as const));
     const proof = prefix === undefined ? undefined : facts.proofs.get(prefix);
-    const reported = prefix === undefined ? undefined : facts.reported?.get(prefix);
     return {
       node: plan.node,
       ...(prefix !== undefined && { prefix }),

@@ -53,7 +53,7 @@ const serviceReasons: ReadonlySet<string> = new Set([
 ]);
 
 interface Withdrawal {
-  /** It was held before. */
+  /** It was held before, and for this very reason. */
   readonly held: boolean;
   /** Absent where nothing is known of the prefix any more. */
   readonly announcement: Announcement | undefined;
@@ -73,11 +73,16 @@ function withdrawals({ previous, decisions, next }: GuardInputs): ReadonlyMap<st
     const prefix = before.prefix!;
     const decision = now.get(prefix);
     const announcement = decision?.announcement;
-    const held = before.state === "Held";
+    const add = (reason: Reason): void => {
+      // What was held with others and now goes with its Service alone is one withdrawal like any other.
+      const held =
+        before.state === "Held" && (!serviceReasons.has(reason.code) || before.heldFor === reason.code);
+      out.set(prefix, { held, announcement, reason });
+    };
     if (!decision || !announcement || (!isAnnounced(announcement) && !decision.byDrain))
-      out.set(prefix, { held, announcement, reason: announcement?.reason ?? reasons.notClaimed() });
+      add(announcement?.reason ?? reasons.notClaimed());
     else if (isAnnounced(announcement) && letOut(previous.speaker).has(prefix) && !letOut(next).has(prefix))
-      out.set(prefix, { held, announcement, reason: reasons.silenced() });
+      add(reasons.silenced());
   }
   return out;
 }
@@ -99,7 +104,7 @@ export function guard(inputs: GuardInputs): GuardResult {
         : prefix,
     );
   const many = causes.size > 1 && all.size * 100 > inputs.percent * announced;
-  const gone = [...all].filter(([, w]) => many || (w.held && !serviceReasons.has(w.reason.code)));
+  const gone = [...all].filter(([, w]) => many || w.held);
   const why = new Map(gone.map(([prefix, w]) => [prefix, w.reason] as const));
   if (gone.length === 0) return { approved: false, reasons: why };
   const withdraws = [...why.keys()].sort();
@@ -122,11 +127,10 @@ export function keep(held: HeldPlan, previous: InForce, why: GuardResult["reason
   return {
     announcements: previous.announcements
       .filter((a) => a.prefix !== undefined && withdraws.has(a.prefix))
-      .map((a) => ({
-        ...a,
-        state: "Held",
-        reason: reasons.withdrawGuard(held.hash, why.get(a.prefix!) ?? reasons.notClaimed()),
-      })),
+      .map((a) => {
+        const cause = why.get(a.prefix!) ?? reasons.notClaimed();
+        return { ...a, state: "Held", reason: reasons.withdrawGuard(held.hash, cause), heldFor: cause.code };
+      }),
     origins: previous.speaker.origins
       .filter((o) => withdraws.has(prefixText(o.prefix)))
       .map((o) => (fails(prefixText(o.prefix)) ? { ...o, attributes: dePrefer(o.attributes) } : o)),

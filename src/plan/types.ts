@@ -18,7 +18,7 @@ import type { PathMatch } from "../bgp/policy/types.ts";
 import type { Address, Prefix } from "../net/address.ts";
 import type { FibPlan, LargeCommunity, LocalPrefix, RoutePolicy, RouteView } from "../routes/index.ts";
 import type { DrainProgress } from "./drain.ts";
-import type { Reason } from "./messages.ts";
+import type { Reason, ReasonCode } from "./messages.ts";
 import type { PausedObject } from "./paused.ts";
 import type { RollOut } from "./rollout.ts";
 
@@ -332,6 +332,8 @@ export interface Announcement {
   readonly kind: "Pods" | "VIPs";
   readonly state: AnnouncementState;
   readonly reason: Reason;
+  /** Of what the withdraw guard holds: why it was to be withdrawn. Absent in what an earlier version has stored. */
+  readonly heldFor?: ReasonCode;
   readonly owner: { readonly kind: "Node" | "Service"; readonly namespace?: string; readonly name: string };
   /** namespace/name of the other Services that have the address too; absent where there are none. */
   readonly sharedBy?: readonly string[];

@@ -266,10 +266,12 @@ describe.skipIf(!canRun)(`explain and diff against BIRD${why}`, () => {
   function applied(now: Tables, routes: readonly RouteDifference[], approved: boolean): Tables {
     const out = Object.fromEntries(Object.entries(now).map(([name, t]) => [name, { ...t }]));
     for (const r of routes) {
-      if (r.waitsFor.includes("Proof") || (r.waitsFor.includes("Approval") && !approved)) continue;
+      const waits = r.waitsFor.includes("Approval") && !approved;
+      if (r.waitsFor.includes("Proof") || (waits && !r.meanwhile)) continue;
       // A family that the neighbour has not agreed to shows in no table.
       if (disabled.has(r.peer) || (r.peer === "tor2" && r.prefix.includes(":"))) continue;
-      if (r.after) out[r.peer]![r.prefix] = sorted(r.after);
+      const route = waits ? r.meanwhile : r.after;
+      if (route) out[r.peer]![r.prefix] = sorted(route);
       else delete out[r.peer]![r.prefix];
     }
     return out;

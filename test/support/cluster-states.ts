@@ -142,6 +142,7 @@ function policyRule(d: Dice, index: number): BGPPolicy["spec"]["rules"][number] 
     ),
     ...d.maybe(0.2, "communities", () => communities(d)),
     ...d.maybe(0.1, "asPathContains", () => [d.of(asns)]),
+    ...d.maybe(0.15, "source", () => d.of(["Originated", "Learned", "Any"] as const)),
   }));
   return {
     name: `r${index}`,

@@ -265,6 +265,23 @@ describe("explain", () => {
     expect(about("10.101.0.5", {}, {}, { reported: new Map() }).agrees).toBe(false);
     expect(about("10.101.0.5").agrees).toBeUndefined();
   });
+
+  it("takes the agent's word for what it holds: only there is known what was in force before", () => {
+    const prefix = "10.101.0.5/32";
+    const e = about(
+      prefix,
+      {
+        peers: [peer("tor", { exportPolicies: ["out"] })],
+        policies: [policy("out", [{ name: "no", action: "Reject" }])],
+      },
+      {},
+      { reported: new Map([[prefix, { prefix, state: "Held", reason: "kept: approve", peers: ["tor"] }]]) },
+    );
+    expect([e.state, e.why.message, e.agrees]).toEqual(["Held", "kept: approve", true]);
+    expect(e.peers.map((p) => [p.peer, p.hears, p.why.message, p.route])).toEqual([
+      ["tor", true, "held as it was announced before", undefined],
+    ]);
+  });
 });
 
 const fixed: Fixed = {
