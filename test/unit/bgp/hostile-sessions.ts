@@ -175,6 +175,31 @@ for (const [name, bytes] of [
   add(`OPEN capability ${name}`, ["reset 2/0", "reset 2/7", up], {
     hello: hello((c) => capability(...bytes, ...families, ...(bytes[0] === 65 ? [] : as4(c.asn)))),
   });
+for (const [name, bytes] of [
+  ["route refresh of 1 octet", [2, 1, 0]],
+  ["extended next hop of 5 octets", [5, 5, 0, 1, 0, 1, 0]],
+  ["extended next hop of nothing", [5, 0]],
+  ["extended messages of 2 octets", [6, 2, 0, 0]],
+  ["role of nothing", [9, 0]],
+  ["role of 2 octets", [9, 2, 0, 0]],
+  ["ADD-PATH of 3 octets", [69, 3, 0, 1, 1]],
+  ["enhanced refresh of 1 octet", [70, 1, 0]],
+  ["long-lived graceful restart of 6 octets", [71, 6, 0, 1, 1, 0, 0, 0]],
+  ["FQDN whose name runs over the end", [73, 3, 200, 65, 66]],
+] as const)
+  add(`OPEN capability ${name}`, ["reset 2/0", up], {
+    hello: hello((c) => capability(...bytes, ...families, ...as4(c.asn))),
+  });
+for (const [name, bytes] of [
+  ["a role nobody has", [9, 1, 200]],
+  ["two roles, where none is configured", [9, 1, 0, 9, 1, 4]],
+  ["ADD-PATH with a mode that is none (RFC 7911 4)", [69, 8, 0, 1, 1, 0, 0, 2, 1, 7]],
+  ["graceful restart of no family", [64, 2, 0, 9]],
+  ["multiprotocol of a family nobody knows", [1, 4, 255, 255, 9, 255]],
+] as const)
+  add(`OPEN capability: ${name}`, up, {
+    hello: hello((c) => capability(...bytes, ...families, ...as4(c.asn))),
+  });
 add("OPEN unknown capability", up, {
   hello: hello((c) => capability(...families, 200, 3, 1, 2, 3, ...as4(c.asn))),
 });

@@ -102,6 +102,22 @@ const known: readonly Known[] = [
     fits: multiple(12),
     wrong: withdraw,
   },
+  {
+    code: 25,
+    name: "IPV6_EXTENDED_COMMUNITIES (RFC 7606 7.15)",
+    flags: 0xc0,
+    value: () => ones(20),
+    fits: multiple(20),
+    wrong: withdraw,
+  },
+  {
+    code: 35,
+    name: "ONLY_TO_CUSTOMER (RFC 9234 5)",
+    flags: 0xc0,
+    value: () => n32,
+    fits: exactly(4),
+    wrong: withdraw,
+  },
 ];
 
 for (const k of known) {
@@ -297,8 +313,8 @@ for (const code of [17, 18])
       },
     );
 
-// What nobody knows.
-for (const code of [0, 11, 12, 13, 99, 128, 200, 254, 255])
+// What nobody knows, and what others know: PMSI tunnel, tunnel encapsulation, AIGP, prefix SID.
+for (const code of [0, 11, 12, 13, 22, 23, 26, 40, 99, 128, 200, 254, 255])
   for (const flags of [0x00, 0x20, 0x40, 0x60, 0x80, 0xa0, 0xc0, 0xe0])
     for (const long of code === 99 || code === 254 ? [0, 0x10] : [0]) {
       const optional = (flags & 0x80) !== 0;
