@@ -28,6 +28,7 @@ import {
 } from "../kube/index.ts";
 import type { ClaimLedger } from "./claims.ts";
 import type { PoolBook } from "./pool-book.ts";
+import type { ServiceRanges } from "./service-ranges.ts";
 
 /** pino's shape, as far as it is used. */
 export interface Log {
@@ -42,6 +43,10 @@ export const fieldManager = "waggle-operator";
 /** IPs that a Service shows. */
 export const ingressOf = (service: Service): readonly string[] =>
   (service.status?.loadBalancer?.ingress ?? []).flatMap((i) => (i.ip ? [i.ip] : []));
+
+/** Cluster addresses of a Service. */
+export const clusterIPsOf = (service: Service): readonly string[] =>
+  (service.spec.clusterIPs ?? []).filter((ip) => ip !== "None");
 
 export interface Caches {
   readonly nodes: Informer<Node>;
@@ -124,6 +129,8 @@ export const usersOf = (use: Use): readonly string[] =>
 export const usesOf = ({ status }: NodeNetwork): readonly Use[] => [
   ...(status?.announced ?? []).filter((a) => a.state !== "Withdrawn"),
   ...(status?.inUse ?? []),
+  // Shown, perhaps still those of an earlier Node of this name: pods are in them all the same.
+  ...(status?.podBlocks ?? []).filter((b) => b.fill !== "Empty").map(({ prefix }) => ({ prefix })),
 ];
 
 /** Prefixes of a NodeNetwork whose withdrawal has not been reported. */
@@ -146,6 +153,8 @@ export interface OperatorContext {
   readonly caches: Caches;
   readonly claims: ClaimLedger;
   readonly pools: PoolBook;
+  /** Ranges of Services' cluster addresses. */
+  readonly ranges: ServiceRanges;
   /** Whether anything new may be given out. */
   readonly gate: Gate;
   readonly clock: Clock;

@@ -123,6 +123,10 @@ export class Agents {
     for (const [prefix, fill] of fills)
       if (fill !== "Empty" && (this.calm ? !configured.has(prefix) : w.random() < 0.05))
         fills.set(prefix, "Empty");
+    // No block is spared any more, or one after the other would still be on its way when all is looked at.
+    if (this.calm)
+      for (const prefix of configured)
+        if ((fills.get(prefix) ?? "Empty") === "Empty") fills.set(prefix, "Busy");
     this.#configured.set(name, new Set((w.view(name)?.spec.podBlocks ?? []).map((b) => b.prefix)));
     this.#seenGeneration.set(name, w.view(name)?.metadata.generation);
   }

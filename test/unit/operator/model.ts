@@ -101,10 +101,12 @@ async function clash(
 export async function simulate(
   seed: number,
   steps: number,
+  watch: (world: World) => void = () => undefined,
 ): Promise<{ readonly rules: Rules; readonly world: World }> {
   const w = new World(seed, 40);
   const rules = new Rules(w);
   const agents = new Agents(w, rules);
+  watch(w);
   let backup: Backup | undefined;
   let restores = 0;
   const { random } = w;
