@@ -61,6 +61,12 @@ export interface CustomResourceDefinition extends KubernetesObject {
   };
 }
 
+/** networking.k8s.io/v1 (KEP-1880): a range that cluster addresses of Services come from. */
+export interface ServiceCIDR extends KubernetesObject {
+  readonly kind: "ServiceCIDR";
+  readonly spec?: { readonly cidrs?: readonly string[] };
+}
+
 /** authentication.k8s.io/v1: asks the API server whose token this is. */
 export interface TokenReview extends KubernetesObject {
   readonly kind: "TokenReview";

@@ -24,6 +24,7 @@ import type {
   Namespace,
   SelfSubjectAccessReview,
   ServiceAccount,
+  ServiceCIDR,
   TokenReview,
 } from "./builtin.ts";
 
@@ -68,6 +69,7 @@ export const builtinKinds = {
   ServiceAccount: core<ServiceAccount>("ServiceAccount", "serviceaccounts", true),
   EndpointSlice: grouped<EndpointSlice>("discovery.k8s.io", "EndpointSlice", "endpointslices", true),
   Event: grouped<Event>("events.k8s.io", "Event", "events", true),
+  ServiceCIDR: grouped<ServiceCIDR>("networking.k8s.io", "ServiceCIDR", "servicecidrs", false),
   Lease: grouped<Lease>("coordination.k8s.io", "Lease", "leases", true),
   CustomResourceDefinition: grouped<CustomResourceDefinition>(
     "apiextensions.k8s.io",

@@ -45,6 +45,11 @@ export const poolSays = {
       "Overlap",
       `${formatPrefix(mine)} overlaps ${formatPrefix(theirs)} of the older IPPool ${other}; nothing new is given out, what is allocated stays`,
     ),
+  overlapsServices: ({ other, mine, theirs }: Overlap) =>
+    say(
+      "OverlapsServices",
+      `${formatPrefix(mine)} overlaps ${formatPrefix(theirs)} of ${other}, where the API server gives out cluster addresses; nothing new is given out, what is allocated stays`,
+    ),
   tooManyOverlaps: (n: number) => say("Overlap", `overlaps ${n} other pools`),
   ready: () => say("Ready", "in use"),
   disabled: () => say("Disabled", "disabled: nothing new is given out, what is allocated stays"),

@@ -19,6 +19,7 @@ import { allCaches, type Caches, type Log, makeCaches, type OperatorContext } fr
 import { Hearing } from "./hearing.ts";
 import { PoolBook } from "./pool-book.ts";
 import { Reconcilers } from "./reconcilers.ts";
+import { ServiceRanges } from "./service-ranges.ts";
 
 export interface OperatorOptions {
   readonly api: KubeApi;
@@ -57,6 +58,7 @@ export class Operator implements AsyncDisposable {
   readonly #pools: PoolBook;
   readonly #stale = new Map<string, string>();
   readonly #hearing: Hearing;
+  readonly #ranges: ServiceRanges;
   /** The reconcilers of the term that serves. */
   #reconcilers: Reconcilers | undefined;
   /** All that was reported has been looked at since the agents were heard. */
@@ -93,6 +95,13 @@ export class Operator implements AsyncDisposable {
       onOpen: () => void this.#settle(),
       onSilence: () => this.#reconcilers?.summarise(),
     });
+    this.#ranges = new ServiceRanges({
+      api,
+      caches: this.caches,
+      clock,
+      log,
+      onChange: () => this.#reconcilers?.recheckPools(),
+    });
     this.#watchForRewinds();
     const gate = {
       awaited: (): readonly string[] | undefined =>
@@ -112,6 +121,7 @@ export class Operator implements AsyncDisposable {
       caches: this.caches,
       claims: this.claims,
       pools: this.#pools,
+      ranges: this.#ranges,
       clock,
       random,
       log,
@@ -164,6 +174,7 @@ export class Operator implements AsyncDisposable {
     for (const informer of allCaches(this.caches)) informer.start();
     this.#elector.start();
     this.#hearing.start();
+    this.#ranges.start();
     return this;
   }
 
@@ -174,6 +185,7 @@ export class Operator implements AsyncDisposable {
     await this.#elector[Symbol.asyncDispose]();
     for (const informer of allCaches(this.caches)) informer[Symbol.dispose]();
     this.#hearing[Symbol.dispose]();
+    this.#ranges[Symbol.dispose]();
     this.#pools[Symbol.dispose]();
     this.claims[Symbol.dispose]();
   }

@@ -100,9 +100,12 @@ export class PoolReconciler {
         status: "False",
         say: poolSays.invalid(view.faults.map((f) => `${f.path}: ${f.message}`)),
       };
+    const services = this.#c.ranges.overlap(view.pool.blocks);
+    if (services) return { status: "False", say: poolSays.overlapsServices(services) };
     if (view.refusedBy) return { status: "False", say: poolSays.overlap(view.refusedBy) };
     if (rivals.length > mostRivals) return { status: "False", say: poolSays.tooManyOverlaps(rivals.length) };
     const standing = storedAccepted(view.object) === true;
+    if (!standing && !this.#c.ranges.known) return "later";
     if (!standing && rivals.some((v) => !this.#yields(v, view))) return "later";
     return { status: "True", say: poolSays.accepted() };
   }

@@ -214,6 +214,11 @@ export class Reconcilers implements AsyncDisposable {
         this.#controllers[name].queue.addAfter(key, statusDelayMs * (0.5 + random()));
   }
 
+  /** Ranges that no pool may give out of have changed. */
+  recheckPools(): void {
+    this.#all("pools");
+  }
+
   /** Room may have appeared: everything that got nothing looks again. */
   retryWaiting(): void {
     for (const key of this.services.waiting) this.#controllers.services.queue.add(key);

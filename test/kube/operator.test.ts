@@ -216,6 +216,11 @@ for (const { name: planeName, skipped, start } of planes)
         priority: 1,
       };
       await client.create(kinds.IPPool, vips("small", ["10.102.0.0/28", "10.102.1.0/28"], selector));
+      await until("acceptance", async () =>
+        ((await client.get(kinds.IPPool, "small")).status?.conditions ?? []).some(
+          (c) => c.type === "Accepted" && c.status === "True",
+        ),
+      );
       await shared("share-a", 1);
       await shared("share-b", 2);
       expect(ipsOf(await get("share-b"))).toEqual(["10.102.0.0"]);
@@ -240,6 +245,7 @@ for (const { name: planeName, skipped, start } of planes)
         async () => (await client.get(kinds.IPPool, "small")).status?.inUse === undefined,
       );
       await blocks(["10.102.1.0/28"]);
+      await until("no claim is left", async () => !(await claims()).some((c) => c.spec.pool === "small"));
       // An owner is changed by nobody otherwise.
       const [other] = await claims();
       const owner = { kind: "Service", namespace: "shop", name: "thief", uid: "x" };
@@ -247,6 +253,19 @@ for (const { name: planeName, skipped, start } of planes)
         client.patch(kinds.IPAllocation, other!.metadata.name, "merge", { spec: { owner } }),
       ).rejects.toThrow(/spec\.owner.*is immutable/);
     }, 60_000);
+
+    it("accepts no pool inside the ranges of Services, which it learns from the API server", async () => {
+      const [range] = (await client.list(builtinKinds.ServiceCIDR)).items;
+      const cidr = range!.spec!.cidrs!.find((c) => c.includes("."))!;
+      await client.create(kinds.IPPool, vips("inside", [`${cidr.split("/")[0]}/28`], { priority: 0 }));
+      await until("a verdict", async () => {
+        const pool = await client.get(kinds.IPPool, "inside");
+        const accepted = pool.status?.conditions?.find((c) => c.type === "Accepted");
+        return accepted?.status === "False" && accepted.reason === "OverlapsServices";
+      });
+      await client.delete(kinds.IPPool, "inside");
+      expect(log).not.toMatch(/"error":"403/);
+    });
 
     it("keeps every claim when its rights are taken away, and goes on when they are back", async () => {
       const before = await claimLines();

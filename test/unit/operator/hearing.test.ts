@@ -102,9 +102,11 @@ describe("an API server restored from a backup", () => {
     one.report();
     await w.settle(12_000);
     w.api.restore(backup, false);
+    // All watches are cut; by then one of them has noticed.
+    await w.settle(3_000);
     w.api.put(kinds.Service, service("new"));
     w.api.put(kinds.IPReservation, reservation("r", "10.101.0.99", "later"));
-    await w.settle(30_000);
+    await w.settle(27_000);
     expect(w.condition(w.api.read(kinds.IPReservation, "r", "shop"), "Ready")).toBe("False AwaitingAgents");
     expect(ingress(w.service("new"))).toEqual([]);
     expect(w.condition(w.service("new"), "waggle.dev/Allocated")).toBe("False AwaitingAgents");

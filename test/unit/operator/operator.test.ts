@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { ServiceCIDR } from "../../../src/kube/builtin.ts";
 import { ApiError } from "../../../src/kube/errors.ts";
 import { kinds } from "../../../src/kube/resource.ts";
 import { plainPeer } from "../../support/cluster-states.ts";
@@ -460,6 +461,39 @@ describe("pools", () => {
     await w.settle();
     expect(ingress(w.service("a"))).toEqual(["10.102.0.0"]);
     expect(ingress(w.service("b"))).toEqual(["10.101.0.0"]);
+  });
+
+  it("never give out of the ranges of Services' cluster addresses, as ServiceCIDRs or the Services themselves say", async () => {
+    const w = await cluster();
+    const range = (cidrs: readonly string[]): ServiceCIDR => ({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "ServiceCIDR",
+      metadata: { name: "kubernetes" },
+      spec: { cidrs },
+    });
+    w.api.put(kinds.ServiceCIDR, range(["10.96.0.0/16"]));
+    await w.settle(40_000);
+    w.api.put(kinds.IPPool, vips("inside", ["10.96.4.0/24"], { priority: 1 }));
+    w.api.put(kinds.Service, service("a"));
+    await w.settle();
+    expect(w.condition(w.pool("inside"), "Accepted")).toBe("False OverlapsServices");
+    expect(ingress(w.service("a"))).toEqual(["10.101.0.0"]);
+    // A range that comes later, around what is given out already: that stays, and no more is given out.
+    w.api.put(kinds.ServiceCIDR, range(["10.96.0.0/16", "10.101.0.0/16"]));
+    await w.settle(40_000);
+    expect(w.condition(w.pool("vips"), "Accepted")).toBe("False OverlapsServices");
+    w.api.put(kinds.Service, service("b"));
+    await w.settle();
+    expect([ingress(w.service("a")), ingress(w.service("b"))]).toEqual([["10.101.0.0"], []]);
+    // Where no ServiceCIDR is served, the addresses of Services say it.
+    w.api.remove(kinds.ServiceCIDR, "kubernetes");
+    w.api.put(kinds.Service, service("kubernetes", { type: "ClusterIP", clusterIPs: ["10.96.0.1"] }));
+    w.api.put(kinds.IPPool, vips("around", ["10.96.0.0/24"]));
+    await w.settle(40_000);
+    expect(w.condition(w.pool("around"), "Accepted")).toBe("False OverlapsServices");
+    expect(w.pool("around")?.status?.conditions?.[0]?.message).toContain("Service shop/kubernetes");
+    expect(w.condition(w.pool("inside"), "Accepted")).toBe("True Accepted");
+    expect(ingress(w.service("b")).length).toBe(1);
   });
 
   it("stop giving out what another cluster declares, and both objects say so", async () => {
