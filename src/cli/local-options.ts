@@ -38,7 +38,7 @@ export const localOptions: readonly LocalOption[] = [
     about: "show what the compiler makes, attach nothing",
     choices: Object.keys(stages),
   },
-  { short: "k", about: "accepted: what programs lose is always reported" },
+  { short: "k", about: "warn of every helper of the kernel that fails, with its place in the script" },
   { short: "q", long: "quiet", about: "nothing but the script's own output" },
   {
     short: "I",
@@ -180,6 +180,7 @@ function optionsOf(flags: ReadonlyMap<string, readonly string[]>, words: readonl
     verbose: flags.has("v"),
     quiet: flags.has("quiet"),
     unsafe: flags.has("unsafe"),
+    checkHelpers: flags.has("k"),
     warnings: !flags.has("no-warnings"),
     dryRun: flags.has("dry-run"),
     ...(output === undefined ? {} : { output }),

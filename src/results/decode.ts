@@ -2,6 +2,7 @@
 import { sizeOf } from "../script/layout.ts";
 import type { OutputAction, OutputMap, OutputPlan } from "../script/types.ts";
 import { readInteger, readSmall } from "./bytes.ts";
+import { errorText } from "./errno.ts";
 import { valueText } from "./print.ts";
 import { compileFormat, type Formatter } from "./printf.ts";
 import { seriesRows } from "./series.ts";
@@ -200,5 +201,53 @@ export function decodeRecord(plan: OutputPlan, bytes: Uint8Array, resolvers: Res
     }
     case "error":
       return { kind: "line", type: "error", text: action.message };
+    case "runtime_error":
+      return warning(plan, action, action.message);
+    case "helper_error": {
+      const [argument] = action.arguments;
+      const code = argument ? Number(readInteger(bytes, argument.offset, 8, true)) : 0;
+      return warning(plan, action, helperText(action.helper, code), { helper: action.helper, code });
+    }
   }
+}
+
+const E2BIG = -7;
+const ENOENT = -2;
+
+/** What a helper's failure means. */
+function helperText(helper: string, code: number): string {
+  if (helper === "map_update_elem" && code === E2BIG)
+    return "Map full; can't update element. Try increasing max_map_keys config or manually setting the max entries in a map declaration e.g. `let @a = hash(5000)`";
+  if (helper === "map_delete_elem" && code === ENOENT)
+    return "Can't delete map element because it does not exist.";
+  if (helper === "map_lookup_elem") return "Can't lookup map element because it does not exist.";
+  return errorText(-code);
+}
+
+/** Something that went wrong at a place of the script. */
+function warning(
+  plan: OutputPlan,
+  { span }: OutputAction,
+  message: string,
+  call?: { readonly helper: string; readonly code: number },
+): DecodedRecord {
+  const { line, column } = span;
+  const file = plan.source ?? "stdin";
+  const end = span.endLine === line ? `-${span.endColumn}` : "";
+  const more = call ? `\nAdditional Info - helper: ${call.helper}, retcode: ${call.code}` : "";
+  const kind = call ? "helper_error" : "runtime_error";
+  return {
+    kind: "line",
+    type: "error",
+    text: `${file}:${line}:${column}${end}: WARNING: ${message}${more}\n`,
+    // JSON has the plain words of the error number.
+    said: {
+      kind,
+      message: call ? errorText(-call.code) : message,
+      file,
+      line,
+      column,
+      ...call,
+    },
+  };
 }

@@ -248,8 +248,9 @@ export function mapJson(schema: MapSchema, map: MapData, options: PrintOptions =
 /** A line of a node's output as a JSON line. */
 export function lineJson(chunk: Extract<NodeChunk, { kind: "line" }>, old = false): string {
   if (chunk.said) {
-    const { kind, message, file, line, column } = chunk.said;
-    return `{"type": "${kind}", "msg": ${quoted(message)}, "filename": ${quoted(file)}, "line": ${line}, "col": ${column}}\n`;
+    const { kind, message, file, line, column, helper, code } = chunk.said;
+    const call = helper === undefined ? "" : `"helper": ${quoted(helper)}, "retcode": ${code ?? 0}, `;
+    return `{"type": "${kind}", "msg": ${quoted(message)}, ${call}"filename": ${quoted(file)}, "line": ${line}, "col": ${column}}\n`;
   }
   const type = chunk.type === "system" ? "syscall" : chunk.type;
   const data =

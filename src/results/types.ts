@@ -64,13 +64,16 @@ export interface MapData {
   readonly rows: readonly MapRow[];
 }
 
-/** What errorf() and warnf() say, and where in the script they are. */
+/** What errorf() and warnf() say, or what went wrong in a program, and where in the script that is. */
 export interface Said {
-  readonly kind: "errorf" | "warnf";
+  readonly kind: "errorf" | "warnf" | "runtime_error" | "helper_error";
   readonly message: string;
   readonly file: string;
   readonly line: number;
   readonly column: number;
+  /** helper_error: the kernel's helper and what it returned. */
+  readonly helper?: string;
+  readonly code?: number;
 }
 
 /** What one node sends; `maps` once at the end, the others while the run goes on. */

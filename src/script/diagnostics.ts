@@ -310,6 +310,13 @@ export const say = {
     ),
 };
 
+/** What is told while a script runs. */
+export const RUNTIME = {
+  division:
+    "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.",
+  loop: "A loop was cut short: the kernel makes no more turns.",
+} as const;
+
 /**
  * `name:line:from-to: ERROR: text`, the source line, carets under the span, then the hint.
  * Columns are 1-based, the end is exclusive.

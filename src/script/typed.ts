@@ -106,6 +106,8 @@ export type ActionKind =
   | { readonly kind: "print_value" }
   | { readonly kind: "clear" | "zero"; readonly map: MapInfo }
   | { readonly kind: "exit" }
+  | { readonly kind: "runtime_error"; readonly message: string }
+  | { readonly kind: "helper_error"; readonly helper: string }
   | { readonly kind: "time"; readonly format: string }
   | { readonly kind: "join"; readonly separator: string };
 

@@ -195,6 +195,8 @@ export interface CompileOptions {
   readonly maxProbes?: number;
   /** Bytes of the ring buffer, a power of two; 8 MiB if absent. */
   readonly ringBytes?: number;
+  /** Helpers that fail are told of, each time, with their place (-k). */
+  readonly checkHelpers?: boolean;
 }
 
 /** Maps outside the script that its code may use; the tracer supplies the file descriptors. */
@@ -410,4 +412,7 @@ export type OutputAction = {
   | { readonly kind: "join"; readonly separator: string }
   | { readonly kind: "system" | "cat"; readonly format: string }
   | { readonly kind: "error"; readonly message: string }
+  /** Something went wrong in a program; `helper_error` carries what the helper returned. */
+  | { readonly kind: "runtime_error"; readonly message: string }
+  | { readonly kind: "helper_error"; readonly helper: string }
 );

@@ -39,6 +39,8 @@ export interface LocalOptions {
   readonly command?: string;
   readonly pid?: number;
   readonly unsafe?: boolean;
+  /** Tell of every helper that fails, with its place (-k). */
+  readonly checkHelpers?: boolean;
   readonly compat?: "0.17";
   /** False: warnings are not shown. */
   readonly warnings?: boolean;
@@ -252,7 +254,7 @@ function environmentSettings(options: LocalOptions) {
 }
 
 function prepareOptions(options: LocalOptions, name: string) {
-  const { compat, unsafe } = options;
+  const { compat, unsafe, checkHelpers } = options;
   const { settings, maxStrlen, maxMapKeys, maxProbes, ringBytes } = environmentSettings(options);
   return {
     name,
@@ -261,6 +263,7 @@ function prepareOptions(options: LocalOptions, name: string) {
     compile: {
       ...(compat === undefined ? {} : { compat }),
       ...(unsafe === undefined ? {} : { unsafe }),
+      ...(checkHelpers ? { checkHelpers } : {}),
       settings,
       ...(maxStrlen === undefined ? {} : { maxStrlen }),
       ...(maxMapKeys === undefined ? {} : { maxMapKeys }),

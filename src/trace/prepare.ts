@@ -82,7 +82,15 @@ export interface PrepareOptions {
   readonly compile?: Partial<
     Pick<
       CompileOptions,
-      "compat" | "unsafe" | "maxStrlen" | "maxMapKeys" | "maxProbes" | "ringBytes" | "childPid" | "anyKernel"
+      | "compat"
+      | "unsafe"
+      | "maxStrlen"
+      | "maxMapKeys"
+      | "maxProbes"
+      | "ringBytes"
+      | "childPid"
+      | "anyKernel"
+      | "checkHelpers"
     >
   >;
   readonly verifierLog?: boolean;
@@ -109,7 +117,14 @@ export type PreparedScript =
     };
 
 /** Records of these kinds come now and then; a script that has no others needs no large ring. */
-const seldom: ReadonlySet<OutputAction["kind"]> = new Set(["exit", "print_map", "clear", "zero", "time"]);
+const seldom: ReadonlySet<OutputAction["kind"]> = new Set([
+  "exit",
+  "print_map",
+  "clear",
+  "zero",
+  "time",
+  "runtime_error",
+]);
 const smallRing = 256 << 10;
 
 /** The script with a ring of the size that its records want: all of it counts as memory of this process. */

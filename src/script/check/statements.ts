@@ -27,7 +27,7 @@ import { reordered } from "./tuples.ts";
 
 export function checkBlock(c: Checking, block: Block): TStatement[] {
   return withScope(c, () => {
-    if (!c.returning) return block.statements.flatMap((s) => checkStatement(c, s));
+    if (!c.returning?.prunes) return block.statements.flatMap((s) => checkStatement(c, s));
     // What follows a return is never read: in functions it may be a call that would have no end.
     const out: TStatement[] = [];
     for (const s of block.statements) {
@@ -104,7 +104,7 @@ function loop(c: Checking, body: Block): TStatement[] {
 function checkIfStatement(c: Checking, s: IfStatement): TStatement[] {
   const condition = truth(c, checkExpr(c, s.condition));
   // In a function that was given a literal the other branch may be a call that would have no end.
-  if (c.returning && condition.op === "const") {
+  if (c.returning?.prunes && condition.op === "const") {
     const taken = condition.value !== 0n ? s.then : s.otherwise;
     if (!taken) return [];
     return taken.node === "if"

@@ -16,6 +16,8 @@ export type Subprogram = Extract<Item, { node: "subprogram" }>;
 export interface Returning {
   readonly name: string;
   readonly variable: Variable | undefined;
+  /** It calls functions: branches that are not taken are not read, as they may be calls without an end. */
+  readonly prunes: boolean;
 }
 
 /** Calls within one another, as the kernel allows frames beside the program's own. */
@@ -47,6 +49,15 @@ function writes(node: unknown, name: string, c: Checking): boolean {
   const given = n.node === "call" && Array.isArray(n.arguments) && n.arguments.some(is);
   if (given && (call.name === "find" || c.macros.has(String(call.name)))) return true;
   return Object.values(node).some((v) => writes(v, name, c));
+}
+
+/** Whether a body calls functions of the script, itself perhaps: elsewhere a literal needs not stay one. */
+function calls(node: unknown, c: Checking): boolean {
+  if (typeof node !== "object" || node === null) return false;
+  if (Array.isArray(node)) return node.some((n) => calls(n, c));
+  const n = node as { node?: unknown; name?: unknown };
+  if (n.node === "call" && c.subprograms.has(String(n.name))) return true;
+  return Object.values(node).some((v) => calls(v, c));
 }
 
 const typeName = (c: Checking, name: Subprogram["returns"]): Type =>
@@ -102,7 +113,10 @@ function expand(c: Checking, sub: Subprogram, values: readonly TExpr[], loc: Loc
       const [first] = set;
       // A literal stays one, so that recursion on it comes to an end while it is compiled.
       const constant =
-        first?.op === "set_variable" && first.value.op === "const" && !writes(sub.body, parameter.name, c);
+        calls(sub.body, c) &&
+        first?.op === "set_variable" &&
+        first.value.op === "const" &&
+        !writes(sub.body, parameter.name, c);
       if (constant && first.op === "set_variable")
         constants.set(parameter.name, { kind: "constant", value: { ...first.value, type }, loc });
       before.push(...set);
@@ -114,7 +128,7 @@ function expand(c: Checking, sub: Subprogram, values: readonly TExpr[], loc: Loc
       variable.type = type;
       variable.declared = true;
     }
-    c.returning = { name: sub.name, variable };
+    c.returning = { name: sub.name, variable, prunes: calls(sub.body, c) };
     const body: TStatement = { op: "inline", body: checkBlock(c, sub.body), loc };
     if (!variable) return { op: "block", body: [...before, body], value: bad(loc), type: NONE, loc };
     const zero: TStatement = {

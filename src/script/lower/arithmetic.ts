@@ -1,11 +1,13 @@
 // script: integer arithmetic and comparisons in the intermediate form, by size and sign.
+import type { Loc } from "../ast.ts";
+import { RUNTIME } from "../diagnostics.ts";
 import type { MemorySize, Val } from "../ir/ir.ts";
 import { isSigned, sizeOf } from "../layout.ts";
 import type { TExprOf } from "../typed.ts";
 import { stepMap } from "./maps.ts";
 import { toMemory } from "./memory.ts";
 import { loadFrom, value } from "./scalars.ts";
-import { at, canonical, count, type Lowering, when } from "./state.ts";
+import { at, canonical, fault, type Lowering, when } from "./state.ts";
 
 export function arithmetic(l: Lowering, e: TExprOf<"arithmetic">): Val {
   const { b } = l;
@@ -35,12 +37,19 @@ export function arithmetic(l: Lowering, e: TExprOf<"arithmetic">): Val {
     case "/":
     case "%":
       if (e.unchecked) return l.b.alu(e.operator === "/" ? "div" : "mod", left, right);
-      return divide(l, e.operator === "/" ? "div" : "mod", left, right, isSigned(e.type));
+      return divide(l, e.operator === "/" ? "div" : "mod", left, right, isSigned(e.type), e.loc);
   }
 }
 
 /** Division as in C; by zero it gives 1, as bpftrace does, and is counted. */
-export function divide(l: Lowering, op: "div" | "mod", left: Val, right: Val, signed: boolean): Val {
+export function divide(
+  l: Lowering,
+  op: "div" | "mod",
+  left: Val,
+  right: Val,
+  signed: boolean,
+  loc: Loc,
+): Val {
   const { b } = l;
   if (typeof right === "bigint" && right !== 0n) return signedDivide(l, op, left, right, signed);
   const result = b.reg();
@@ -50,7 +59,7 @@ export function divide(l: Lowering, op: "div" | "mod", left: Val, right: Val, si
     right,
     0n,
     () => {
-      count(l, "runtimeErrors");
+      fault(l, RUNTIME.division, loc);
       b.set(result, 1n);
     },
     () => b.set(result, signedDivide(l, op, left, right, signed)),

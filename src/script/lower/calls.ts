@@ -8,7 +8,7 @@ import { pathInto } from "./kernel.ts";
 import { copyFrom, place } from "./memory.ts";
 import { addressInto, routeInto } from "./routes.ts";
 import { value } from "./scalars.ts";
-import { type Lowering, plus, zero } from "./state.ts";
+import { type Lowering, plus, probeReadString, zero } from "./state.ts";
 
 export function comm(l: Lowering, to: Address, capacity: number, padded: boolean): void {
   const { b } = l;
@@ -31,14 +31,13 @@ export function readString(
 ): void {
   const { b } = l;
   if (padded) zero(l, to, size);
-  const helper = space === "user" ? HELPER.probe_read_user_str : HELPER.probe_read_kernel_str;
   if (length === undefined) {
-    b.call(helper, [b.address(to), BigInt(size), pointer]);
+    probeReadString(l, space, to, BigInt(size), pointer);
     return;
   }
   // One more for the end, at most the size; the verifier must see both bounds.
   const wanted = b.alu("add", b.atMost(length, size - 1), 1n);
-  b.call(helper, [b.address(to), wanted, pointer]);
+  probeReadString(l, space, to, wanted, pointer);
 }
 
 /** BPF_F_USER_STACK. */
@@ -109,7 +108,10 @@ export function callInto(l: Lowering, e: TExprOf<"call">, to: Address, type: Typ
       const length = second ? value(l, second) : undefined;
       const capacity = sizeOf(type);
       const size = Math.min(sizeOf(e.type), capacity);
+      const outer = l.b.loc;
+      if (l.options.checkHelpers) l.b.loc = e.loc;
       readString(l, e.data?.space ?? "kernel", pointer, to, size, padded, length);
+      l.b.loc = outer;
       if (padded && capacity > size) zero(l, plus(to, size), capacity - size);
       return;
     }

@@ -1,5 +1,6 @@
 // script, lowering: while and for. The body becomes a function of its own that bpf_loop() or bpf_for_each_map_elem() calls, so that the
 // verifier looks at it once, however often it runs. What the functions share lies in the scratch element.
+import { RUNTIME } from "../diagnostics.ts";
 import { HELPER } from "../ir/helpers.ts";
 import type { FrameObject, MemorySize, Val, VReg } from "../ir/ir.ts";
 import { isScalar, sizeOf, tupleLayout } from "../layout.ts";
@@ -7,7 +8,7 @@ import type { TExpr, TStatement } from "../typed.ts";
 import { reduceCpus } from "./aggregates.ts";
 import { newFunction } from "./program.ts";
 import { branchOn, loadFrom, value } from "./scalars.ts";
-import { at, copy, count, type Lowering, plus, when } from "./state.ts";
+import { at, copy, fault, type Lowering, plus, when } from "./state.ts";
 import { lowerStatements } from "./statements.ts";
 
 type Loop = Extract<TStatement, { op: "while" | "for_range" | "for_map" }>;
@@ -44,7 +45,7 @@ export function lowerLoop(l: Lowering, s: Loop): void {
     const number = b.reg();
     b.set(number, wanted);
     when(l, "gt", wanted, MOST_TURNS, () => {
-      count(l, "runtimeErrors");
+      fault(l, RUNTIME.loop, s.loc);
       b.set(number, MOST_TURNS);
     });
     turns(l, s, number, (inner, _no, index) => {
@@ -70,7 +71,7 @@ function turns(
   }
   const index = loopFunction(l, s, 2, 1, (inner, stop) => head(inner, stop, 0));
   const result = b.call(HELPER.loop, [number, b.functionAddress(index), contextPointer(l), 0n]);
-  when(l, "slt", result, 0n, () => count(l, "runtimeErrors"));
+  when(l, "slt", result, 0n, () => fault(l, RUNTIME.loop, s.loc));
   leaveIfEnded(l);
 }
 
@@ -165,7 +166,7 @@ function plainLoop(
   b.set(index, b.alu("add", index, 1n));
   b.jump(test);
   b.enter(over);
-  count(l, "runtimeErrors");
+  fault(l, RUNTIME.loop, s.loc);
   b.jump(done);
   b.enter(done);
 }

@@ -8,7 +8,7 @@ import type { Type } from "../types.ts";
 import { readAggregate } from "./aggregates.ts";
 import { into } from "./memory.ts";
 import { loadFrom } from "./scalars.ts";
-import { at, copy, count, type Lowering, plus, when, zero } from "./state.ts";
+import { at, copy, count, helperFailed, type Lowering, plus, when, zero } from "./state.ts";
 
 /** BPF_ANY. */
 const ANY = 0n;
@@ -50,7 +50,10 @@ export function update(l: Lowering, map: MapInfo, key: Address, from: Address): 
     b.address(from),
     ANY,
   ]);
-  when(l, "ne", result, 0n, () => count(l, "mapFull"));
+  when(l, "ne", result, 0n, () => {
+    count(l, "mapFull");
+    helperFailed(l, "map_update_elem", result);
+  });
 }
 
 /** A scalar from a map; 0 where there is no such entry. */
@@ -66,8 +69,13 @@ export function loadMap(l: Lowering, e: TExprOf<"map">): Val {
   b.release(mark);
   const result = b.reg();
   b.set(result, 0n);
-  when(l, "ne", found, 0n, () =>
-    b.set(result, loadFrom(l, { space: "bpf", address: at(found) }, storage.valueType)),
+  when(
+    l,
+    "ne",
+    found,
+    0n,
+    () => b.set(result, loadFrom(l, { space: "bpf", address: at(found) }, storage.valueType)),
+    l.options.checkHelpers ? () => helperFailed(l, "map_lookup_elem", 0n) : undefined,
   );
   return result;
 }
@@ -96,7 +104,10 @@ export function readMapInto(l: Lowering, e: TExprOf<"map">, to: Address, type: T
       else copy(l, to, at(found), size);
       if (padded && sizeOf(type) > size) zero(l, plus(to, size), sizeOf(type) - size);
     },
-    () => zero(l, to, sizeOf(type)),
+    () => {
+      zero(l, to, sizeOf(type));
+      helperFailed(l, "map_lookup_elem", 0n);
+    },
   );
 }
 

@@ -1,6 +1,5 @@
 // script, lowering: values that live in memory: where they are, and writing them somewhere.
 
-import { HELPER } from "../ir/helpers.ts";
 import type { Address, MemorySize, Val } from "../ir/ir.ts";
 import { isScalar, sizeOf, tupleLayout } from "../layout.ts";
 import type { TExpr, TExprOf } from "../typed.ts";
@@ -9,7 +8,18 @@ import { callInto, comm, readString } from "./calls.ts";
 import { equivalentPlace, equivalentText } from "./equivalent.ts";
 import { readMapInto } from "./maps.ts";
 import { branchOn, dataLocation, loadFrom, value } from "./scalars.ts";
-import { at, copy, type Lowering, type Place, plus, temporary, when, zero } from "./state.ts";
+import {
+  at,
+  copy,
+  type Lowering,
+  type Place,
+  plus,
+  probeRead,
+  probeReadString,
+  temporary,
+  when,
+  zero,
+} from "./state.ts";
 import { lowerStatements } from "./statements.ts";
 import { storeText } from "./strings.ts";
 
@@ -248,13 +258,11 @@ function copyTuple(
 
 /** Raw bytes from any space. */
 export function copyFrom(l: Lowering, from: Place, to: Address, size: number): void {
-  const { b } = l;
   if (from.space === "bpf" || from.space === "ctx") {
     copy(l, to, from.address, size);
     return;
   }
-  const helper = from.space === "user" ? HELPER.probe_read_user : HELPER.probe_read_kernel;
-  b.call(helper, [b.address(to), BigInt(size), addressOf(l, from)]);
+  probeRead(l, from.space, to, BigInt(size), addressOf(l, from));
 }
 
 function copyString(l: Lowering, e: TExpr, to: Address, capacity: number, padded: boolean): void {
@@ -277,6 +285,5 @@ function copyString(l: Lowering, e: TExpr, to: Address, capacity: number, padded
   // Arrays of the kernel may hold anything after the end of the string.
   const size = Math.min(have, capacity);
   if (padded) zero(l, to, capacity);
-  const helper = from.space === "user" ? HELPER.probe_read_user_str : HELPER.probe_read_kernel_str;
-  b.call(helper, [b.address(to), BigInt(size), addressOf(l, from)]);
+  probeReadString(l, from.space, to, BigInt(size), addressOf(l, from));
 }

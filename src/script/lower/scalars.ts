@@ -14,7 +14,17 @@ import { deleteKey, hasKey, loadMap } from "./maps.ts";
 import { addressOf, place, toMemory } from "./memory.ts";
 import { ownerWord } from "./prologue.ts";
 import { routeWord } from "./routes.ts";
-import { asNumber, at, cached, canonical, type Lowering, type Place, step, when } from "./state.ts";
+import {
+  asNumber,
+  at,
+  cached,
+  canonical,
+  type Lowering,
+  type Place,
+  probeRead,
+  step,
+  when,
+} from "./state.ts";
 import { lowerStatements } from "./statements.ts";
 import { compareBytes, equalMemory, findText, textLength } from "./strings.ts";
 
@@ -175,8 +185,7 @@ export function loadFrom(l: Lowering, from: Place, type: Type): Val {
   }
   const mark = b.mark();
   const slot = b.frame(8);
-  const helper = from.space === "user" ? HELPER.probe_read_user : HELPER.probe_read_kernel;
-  b.call(helper, [b.address(at(slot)), BigInt(size), addressOf(l, from)]);
+  probeRead(l, from.space, at(slot), BigInt(size), addressOf(l, from));
   const raw = b.load(at(slot), size);
   b.release(mark);
   return canonicalLoad(l, raw, type);
@@ -186,6 +195,17 @@ const canonicalLoad = (l: Lowering, raw: Val, type: Type): Val =>
   isSigned(type) ? canonical(l, raw, sizeOf(type), true) : raw;
 
 function loadPlace(l: Lowering, e: TExpr): Val {
+  const { b } = l;
+  // What a failing read is told to be: the expression, not its statement.
+  if (!l.options.checkHelpers) return placeValue(l, e);
+  const outer = b.loc;
+  b.loc = e.loc;
+  const loaded = placeValue(l, e);
+  b.loc = outer;
+  return loaded;
+}
+
+function placeValue(l: Lowering, e: TExpr): Val {
   const field = e.op === "field" ? e.field : undefined;
   if (e.op === "field") {
     const equivalent = field?.dataLoc ? equivalentText(l, e) : equivalentValue(l, e);

@@ -1,11 +1,12 @@
 // script, lowering: what the functions that write one program share.
 
+import type { Loc } from "../ast.ts";
 import { at, type Builder, plus } from "../ir/builder.ts";
 import { HELPER } from "../ir/helpers.ts";
 import type { Address, FrameObject, Val, VReg } from "../ir/ir.ts";
-import { align8, isScalar, sizeOf } from "../layout.ts";
+import { align8, I64, isScalar, sizeOf } from "../layout.ts";
 import type { ResolvedPoint } from "../probes.ts";
-import type { Variable } from "../typed.ts";
+import type { ActionKind, Variable } from "../typed.ts";
 import type { CompileOptions, Type } from "../types.ts";
 import { COUNTER, type Plan } from "./plan.ts";
 import type { Owner } from "./prologue.ts";
@@ -104,6 +105,67 @@ export function count(l: Lowering, counter: keyof typeof COUNTER): void {
     const from = at(cell, COUNTER[counter]);
     b.store(from, 8, b.alu("add", b.load(from, 8), 1n));
   });
+}
+
+/** Sends a record about something that went wrong; `code`: what a helper returned. */
+function tell(
+  l: Lowering,
+  action: Extract<ActionKind, { kind: "runtime_error" | "helper_error" }>,
+  loc: Loc,
+  code?: Val,
+): void {
+  const { b } = l;
+  const planned = l.plan.action(action, code === undefined ? [] : [I64], loc);
+  const kept = code === undefined ? undefined : b.mov(code);
+  const record = b.call(HELPER.ringbuf_reserve, [b.map(l.plan.ring()), BigInt(planned.size), 0n]);
+  when(
+    l,
+    "ne",
+    record,
+    0n,
+    () => {
+      b.store(at(record), 8, BigInt(planned.id));
+      if (kept !== undefined) b.store(at(record, planned.arguments[0]?.offset ?? 8), 8, kept);
+      b.call(HELPER.ringbuf_submit, [record, 0n]);
+    },
+    () => count(l, "ringLost"),
+  );
+}
+
+/** What went wrong while the program ran. */
+export function fault(l: Lowering, message: string, loc: Loc | undefined): void {
+  count(l, "runtimeErrors");
+  if (l.options.compat !== "0.17") tell(l, { kind: "runtime_error", message }, loc ?? NOWHERE);
+}
+
+/** With -k: tells of a helper that has failed; `code` is negative then. */
+export function checkHelper(l: Lowering, helper: string, code: Val): void {
+  if (!l.options.checkHelpers) return;
+  when(l, "slt", code, 0n, () => helperFailed(l, helper, code));
+}
+
+/** With -k: tells of a helper that is known to have failed. */
+export function helperFailed(l: Lowering, helper: string, code: Val): void {
+  if (l.options.checkHelpers) tell(l, { kind: "helper_error", helper }, l.b.loc ?? NOWHERE, code);
+}
+
+const NOWHERE: Loc = { start: 0, end: 1 };
+
+/** Reads bytes of any space into the program's memory. */
+export function probeRead(l: Lowering, space: Space, to: Address, size: bigint, from: Val): void {
+  const { b } = l;
+  const user = space === "user";
+  const code = b.call(user ? HELPER.probe_read_user : HELPER.probe_read_kernel, [b.address(to), size, from]);
+  checkHelper(l, user ? "probe_read_user" : "probe_read_kernel", code);
+}
+
+/** Reads a string of any space; at most `size` bytes with its end. */
+export function probeReadString(l: Lowering, space: Space, to: Address, size: Val, from: Val): void {
+  const { b } = l;
+  const user = space === "user";
+  const helper = user ? HELPER.probe_read_user_str : HELPER.probe_read_kernel_str;
+  const code = b.call(helper, [b.address(to), size, from]);
+  checkHelper(l, user ? "probe_read_user_str" : "probe_read_kernel_str", code);
 }
 
 /** Cuts a 64-bit word to an integer type and extends it again. */

@@ -10,7 +10,7 @@ import { loopDepth, lowerLoop } from "./loops.ts";
 import { setMap } from "./maps.ts";
 import { into } from "./memory.ts";
 import { branchOn, value } from "./scalars.ts";
-import { at, count, inMemory, type Lowering, plus, scoped, when, zero } from "./state.ts";
+import { at, count, helperFailed, inMemory, type Lowering, plus, scoped, when, zero } from "./state.ts";
 
 export function lowerStatements(l: Lowering, body: readonly TStatement[]): void {
   for (const s of body) {
@@ -30,7 +30,12 @@ function lowerStatement(l: Lowering, s: TStatement): void {
       if (s.value.type.kind === "none" && s.value.op === "choose") chooseAction(l, s.value);
       else if (inMemory(s.value.type))
         into(l, s.value, at(b.frame(sizeOf(s.value.type))), s.value.type, false);
-      else value(l, s.value);
+      else {
+        const made = value(l, s.value);
+        // What nobody asks about is told of, if it comes to nothing.
+        if (l.options.checkHelpers && s.value.op === "call" && s.value.name === "delete" && b.reachable())
+          when(l, "eq", made, 0n, () => helperFailed(l, "map_delete_elem", -2n));
+      }
       b.release(mark);
       break;
     }

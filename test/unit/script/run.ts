@@ -49,6 +49,8 @@ export function start(source: string, more: Partial<CompileOptions> = {}, machin
       vm.ring
         .map((bytes) => {
           const record = decodeRecord(script.output, bytes, resolvers);
+          // What went wrong in a program is told elsewhere.
+          if (record.kind === "line" && record.said?.kind === "runtime_error") return "";
           return record.kind === "line" ? record.text : `<${record.kind}>`;
         })
         .join(""),
