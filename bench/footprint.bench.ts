@@ -178,7 +178,8 @@ try {
   execFileSync("ip", ["netns", "add", netns]);
   mkdirSync(bpffs);
   ip("link", "set", "lo", "up");
-  ip("link", "add", "eth0", "type", "dummy");
+  ip("link", "add", "eth0", "type", "veth", "peer", "name", "fabric");
+  ip("link", "set", "fabric", "up");
   ip("addr", "add", "10.0.0.0/16", "dev", "eth0");
   ip("link", "set", "eth0", "up");
   const kubeconfig = path("kubeconfig");
