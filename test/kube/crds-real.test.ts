@@ -75,7 +75,7 @@ describe.skipIf(!assets)(
       [
         "address and interface",
         "kind: BGPPeer\nmetadata: {name: x}\nspec: {nodeSelector: {}, peerASN: 1, address: 10.0.0.1, interface: eth0}",
-        /either address or interface/,
+        /either address, interface or ranges/,
       ],
       [
         "a second ClusterNetwork",
